@@ -1,0 +1,23 @@
+//! What the programs of the mesh agree on.
+//!
+//! - [`spiffe`]: names. One idea of what an identity is, for every program.
+//! - [`policy`]: who may reach what, and the one function that decides it.
+//! - [`manifest`]: the YAML that people write, and what is wrong with it.
+//! - [`workload`]: what runs where.
+//! - [`sidecar`]: the ports, paths, names and marks that injector, proxy and redirect share.
+//! - [`wire`]: the protobuf messages between proxy and control; [`convert`] is the only place where a
+//!   string from the wire becomes a type.
+//!
+//! # What this crate never does
+//!
+//! It opens no socket, starts no task, reads no file and no clock: time is an argument. It has no TLS and
+//! no Kubernetes. It proves nothing about a peer: a parsed name says nothing about who holds it.
+
+pub mod convert;
+pub mod manifest;
+pub mod policy;
+pub mod sidecar;
+pub mod spiffe;
+#[rustfmt::skip]
+pub mod wire;
+pub mod workload;

@@ -1,0 +1,223 @@
+//! Who may reach what: rules as they are meant, and [`Policy::decide`], which every program asks.
+
+mod decide;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use time::OffsetDateTime;
+
+use crate::spiffe::{SpiffeId, TrustDomain};
+
+pub use decide::Policy;
+
+/// One policy object: sentences about who may reach its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationPolicy {
+    /// The namespace that it belongs to; none for a cluster policy.
+    pub namespace: Option<String>,
+    /// Its name, unique in the namespace and kind.
+    pub name: String,
+    /// What it protects.
+    pub target: Target,
+    /// Its sentences.
+    pub rules: Vec<Rule>,
+}
+
+/// Which workloads a policy protects. Everything that is given must fit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// Cluster policies only: these namespaces; empty: all. Empty in a namespace's policy, which protects its own.
+    pub namespaces: Vec<String>,
+    /// Workloads of this service account.
+    pub service_account: Option<String>,
+    /// Workloads that have all of these labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One sentence: these sources may, or may not, reach these ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique in its policy.
+    pub name: String,
+    /// What it says.
+    pub effect: Effect,
+    /// About whom: any one of these.
+    pub from: Vec<From>,
+    /// The workload's own ports; empty: all.
+    pub ports: Vec<PortRange>,
+    /// Whether it acts, or only says what it would do.
+    pub mode: Mode,
+    /// From this moment on it says nothing.
+    pub expires: Option<OffsetDateTime>,
+    /// Why it exists, for people; empty: not said.
+    pub reason: String,
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// May.
+    Allow,
+    /// May not, whatever else is allowed.
+    Deny,
+}
+
+/// Whether a rule acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// It acts.
+    Enforce,
+    /// It is counted and recorded, and does nothing.
+    Shadow,
+}
+
+/// Whom a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum From {
+    /// A service account in the trust domain of the destination.
+    ServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// One identity, of any trust domain that the bundles hold.
+    Identity(SpiffeId),
+    /// Every service account of a namespace, in the trust domain of the destination.
+    Namespace(String),
+    /// Every identity of a trust domain.
+    TrustDomain(TrustDomain),
+    /// Peers without an identity, by their address.
+    Unauthenticated(IpNet),
+}
+
+/// Ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    /// The lowest, at least 1.
+    pub first: u16,
+    /// The highest, at least `first`.
+    pub last: u16,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// A peer that proved its name.
+    Authenticated(&'a SpiffeId),
+    /// A peer that proved nothing, at this address. It matches no identity rule.
+    Unauthenticated(IpAddr),
+}
+
+/// Whom is asked for: what targets select by.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its service account.
+    pub service_account: &'a str,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The trust domain of its own identity, which `serviceAccount` and `namespace` sources mean.
+    pub trust_domain: &'a TrustDomain,
+    /// How its namespace is set.
+    pub settings: crate::workload::NamespaceSettings,
+}
+
+/// Where a rule stands: `shop/orders/web-places-orders`, or `cluster/baseline/no-batch` for a cluster policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleName {
+    /// The policy's namespace; none for a cluster policy.
+    pub namespace: Option<String>,
+    /// The policy's name.
+    pub policy: String,
+    /// The rule's name.
+    pub rule: String,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let namespace = self.namespace.as_deref().unwrap_or("cluster");
+        write!(f, "{namespace}/{}/{}", self.policy, self.rule)
+    }
+}
+
+/// What was decided, and what rules in shadow would have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a decision that nobody reads protects nothing"]
+pub struct Decision {
+    /// What holds.
+    pub verdict: Verdict,
+    /// The rule in shadow that would have decided otherwise, if there is one: a denial of what is allowed,
+    /// or an allowance of what is denied.
+    pub shadow: Option<(Effect, RuleName)>,
+}
+
+/// What holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allow(AllowReason),
+    /// It may not.
+    Deny(DenyReason),
+}
+
+/// Why something is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowReason {
+    /// A rule says so.
+    Rule(RuleName),
+    /// The namespace is permissive, and the peer has no identity.
+    Permissive,
+    /// No rule says so; the namespace's default denial is in shadow.
+    ClosingInShadow(Option<NearMiss>),
+}
+
+/// Why something is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyReason {
+    /// A rule says so.
+    Rule(RuleName),
+    /// No rule allows it. The nearest one that would have, and where it differed.
+    NoRule(Option<NearMiss>),
+}
+
+/// The rule that came nearest to allowing, and the first field that differed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The rule.
+    pub rule: RuleName,
+    /// The first field that differed.
+    pub differs: Difference,
+}
+
+/// The first field in which a rule differs from what was asked, nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Difference {
+    /// All fits, but it only acts in shadow.
+    Mode,
+    /// All fits, but it has expired.
+    Expired,
+    /// The source fits, the port does not.
+    Port,
+    /// The port fits, the source does not.
+    From,
+    /// The source fits, but the policy protects other workloads of the namespace.
+    Target,
+}
+
+impl Difference {
+    /// The field's name, as rules write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mode => "mode",
+            Self::Expired => "expires",
+            Self::Port => "ports",
+            Self::From => "from",
+            Self::Target => "target",
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Stub.
+
+#[rustfmt::skip]
+pub mod grpc;
