@@ -2,3 +2,4 @@
 
 #[rustfmt::skip]
 pub mod grpc;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! Mutual TLS between proxies.
+
+pub mod error;
