@@ -37,6 +37,9 @@ pub const CANARY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 153);
 /// The same for IPv6 (documentation prefix, RFC 3849).
 pub const CANARY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0x7061, 0x6c69, 0x7361, 0x6465);
 
+/// The port that is asked for at the canary's addresses; any that is not the proxy's own would do.
+pub const CANARY_PORT: u16 = 80;
+
 /// The nftables table of the redirect, family `inet`.
 pub const REDIRECT_TABLE: &str = "palisade";
 

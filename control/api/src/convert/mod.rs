@@ -238,13 +238,14 @@ pub fn self_to_wire(workload: &Workload, settings: NamespaceSettings) -> wire::S
 }
 
 /// Revoked names, and revoked serial numbers in lower-case hex.
+pub type Revoked = (Vec<SpiffeId>, Vec<String>);
+
+/// What is revoked.
 ///
 /// # Errors
 ///
 /// Where a name does not parse: a revocation must not be lost.
-pub fn revocations_from_wire(
-    revocations: wire::Revocations,
-) -> Converted<(Vec<SpiffeId>, Vec<String>)> {
+pub fn revocations_from_wire(revocations: wire::Revocations) -> Converted<Revoked> {
     let identities = revocations
         .identities
         .iter()

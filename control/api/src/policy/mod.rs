@@ -1,6 +1,9 @@
 //! Who may reach what: rules as they are meant, and [`Policy::decide`], which every program asks.
 
 mod decide;
+mod index;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +27,17 @@ pub struct AuthorizationPolicy {
     pub target: Target,
     /// Its sentences.
     pub rules: Vec<Rule>,
+}
+
+impl AuthorizationPolicy {
+    /// Where each of its rules stands.
+    pub fn rule_names(&self) -> impl Iterator<Item = RuleName> {
+        self.rules.iter().map(|rule| RuleName {
+            namespace: self.namespace.clone(),
+            policy: self.name.clone(),
+            rule: rule.name.clone(),
+        })
+    }
 }
 
 /// Which workloads a policy protects. Everything that is given must fit.
@@ -65,6 +79,16 @@ pub enum Effect {
     Deny,
 }
 
+impl Effect {
+    /// As rules write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// Whether a rule acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -72,6 +96,16 @@ pub enum Mode {
     Enforce,
     /// It is counted and recorded, and does nothing.
     Shadow,
+}
+
+impl Mode {
+    /// As rules write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
 }
 
 /// Whom a rule is about.
@@ -94,6 +128,28 @@ pub enum From {
     Unauthenticated(IpNet),
 }
 
+impl From {
+    /// Whether it means this source, where `trust_domain` is that of the destination.
+    ///
+    /// A source without an identity fits no identity, whatever its address.
+    pub fn fits(&self, source: Source<'_>, trust_domain: &TrustDomain) -> bool {
+        let (id, addr) = match source {
+            Source::Authenticated(id) => (Some(id), None),
+            Source::Unauthenticated(addr) => (None, Some(addr)),
+        };
+        let account = id
+            .filter(|id| id.trust_domain() == trust_domain)
+            .and_then(SpiffeId::service_account);
+        match self {
+            Self::ServiceAccount { namespace, name } => account == Some((namespace, name)),
+            Self::Identity(meant) => id == Some(meant),
+            Self::Namespace(meant) => account.is_some_and(|(namespace, _)| namespace == meant),
+            Self::TrustDomain(meant) => id.is_some_and(|id| id.trust_domain() == meant),
+            Self::Unauthenticated(network) => addr.is_some_and(|addr| network.contains(&addr)),
+        }
+    }
+}
+
 /// Ports, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortRange {
@@ -101,6 +157,22 @@ pub struct PortRange {
     pub first: u16,
     /// The highest, at least `first`.
     pub last: u16,
+}
+
+impl PortRange {
+    /// Whether the port is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            return write!(f, "{}", self.first);
+        }
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// Who asks.
@@ -176,6 +248,17 @@ pub enum AllowReason {
     ClosingInShadow(Option<NearMiss>),
 }
 
+impl AllowReason {
+    /// As records write it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rule(_) => "rule",
+            Self::Permissive => "permissive",
+            Self::ClosingInShadow(_) => "closing_in_shadow",
+        }
+    }
+}
+
 /// Why something is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyReason {
@@ -183,6 +266,16 @@ pub enum DenyReason {
     Rule(RuleName),
     /// No rule allows it. The nearest one that would have, and where it differed.
     NoRule(Option<NearMiss>),
+}
+
+impl DenyReason {
+    /// As records write it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rule(_) => "rule",
+            Self::NoRule(_) => "no_rule",
+        }
+    }
 }
 
 /// The rule that came nearest to allowing, and the first field that differed.
@@ -207,6 +300,12 @@ pub enum Difference {
     From,
     /// The source fits, but the policy protects other workloads of the namespace.
     Target,
+}
+
+impl fmt::Display for NearMiss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.rule, self.differs.as_str())
+    }
 }
 
 impl Difference {

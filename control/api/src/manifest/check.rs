@@ -1,0 +1,112 @@
+//! What only several documents together can get wrong.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use super::node::Position;
+use super::{Diagnostic, Manifest};
+
+/// Checks what was read from all files together: two objects of one name, two owners of one address.
+///
+/// Each comes with the name of its file. Lines are not known any more; the objects are named instead.
+pub fn check(manifests: &[(String, Manifest)]) -> Vec<Diagnostic> {
+    let placed = manifests
+        .iter()
+        .map(|(file, manifest)| (file.as_str(), Position::default(), manifest));
+    conflicts(&placed.collect::<Vec<_>>())
+}
+
+/// A manifest and where it stands.
+pub(super) type Placed<'a> = (&'a str, Position, &'a Manifest);
+
+/// The same for documents of which the place is known.
+pub(super) fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
+    let mut names = HashMap::new();
+    let mut addresses: HashMap<IpAddr, Placed<'_>> = HashMap::new();
+    let mut found = Vec::new();
+    for &placed in manifests {
+        let (_, _, manifest) = placed;
+        let own = name(manifest);
+        if let Some(first) = own.clone().and_then(|own| claim(&mut names, own, placed)) {
+            let own = own.unwrap_or_default();
+            let message = format!("there are two of {own}, the other {}", place(first, placed));
+            found.push(diagnostic(placed, message, "remove or rename one of them"));
+        }
+        for &addr in addresses_of(manifest) {
+            if let Some(first) = claim(&mut addresses, addr, placed) {
+                let (_, _, owner) = first;
+                let message = format!(
+                    "{} has the address {addr}, which {} has too, {}",
+                    name(manifest).unwrap_or_default(),
+                    name(owner).unwrap_or_default(),
+                    place(first, placed),
+                );
+                found.push(diagnostic(
+                    placed,
+                    message,
+                    "give each workload and service its own",
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Takes a key, or tells who has it.
+fn claim<'a, K: Eq + Hash>(
+    taken: &mut HashMap<K, Placed<'a>>,
+    key: K,
+    by: Placed<'a>,
+) -> Option<Placed<'a>> {
+    let first = *taken.entry(key).or_insert(by);
+    (!std::ptr::eq(first.2, by.2)).then_some(first)
+}
+
+/// What must be there once: kind and name. Revocations add up and have none.
+fn name(manifest: &Manifest) -> Option<String> {
+    match manifest {
+        Manifest::Policy(policy) => Some(match &policy.namespace {
+            Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", policy.name),
+            None => format!("ClusterAuthorizationPolicy {}", policy.name),
+        }),
+        Manifest::Workload(workload) => {
+            Some(format!("Workload {}/{}", workload.namespace, workload.name))
+        }
+        Manifest::Service(service) => {
+            Some(format!("Service {}/{}", service.namespace, service.name))
+        }
+        Manifest::Namespace { name, .. } => Some(format!("Namespace {name}")),
+        Manifest::TrustBundle { trust_domain, .. } => Some(format!("TrustBundle {trust_domain}")),
+        Manifest::Revocations(_) => None,
+    }
+}
+
+fn addresses_of(manifest: &Manifest) -> &[IpAddr] {
+    match manifest {
+        Manifest::Workload(workload) => &workload.addresses,
+        Manifest::Service(service) => &service.addresses,
+        Manifest::Policy(_)
+        | Manifest::Namespace { .. }
+        | Manifest::Revocations(_)
+        | Manifest::TrustBundle { .. } => &[],
+    }
+}
+
+fn place((file, at, _): Placed<'_>, (other_file, ..): Placed<'_>) -> String {
+    match (file == other_file, at.line) {
+        (true, 0) => "in this file".to_owned(),
+        (true, line) => format!("in line {line}"),
+        (false, _) => format!("in {file}"),
+    }
+}
+
+fn diagnostic((file, at, _): Placed<'_>, message: String, remedy: &str) -> Diagnostic {
+    Diagnostic {
+        file: file.to_owned(),
+        line: at.line,
+        column: at.column,
+        message,
+        remedy: remedy.to_owned(),
+    }
+}

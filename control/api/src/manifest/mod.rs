@@ -1,0 +1,146 @@
+//! The YAML that people write, and what is wrong with it.
+//!
+//! One validator for the command, the admission check and control. What it cannot understand in exactly one
+//! way, it refuses, and says what to write instead.
+
+mod check;
+mod name;
+mod namespace;
+mod node;
+mod policy;
+mod read;
+mod resource;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod unreachable;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::policy::AuthorizationPolicy;
+use crate::spiffe::{SpiffeId, TrustDomain};
+use crate::workload::{NamespaceSettings, ServicePort};
+
+pub use check::check;
+
+/// Reads every document of a file; `file` is its name, for messages.
+///
+/// # Errors
+///
+/// Everything that is wrong with the file: a file is good as a whole or not at all. Where it is no YAML, only
+/// the first mistake is known.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
+    let documents = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
+    let mut reader = read::Reader::new(file);
+    let manifests = reader.each(&documents, resource::document);
+    let diagnostics = reader.into_diagnostics();
+    let Some(manifests) = manifests.filter(|_| diagnostics.is_empty()) else {
+        return Err(diagnostics);
+    };
+    let placed = manifests.iter().zip(&documents);
+    let placed: Vec<_> = placed
+        .map(|(manifest, document)| (file, document.at, manifest))
+        .collect();
+    let conflicts = check::conflicts(&placed);
+    if conflicts.is_empty() {
+        Ok(manifests)
+    } else {
+        Err(conflicts)
+    }
+}
+
+/// One document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manifest {
+    /// `AuthorizationPolicy` or, where it has no namespace, `ClusterAuthorizationPolicy`.
+    Policy(AuthorizationPolicy),
+    /// `Workload`.
+    Workload(WorkloadSpec),
+    /// `Service`.
+    Service(ServiceSpec),
+    /// `Namespace`.
+    Namespace {
+        /// Its name.
+        name: String,
+        /// How it is set, by its annotations.
+        settings: NamespaceSettings,
+    },
+    /// `Revocations`. Those of several documents add up.
+    Revocations(RevocationsSpec),
+    /// `TrustBundle`.
+    TrustBundle {
+        /// The foreign trust domain.
+        trust_domain: TrustDomain,
+        /// Its authorities, PEM; that they are certificates is not checked here.
+        authorities_pem: String,
+    },
+}
+
+/// A workload, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadSpec {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, unique in the namespace.
+    pub name: String,
+    /// The service account that its identity is made of.
+    pub service_account: String,
+    /// What rules and services select it by.
+    pub labels: BTreeMap<String, String>,
+    /// Its own addresses, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// Whether a sidecar answers for it; true by default.
+    pub meshed: bool,
+}
+
+/// A service, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Its namespace, and that of its workloads.
+    pub namespace: String,
+    /// Its name, unique in the namespace.
+    pub name: String,
+    /// Its virtual addresses, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// The labels that its workloads have, at least one.
+    pub selector: BTreeMap<String, String>,
+    /// Its ports, at least one, each once.
+    pub ports: Vec<ServicePort>,
+}
+
+/// What is refused from now on, though it was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RevocationsSpec {
+    /// Names.
+    pub identities: Vec<SpiffeId>,
+    /// Serial numbers of certificates, lower-case hex, two digits a byte.
+    pub serials: Vec<String>,
+}
+
+/// What is wrong, where, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file's name, as it was given.
+    pub file: String,
+    /// The line, from 1; 0 where only the file is known.
+    pub line: u64,
+    /// The column in characters, from 1; 0 where only the file is known.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}; {}", self.message, self.remedy)
+    }
+}

@@ -1,0 +1,141 @@
+//! Policy documents: their target, and what their rules are to each other.
+
+use super::name::Form;
+use super::node::{Node, Position};
+use super::read::{Fields, Reader};
+use super::resource::{Metadata, cluster_metadata, metadata};
+use super::{Manifest, rule, unreachable};
+use crate::policy::{AuthorizationPolicy, Rule, Target};
+
+/// `AuthorizationPolicy`.
+pub(super) fn of_namespace(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Manifest> {
+    let metadata = metadata(reader, document, Form::Subdomain);
+    let own = metadata
+        .as_ref()
+        .map(|metadata| metadata.namespace.as_str());
+    let spec = spec(reader, document, |reader, fields| {
+        let Some(entry) = fields.find("namespaces") else {
+            return Some(Vec::new());
+        };
+        let own = own.unwrap_or("…");
+        let message =
+            format!("this policy protects its own namespace, `{own}`, and names no others");
+        let remedy = "remove `namespaces`, or make it a ClusterAuthorizationPolicy";
+        reader.refuse(entry.key_at, message, remedy)
+    });
+    let (
+        (target, rules),
+        Metadata {
+            namespace, name, ..
+        },
+    ) = spec.zip(metadata)?;
+    Some(Manifest::Policy(AuthorizationPolicy {
+        namespace: Some(namespace),
+        name,
+        target,
+        rules,
+    }))
+}
+
+/// `ClusterAuthorizationPolicy`.
+pub(super) fn of_cluster(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Manifest> {
+    let remedy = "remove it and name the namespaces in `target`, or make it an AuthorizationPolicy";
+    let metadata = cluster_metadata(reader, document, Form::Subdomain, remedy);
+    let spec = spec(reader, document, |reader, fields| {
+        let namespaces = reader.optional(fields, "namespaces", |reader, node| {
+            let nodes = reader.list(node, "namespaces", "leave `namespaces` out to protect all")?;
+            reader.each(nodes, |reader, node| {
+                reader.name(node, "namespaces", Form::Label)
+            })
+        });
+        namespaces.map(Option::unwrap_or_default)
+    });
+    let ((target, rules), (name, _)) = spec.zip(metadata)?;
+    Some(Manifest::Policy(AuthorizationPolicy {
+        namespace: None,
+        name,
+        target,
+        rules,
+    }))
+}
+
+fn spec(
+    reader: &mut Reader<'_>,
+    document: &Fields<'_>,
+    namespaces: impl FnOnce(&mut Reader<'_>, &Fields<'_>) -> Option<Vec<String>>,
+) -> Option<(Target, Vec<Rule>)> {
+    let node = reader.required(document, "spec", "write `spec: {rules: […]}`")?;
+    let fields = reader.fields(node, "spec", &["target", "rules"])?;
+    let target = reader.optional(&fields, "target", |reader, node| {
+        target(reader, node, namespaces)
+    });
+    let remedy =
+        "name at least one rule, or remove the policy: a workload without any rule is closed";
+    let rules = reader
+        .required(&fields, "rules", remedy)
+        .and_then(|node| reader.list(node, "rules", remedy))
+        .and_then(|nodes| rules(reader, nodes));
+    Some((target?.unwrap_or_default(), rules?))
+}
+
+fn target(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    namespaces: impl FnOnce(&mut Reader<'_>, &Fields<'_>) -> Option<Vec<String>>,
+) -> Option<Target> {
+    let known = ["labels", "serviceAccount", "namespaces"];
+    let fields = reader.fields(node, "target", &known)?;
+    let if_none = "leave it out to protect every workload";
+    if known.iter().all(|key| fields.find(key).is_none()) {
+        return reader.refuse(fields.at, "`target` selects by nothing", if_none);
+    }
+    let namespaces = namespaces(reader, &fields);
+    let account = reader.optional(&fields, "serviceAccount", |reader, node| {
+        let text = reader.text(node, "serviceAccount")?;
+        if text.contains('/') {
+            let message = "a target's `serviceAccount` has no namespace: that is said elsewhere";
+            return reader.refuse(
+                node.at,
+                message,
+                "write its name only, as in `serviceAccount: orders`",
+            );
+        }
+        reader.name(node, "serviceAccount", Form::Subdomain)
+    });
+    let labels = reader.optional(&fields, "labels", |reader, node| {
+        reader.labels(node, "labels", Some(if_none))
+    });
+    Some(Target {
+        namespaces: namespaces?,
+        service_account: account?,
+        labels: labels?.unwrap_or_default(),
+    })
+}
+
+fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
+    let mut named: Vec<(String, Position)> = Vec::new();
+    let placed = reader.each(nodes, |reader, node| {
+        let (rule, at) = rule::rule(reader, node)?;
+        if let Some((name, first)) = named.iter().find(|(name, _)| *name == rule.name) {
+            let message = format!(
+                "the rule `{name}` has the name of the one in line {}",
+                first.line
+            );
+            return reader.refuse(at, message, "give each rule of a policy its own name");
+        }
+        named.push((rule.name.clone(), at));
+        Some((rule, at))
+    })?;
+    for (allowance, at) in &placed {
+        let mut denials = placed.iter().map(|(rule, _)| rule);
+        if let Some(denial) = denials.find(|denial| unreachable::covers(denial, allowance)) {
+            let message = format!(
+                "the rule `{}` can never allow anything: `{}` denies all of it",
+                allowance.name, denial.name
+            );
+            let remedy = format!("remove it, or narrow `{}`", denial.name);
+            reader.refuse::<()>(*at, message, remedy);
+        }
+    }
+    Some(placed.into_iter().map(|(rule, _)| rule).collect())
+}

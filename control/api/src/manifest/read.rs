@@ -1,0 +1,285 @@
+//! Reads fields out of nodes and collects what is wrong, so that one run tells of every mistake.
+
+use std::collections::BTreeMap;
+
+use super::Diagnostic;
+use super::name;
+use super::node::{Entry, Node, Position, Value};
+
+/// Collects diagnostics of one file. Whatever is read as `None` was refused.
+#[derive(Debug)]
+pub(super) struct Reader<'f> {
+    file: &'f str,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// A mapping of which every field is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'n> {
+    pub(super) at: Position,
+    entries: &'n [Entry],
+}
+
+impl<'n> Fields<'n> {
+    pub(super) fn find(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+}
+
+impl<'f> Reader<'f> {
+    pub(super) fn new(file: &'f str) -> Self {
+        Self {
+            file,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        self.diagnostics
+            .sort_by_key(|found| (found.line, found.column));
+        self.diagnostics
+    }
+
+    /// Says what is wrong. Always `None`, so that a refusal can be a value's end.
+    pub(super) fn refuse<T>(
+        &mut self,
+        at: Position,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Option<T> {
+        self.diagnostics.push(Diagnostic {
+            file: self.file.to_owned(),
+            line: at.line,
+            column: at.column,
+            message: message.into(),
+            remedy: remedy.into(),
+        });
+        None
+    }
+
+    /// Reads every node, also those after one that was refused.
+    pub(super) fn each<T>(
+        &mut self,
+        nodes: &[Node],
+        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut all = Some(Vec::new());
+        for node in nodes {
+            let one = read(self, node);
+            all = all.zip(one).map(|(mut all, one)| {
+                all.push(one);
+                all
+            });
+        }
+        all
+    }
+
+    /// The fields of a mapping; those that are not known are refused.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        known: &[&str],
+    ) -> Option<Fields<'n>> {
+        let Value::Map(entries) = &node.value else {
+            let message = format!("`{what}` is {}, not fields", describe(&node.value));
+            return self.refuse(node.at, message, format!("write {}", listed(known, ":")));
+        };
+        for entry in entries {
+            if !known.contains(&entry.key.as_str()) {
+                let message = format!("`{what}` has no field {}", quoted(&entry.key));
+                let remedy = format!("its fields are {}", listed(known, ""));
+                self.refuse::<()>(entry.key_at, message, remedy);
+            }
+        }
+        let at = node.at;
+        Some(Fields { at, entries })
+    }
+
+    /// A field that must be there.
+    pub(super) fn required<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &str,
+        remedy: &str,
+    ) -> Option<&'n Node> {
+        match fields.find(key) {
+            Some(entry) => Some(&entry.value),
+            None => self.refuse(fields.at, format!("`{key}` is missing"), remedy),
+        }
+    }
+
+    /// Reads a field that may be left out: `None` where it was refused.
+    pub(super) fn optional<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        read: impl FnOnce(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match fields.find(key) {
+            Some(entry) => read(self, &entry.value).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// Text that says something.
+    pub(super) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) if !text.trim().is_empty() => Some(text),
+            Value::Text(_) | Value::Null => {
+                self.refuse(node.at, format!("`{what}` is empty"), "write some text")
+            }
+            Value::Bool(_) | Value::Int(_) | Value::OtherNumber => {
+                let message = format!("`{what}` is {}, not text", describe(&node.value));
+                self.refuse(node.at, message, "put it in quotes")
+            }
+            Value::List(_) | Value::Map(_) => {
+                let message = format!("`{what}` is {}, not text", describe(&node.value));
+                self.refuse(node.at, message, "write one value")
+            }
+        }
+    }
+
+    /// A list with something in it; `if_none` says what to do instead of an empty one.
+    pub(super) fn list<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        if_none: &str,
+    ) -> Option<&'n [Node]> {
+        match &node.value {
+            Value::List(nodes) if !nodes.is_empty() => Some(nodes),
+            Value::List(_) | Value::Null => {
+                self.refuse(node.at, format!("`{what}` is an empty list"), if_none)
+            }
+            Value::Bool(_)
+            | Value::Int(_)
+            | Value::OtherNumber
+            | Value::Text(_)
+            | Value::Map(_) => {
+                let message = format!("`{what}` is {}, not a list", describe(&node.value));
+                self.refuse(
+                    node.at,
+                    message,
+                    format!("write `{what}: [ … ]`, or each entry after a dash"),
+                )
+            }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, node: &Node, what: &str) -> Option<bool> {
+        let Value::Bool(value) = node.value else {
+            let message = format!("`{what}` is {}", describe(&node.value));
+            return self.refuse(node.at, message, "write true or false");
+        };
+        Some(value)
+    }
+
+    /// One of few words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(node, what)?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*meant);
+        }
+        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!("`{what}` cannot be {}", quoted(text));
+        self.refuse(node.at, message, format!("write {}", listed(&known, "")))
+    }
+
+    /// A name, of the form that Kubernetes asks of it.
+    pub(super) fn name(&mut self, node: &Node, what: &str, form: name::Form) -> Option<String> {
+        let text = self.text(node, what)?;
+        if form.fits(text) {
+            return Some(text.to_owned());
+        }
+        let message = format!("`{what}` cannot be {}", quoted(text));
+        self.refuse(node.at, message, form.remedy(text))
+    }
+
+    /// Labels; `if_none` says what to do instead of none, where none are refused.
+    pub(super) fn labels(
+        &mut self,
+        node: &Node,
+        what: &str,
+        if_none: Option<&str>,
+    ) -> Option<BTreeMap<String, String>> {
+        let Value::Map(entries) = &node.value else {
+            let message = format!("`{what}` is {}, not labels", describe(&node.value));
+            return self.refuse(node.at, message, format!("write `{what}: {{app: orders}}`"));
+        };
+        if let Some(remedy) = if_none.filter(|_| entries.is_empty()) {
+            return self.refuse(node.at, format!("`{what}` is empty"), remedy);
+        }
+        let mut labels = Some(BTreeMap::new());
+        for entry in entries {
+            let label = self.label(entry, what);
+            labels = labels.zip(label).map(|(mut labels, (key, value))| {
+                labels.insert(key, value);
+                labels
+            });
+        }
+        labels
+    }
+
+    fn label(&mut self, entry: &Entry, what: &str) -> Option<(String, String)> {
+        if !name::Form::LabelKey.fits(&entry.key) {
+            let message = format!("`{what}` has no label {}", quoted(&entry.key));
+            let remedy = name::Form::LabelKey.remedy(&entry.key);
+            return self.refuse(entry.key_at, message, remedy);
+        }
+        // The only text that may be empty.
+        if matches!(&entry.value.value, Value::Text(text) if text.is_empty()) {
+            return Some((entry.key.clone(), String::new()));
+        }
+        let value = self.name(&entry.value, &entry.key, name::Form::LabelValue)?;
+        Some((entry.key.clone(), value))
+    }
+}
+
+/// What somebody wrote, fit for a terminal.
+pub(super) fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(MOST_QUOTED).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("\"{}\"", shown.escape_debug())
+}
+
+/// A message in which a file's text may stand, fit for a terminal.
+pub(super) fn without_controls(text: &str) -> String {
+    let shown = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    shown.collect()
+}
+
+/// `a`, `b` or `c`.
+pub(super) fn listed(words: &[&str], after: &str) -> String {
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| format!("`{word}{after}`"))
+        .collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}
+
+pub(super) fn describe(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Int(_) | Value::OtherNumber => "a number",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a mapping",
+    }
+}
+
+const MOST_QUOTED: usize = 100;

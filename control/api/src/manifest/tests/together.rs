@@ -1,0 +1,91 @@
+//! What only several documents together can get wrong, and several mistakes at once.
+
+use super::*;
+
+fn read(files: &[(&str, &str)]) -> Vec<(String, Manifest)> {
+    let mut all = Vec::new();
+    for (file, text) in files {
+        let manifests = parse(file, text).unwrap();
+        all.extend(
+            manifests
+                .into_iter()
+                .map(|manifest| ((*file).to_owned(), manifest)),
+        );
+    }
+    all
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_in_the_order_of_its_lines() {
+    let text = POLICY
+        .replace("effect: allow", "effect: maybe")
+        .replace("[8080]", "[0, 80, 70000]")
+        .replace("name: orders,", "");
+    let text = [&text, NAMESPACE, &WORKLOAD.replace("Workload", "Pod")].join("---\n");
+    assert_eq!(
+        said(&text),
+        "f:3:11: `name` is missing; write `name: …`\n\
+         f:8:13: `effect` cannot be \"maybe\"; write `allow` or `deny`\n\
+         f:11:13: 0 is no port; write a number from 1 to 65535\n\
+         f:11:20: 70000 is no port; write a number from 1 to 65535\n\
+         f:24:7: there is no kind \"Pod\"; write `AuthorizationPolicy`, `ClusterAuthorizationPolicy`, \
+         `Workload`, `Service`, `Namespace`, `Revocations` or `TrustBundle`"
+    );
+}
+
+#[test]
+fn two_objects_of_one_name_are_refused() {
+    let two = "the other in line 1; remove or rename one of them";
+    for (text, line, name) in [
+        (POLICY, 14, "AuthorizationPolicy shop/orders"),
+        (CLUSTER, 9, "ClusterAuthorizationPolicy baseline"),
+        (NAMESPACE, 10, "Namespace shop"),
+        (BUNDLE, 10, "TrustBundle partner.example"),
+    ] {
+        let expected = format!("f:{line}:1: there are two of {name}, {two}");
+        assert_eq!(said(&[text, text].join("---\n")), expected);
+        let found = check(&read(&[("a", text), ("b", text)]));
+        let two = "the other in a; remove or rename one of them";
+        assert_eq!(shown(&found), format!("b: there are two of {name}, {two}"));
+    }
+}
+
+#[test]
+fn a_name_may_be_used_again_by_another_kind_or_namespace() {
+    let other = POLICY.replace("namespace: shop", "namespace: other");
+    let cluster = CLUSTER.replace("baseline", "orders");
+    let all = read(&[
+        ("a", POLICY),
+        ("b", &other),
+        ("c", &cluster),
+        ("d", SERVICE),
+    ]);
+    assert_eq!(check(&all), []);
+    let twice = read(&[("a", REVOCATIONS), ("b", REVOCATIONS)]);
+    assert_eq!(check(&twice), []);
+}
+
+#[test]
+fn an_address_has_one_owner() {
+    let other = WORKLOAD.replace("orders-0", "orders-1");
+    let service = SERVICE.replace("fd71::2", "fd70::7");
+    let twice = |addr, owner| {
+        format!("which {owner} has too, in a; give each workload and service its own")
+            .replace("which", &format!("has the address {addr}, which"))
+    };
+    for (second, own, addrs) in [
+        (
+            &other,
+            "Workload shop/orders-1",
+            &["10.111.0.7", "fd70::7"][..],
+        ),
+        (&service, "Service shop/orders", &["fd70::7"]),
+    ] {
+        let found = check(&read(&[("a", WORKLOAD), ("b", second)]));
+        let lines = addrs.iter().map(|addr| {
+            let rest = twice(addr, "Workload shop/orders-0");
+            format!("b: {own} {rest}")
+        });
+        assert_eq!(shown(&found), lines.collect::<Vec<_>>().join("\n"));
+    }
+}
