@@ -1,0 +1,97 @@
+//! Which proxy enforces what: the acknowledgements of every live stream.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use palisade_api::wire;
+
+use crate::telemetry::metrics::{Metrics, channel_name};
+
+/// The live proxies.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    proxies: Mutex<BTreeMap<u64, Enforced>>,
+}
+
+/// What one proxy acknowledged.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Enforced {
+    workload: String,
+    /// By channel: the newest revision that it applied.
+    revisions: BTreeMap<&'static str, u64>,
+    /// By channel: the objects that it refused in that revision.
+    refused: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Roster {
+    /// Adds a proxy, until what is returned is dropped.
+    pub(super) fn enter(self: &Arc<Self>, workload: &str, metrics: Arc<Metrics>) -> Entry {
+        let mut proxies = self.lock();
+        let number = proxies.last_key_value().map_or(0, |(last, _)| last + 1);
+        proxies.insert(
+            number,
+            Enforced {
+                workload: workload.to_owned(),
+                ..Enforced::default()
+            },
+        );
+        metrics.proxies(proxies.len());
+        drop(proxies);
+        Entry {
+            number,
+            roster: Arc::clone(self),
+            metrics,
+        }
+    }
+
+    /// All of them, for people.
+    pub(crate) fn list(&self) -> Vec<Enforced> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Whoever panicked with the lock left no half-made entry: each change is one insertion.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Enforced>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A proxy's place in the roster.
+#[derive(Debug)]
+pub(super) struct Entry {
+    number: u64,
+    roster: Arc<Roster>,
+    metrics: Arc<Metrics>,
+}
+
+impl Entry {
+    /// Notes what the proxy applied, of what it was sent.
+    pub(super) fn acknowledge(&self, ack: &wire::Ack, sent: u64) {
+        let Some(channel) = channel_name(ack.channel()) else {
+            return;
+        };
+        if ack.revision > sent {
+            return;
+        }
+        if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
+            enforced.revisions.insert(channel, ack.revision);
+            let refused = ack
+                .refusals
+                .iter()
+                .take(MAX_REFUSALS)
+                .map(|refusal| super::printable(&refusal.name));
+            enforced.refused.insert(channel, refused.collect());
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut proxies = self.roster.lock();
+        proxies.remove(&self.number);
+        self.metrics.proxies(proxies.len());
+    }
+}
+
+const MAX_REFUSALS: usize = 256;

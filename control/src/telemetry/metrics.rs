@@ -1,0 +1,134 @@
+//! Every metric of control, in one list.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use palisade_api::wire;
+
+/// The metrics, and the registry that prints them.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    svids: Family<Issue, Counter>,
+    proxies: Gauge,
+    revisions: Family<ChannelLabel, Gauge<u64, AtomicU64>>,
+    config_errors: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("palisade_control");
+        let svids = Family::<Issue, Counter>::default();
+        let proxies = Gauge::default();
+        let revisions = Family::default();
+        let config_errors = Gauge::default();
+        registry.register(
+            "svids_issued",
+            "Requests for an SVID, by what they came to",
+            svids.clone(),
+        );
+        registry.register("proxies", "Proxies that watch now", proxies.clone());
+        registry.register(
+            "revision",
+            "The newest revision that any proxy was sent, by channel",
+            revisions.clone(),
+        );
+        registry.register(
+            "config_errors",
+            "Errors in configuration files that stand now; last good versions are in force",
+            config_errors.clone(),
+        );
+        for outcome in [
+            IssueOutcome::Issued,
+            IssueOutcome::Refused,
+            IssueOutcome::Failed,
+        ] {
+            // A rate needs a beginning.
+            drop(svids.get_or_create(&Issue { outcome }));
+        }
+        Self {
+            registry,
+            svids,
+            proxies,
+            revisions,
+            config_errors,
+        }
+    }
+
+    pub(crate) fn issued(&self, outcome: IssueOutcome) {
+        self.svids.get_or_create(&Issue { outcome }).inc();
+    }
+
+    pub(crate) fn proxies(&self, count: usize) {
+        self.proxies.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn revision(&self, channel: wire::Channel, revision: u64) {
+        if let Some(channel) = channel_name(channel) {
+            self.revisions
+                .get_or_create(&ChannelLabel { channel })
+                .inner()
+                .fetch_max(revision, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn config_errors(&self, count: usize) {
+        self.config_errors
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// All of them as Prometheus text.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Issue {
+    outcome: IssueOutcome,
+}
+
+/// What a request for an SVID came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum IssueOutcome {
+    Issued,
+    Refused,
+    Failed,
+}
+
+impl EncodeLabelValue for IssueOutcome {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Issued => "issued",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: &'static str,
+}
+
+/// A channel's name for people, and as a label.
+pub(crate) fn channel_name(channel: wire::Channel) -> Option<&'static str> {
+    match channel {
+        wire::Channel::Bundles => Some("bundles"),
+        wire::Channel::Revocations => Some("revocations"),
+        wire::Channel::Rules => Some("rules"),
+        wire::Channel::Addresses => Some("addresses"),
+        wire::Channel::Unspecified => None,
+    }
+}
