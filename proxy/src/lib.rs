@@ -1,5 +1,6 @@
-//! Stub.
+//! The sidecar: mutual TLS, authorization and one record for every connection of a pod.
 
 #[rustfmt::skip]
 pub mod grpc;
+pub mod redirect;
 pub mod tls;
