@@ -4,3 +4,4 @@
 pub mod grpc;
 pub mod redirect;
 pub mod tls;
+pub mod transport;

@@ -1,0 +1,329 @@
+//! A session on a real connection: the only I/O of the transport.
+//!
+//! One future reads, writes and keeps time for all streams of a connection. Its buffers belong to the thread and are
+//! lent only while bytes move, so an idle session holds none.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::credit::Budget;
+use super::end::SessionEnd;
+use super::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
+use super::handle::{Incoming, Opener};
+use super::link::Link;
+use super::output::WRITE_BYTES;
+use super::session::Role;
+use super::settings::Settings;
+
+/// What is read at once.
+const READ_BYTES: usize = 64 * 1024;
+/// A frame that is not whole is carried over to the next read.
+const CARRY_BYTES: usize = HEADER_BYTES + MAX_PAYLOAD_BYTES;
+/// Reads and writes in a row before other tasks get their turn.
+const ROUNDS: usize = 8;
+
+thread_local! {
+    static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static WRITE_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Begins the client's side of a session on an authenticated connection. The future does all of its work and must be
+/// polled until it ends; dropping it cuts the connection. `facts` is what every stream can say of its connection.
+pub fn client<T, F>(
+    io: T,
+    facts: Arc<F>,
+    settings: Settings,
+    budget: Budget,
+) -> (Opener<F>, impl Future<Output = SessionEnd> + Send)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Send + Sync + 'static,
+{
+    let link = Link::new(Role::Client, settings, budget);
+    (Opener::new(Arc::clone(&link), facts), drive(io, link))
+}
+
+/// Begins the server's side of a session; as [`client`].
+pub fn server<T, F>(
+    io: T,
+    facts: Arc<F>,
+    settings: Settings,
+    budget: Budget,
+) -> (Incoming<F>, impl Future<Output = SessionEnd> + Send)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Send + Sync + 'static,
+{
+    let link = Link::new(Role::Server, settings, budget);
+    (Incoming::new(Arc::clone(&link), facts), drive(io, link))
+}
+
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> SessionEnd {
+    let now = Instant::now();
+    let mut driver = Driver {
+        io,
+        link,
+        carry: Vec::new(),
+        unsent: Vec::new(),
+        is_unflushed: false,
+        was_full: false,
+        is_shut: false,
+        is_at_end: false,
+        timer: Box::pin(sleep_until(now)),
+        armed: now,
+    };
+    poll_fn(|cx| driver.poll(cx)).await
+}
+
+struct Driver<T> {
+    io: T,
+    link: Arc<Link>,
+    /// The beginning of a frame.
+    carry: Vec<u8>,
+    /// What the connection did not take yet.
+    unsent: Vec<u8>,
+    is_unflushed: bool,
+    was_full: bool,
+    is_shut: bool,
+    is_at_end: bool,
+    timer: Pin<Box<Sleep>>,
+    /// When `timer` fires: never later than the session's deadline, but perhaps earlier, so that it is rarely set.
+    armed: Instant,
+}
+
+/// A driver that is dropped leaves no stream waiting for ever.
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        let error = io::Error::from(io::ErrorKind::ConnectionAborted);
+        self.link.with(|session| session.cut(Instant::now(), error));
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
+        for _ in 0..ROUNDS {
+            let now = Instant::now();
+            let end = self.link.with(|session| {
+                match &mut session.driver {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => session.driver = Some(cx.waker().clone()),
+                }
+                session.tick(now);
+                session.end.clone()
+            });
+            if let Some(end) = end {
+                return self.poll_close(cx, now).map(|()| end);
+            }
+            let read = self.poll_receive(cx, now).is_ready();
+            let wrote = self.poll_transmit(cx, now).is_ready();
+            if !read && !wrote && self.poll_timer(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ready when the session's deadline has passed.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.link.with(|session| session.deadline());
+        if deadline < self.armed {
+            self.arm(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.armed >= deadline {
+                return Poll::Ready(());
+            }
+            self.arm(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn arm(&mut self, deadline: Instant) {
+        self.timer.as_mut().reset(deadline);
+        self.armed = deadline;
+    }
+
+    /// Ready when something came: bytes, the end or an error, which the session was told of.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let mut buffer = READ_BUFFER.take();
+        buffer.resize(CARRY_BYTES + READ_BYTES, 0);
+        let read = self.poll_read(cx, &mut buffer);
+        if let Poll::Ready(Ok(bytes)) = &read {
+            self.link.with(|session| {
+                let violation = match session.receive(now, bytes) {
+                    Ok(done) => {
+                        self.carry.clear();
+                        self.carry
+                            .extend_from_slice(bytes.get(done..).unwrap_or_default());
+                        return;
+                    }
+                    Err(violation) => violation,
+                };
+                session.violated(violation, now);
+            });
+        }
+        let error = match read {
+            Poll::Pending => None,
+            Poll::Ready(Ok(_)) => {
+                READ_BUFFER.set(buffer);
+                return Poll::Ready(());
+            }
+            Poll::Ready(Err(error)) => Some(error),
+        };
+        READ_BUFFER.set(buffer);
+        if self.carry.is_empty() {
+            self.carry = Vec::new();
+        }
+        match error {
+            None => Poll::Pending,
+            Some(error) => {
+                self.link.with(|session| session.cut(now, error));
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Reads behind what was carried over, and returns both.
+    fn poll_read<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'a mut [u8],
+    ) -> Poll<io::Result<&'a [u8]>> {
+        let carried = self.carry.len().min(CARRY_BYTES);
+        let Some((before, room)) = buffer.split_at_mut_checked(carried) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        };
+        before.copy_from_slice(self.carry.get(..carried).unwrap_or_default());
+        let mut room = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+        let read = room.filled().len();
+        if read == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(buffer.get(..carried + read).unwrap_or_default()))
+    }
+
+    /// Ready when something was written, or the session ended.
+    fn poll_transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let mut buffer = WRITE_BUFFER.take();
+        let wrote = self.poll_write(cx, now, &mut buffer);
+        WRITE_BUFFER.set(buffer);
+        match ready!(wrote) {
+            Ok(true) => Poll::Ready(()),
+            Ok(false) => self.link.with(|session| {
+                if session.is_done() {
+                    session.conclude_done(now);
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            }),
+            Err(error) => {
+                // A peer that gave up has perhaps said why: its TLS alert is worth more than our broken pipe.
+                while self.poll_receive(cx, now).is_ready()
+                    && self.link.with(|session| session.end.is_none())
+                {}
+                self.link.with(|session| session.cut(now, error));
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Writes what is unsent, or else what the session has to say; `false` when all is written and flushed.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<bool>> {
+        buffer.clear();
+        if self.unsent.is_empty() {
+            buffer.reserve(WRITE_BYTES);
+            self.link.with(|session| session.transmit(now, buffer));
+        } else {
+            std::mem::swap(buffer, &mut self.unsent);
+        }
+        if buffer.is_empty() {
+            if self.is_unflushed {
+                ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                self.is_unflushed = false;
+            }
+            return Poll::Ready(Ok(false));
+        }
+        let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(cx, buffer) else {
+            self.was_full = true;
+            self.unsent = std::mem::take(buffer);
+            return Poll::Pending;
+        };
+        let written = written?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.is_unflushed = true;
+        if std::mem::take(&mut self.was_full) {
+            self.link.with(|session| session.progressed(now));
+        }
+        self.unsent
+            .extend_from_slice(buffer.get(written..).unwrap_or_default());
+        Poll::Ready(Ok(true))
+    }
+
+    /// Says the last words, shuts the connection down and waits for the peer to do the same, all within a bound.
+    /// Closing at once would make the kernel answer what is still on its way with a reset, and that would take our
+    /// last words from the peer.
+    fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let is_gone = self
+            .link
+            .with(|session| matches!(session.end, Some(SessionEnd::Cut(_) | SessionEnd::Dead)));
+        if is_gone || self.poll_timer(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut buffer = WRITE_BUFFER.take();
+        let shut = self.poll_shut(cx, now, &mut buffer);
+        WRITE_BUFFER.set(buffer);
+        let mut buffer = READ_BUFFER.take();
+        buffer.resize(CARRY_BYTES + READ_BYTES, 0);
+        let end = self.poll_end(cx, &mut buffer);
+        READ_BUFFER.set(buffer);
+        match (shut, end) {
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
+            (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    fn poll_shut(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        if !self.is_shut {
+            while ready!(self.poll_write(cx, now, buffer))? {}
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.is_shut = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads and drops until the peer's end.
+    fn poll_end(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<()>> {
+        for _ in 0..ROUNDS {
+            if self.is_at_end {
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            self.is_at_end = room.filled().is_empty();
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

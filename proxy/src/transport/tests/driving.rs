@@ -1,0 +1,341 @@
+//! Sessions on in-memory connections, with paused time.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant};
+
+use crate::transport::{
+    Budget, Code, Incoming, OpenError, Opener, Opening, SessionEnd, Settings, Stream, StreamError,
+    client, server,
+};
+
+struct Ends {
+    opener: Opener<&'static str>,
+    incoming: Incoming<&'static str>,
+    client: JoinHandle<SessionEnd>,
+    server: JoinHandle<SessionEnd>,
+    budget: Budget,
+}
+
+fn connect() -> Ends {
+    let (near, far) = duplex(64 * 1024);
+    let budget = Budget::default();
+    let (opener, driver) = client(
+        near,
+        Arc::new("server"),
+        Settings::default(),
+        budget.clone(),
+    );
+    let client = tokio::spawn(driver);
+    let (incoming, driver) = server(far, Arc::new("client"), Settings::default(), budget.clone());
+    let server = tokio::spawn(driver);
+    Ends {
+        opener,
+        incoming,
+        client,
+        server,
+        budget,
+    }
+}
+
+fn opening(first: &'static [u8], first_is_all: bool) -> Opening {
+    Opening {
+        first: Bytes::from_static(first),
+        first_is_all,
+        ..Opening::default()
+    }
+}
+
+impl Ends {
+    async fn stream(&mut self) -> (Stream<&'static str>, Stream<&'static str>) {
+        let accept = async { self.incoming.next().await.unwrap().accept() };
+        let (near, far) = tokio::join!(self.opener.open(opening(b"", false)), accept);
+        (near.unwrap(), far)
+    }
+}
+
+async fn read_all(stream: &Stream<&'static str>) -> Result<Vec<u8>, StreamError> {
+    let mut all = Vec::new();
+    while let Some(bytes) = stream.read().await? {
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_orders_of_half_close_deliver_everything() {
+    let mut ends = connect();
+    for client_first in [true, false] {
+        let (near, far) = ends.stream().await;
+        assert_eq!((*near.facts().as_ref(), near.id()), ("server", far.id()));
+        let (first, second) = if client_first {
+            (&near, &far)
+        } else {
+            (&far, &near)
+        };
+        first.write(Bytes::from_static(b"question")).await.unwrap();
+        first.finish();
+        assert_eq!(read_all(second).await.unwrap(), b"question");
+        second.write(Bytes::from_static(b"answer")).await.unwrap();
+        second.finish();
+        assert_eq!(read_all(first).await.unwrap(), b"answer");
+        assert!(matches!(
+            first.write(Bytes::from_static(b"x")).await,
+            Err(StreamError::Finished)
+        ));
+    }
+    drop(ends.opener);
+    assert!(matches!(ends.client.await.unwrap(), SessionEnd::Clean));
+    assert!(matches!(ends.server.await.unwrap(), SessionEnd::Clean));
+    assert!(ends.incoming.next().await.is_none());
+    assert_eq!(ends.budget.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_short_streams_are_all_served() {
+    let Ends {
+        opener,
+        mut incoming,
+        budget,
+        ..
+    } = connect();
+    let server = tokio::spawn(async move {
+        while let Some(offered) = incoming.next().await {
+            tokio::spawn(async move {
+                let stream = offered.accept();
+                let question = read_all(&stream).await.unwrap();
+                stream.write(Bytes::from(question)).await.unwrap();
+                stream.finish();
+            });
+        }
+    });
+    let opener = Arc::new(opener);
+    let clients = (0..16).map(|_| {
+        let opener = Arc::clone(&opener);
+        tokio::spawn(async move {
+            for _ in 0..625 {
+                let stream = opener.open(opening(b"question", true)).await.unwrap();
+                assert_eq!(read_all(&stream).await.unwrap(), b"question");
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    drop(opener);
+    server.await.unwrap();
+    assert_eq!(budget.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_why_and_that_nothing_was_delivered() {
+    let mut ends = connect();
+    let refuse = async {
+        let offered = ends.incoming.next().await.unwrap();
+        offered.refuse(Code::Denied, Some("shop/orders/only-web"));
+    };
+    let (refused, ()) = tokio::join!(ends.opener.open(opening(b"secret", true)), refuse);
+    let error = refused.unwrap_err();
+    assert!(error.nothing_was_delivered());
+    let OpenError::Refused { code, rule, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        (code, rule.as_deref()),
+        (Code::Denied, Some("shop/orders/only-web"))
+    );
+
+    let drop_it = async { drop(ends.incoming.next().await) };
+    let (refused, ()) = tokio::join!(ends.opener.open(opening(b"", false)), drop_it);
+    assert!(matches!(
+        refused,
+        Err(OpenError::Refused {
+            code: Code::Cancelled,
+            ..
+        })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_is_never_a_clean_end() {
+    let mut ends = connect();
+    let (near, far) = ends.stream().await;
+    let (done, done_far) = ends.stream().await;
+    near.write(Bytes::from_static(b"half of the"))
+        .await
+        .unwrap();
+    done.write(Bytes::from_static(b"whole")).await.unwrap();
+    done.finish();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    ends.client.abort();
+    assert!(
+        matches!(ends.server.await.unwrap(), SessionEnd::Cut(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+    );
+    assert!(matches!(
+        read_all(&far).await,
+        Err(StreamError::SessionEnded(SessionEnd::Cut(_)))
+    ));
+    assert_eq!(
+        read_all(&done_far).await.unwrap(),
+        b"whole",
+        "its FIN had come"
+    );
+    assert!(matches!(
+        near.read().await,
+        Err(StreamError::SessionEnded(SessionEnd::Cut(_)))
+    ));
+    let late = ends.opener.open(opening(b"", false)).await.unwrap_err();
+    assert!(matches!(late, OpenError::Retired));
+    drop((near, far, done, done_far));
+    assert_eq!(ends.budget.used_bytes(), 0);
+}
+
+/// A connection to nobody: what is written is kept, and nothing comes back.
+fn nobody() -> (Opener<()>, JoinHandle<SessionEnd>, DuplexStream) {
+    let (near, far) = duplex(64 * 1024);
+    let (opener, driver) = client(near, Arc::new(()), Settings::default(), Budget::default());
+    (opener, tokio::spawn(driver), far)
+}
+
+/// HELLO with the least limits.
+const HELLO: [u8; 16] = [1, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0x40, 0];
+
+#[tokio::test(start_paused = true)]
+async fn an_unanswered_open_finds_a_dead_peer_in_three_seconds() {
+    let (opener, driver, mut far) = nobody();
+    far.write_all(&HELLO).await.unwrap();
+    let begun = Instant::now();
+    let error = opener.open(opening(b"", false)).await.unwrap_err();
+    assert!(matches!(error, OpenError::SessionEnded(SessionEnd::Dead)));
+    assert!(!error.nothing_was_delivered());
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_secs(3)..Duration::from_millis(3100)).contains(&took),
+        "{took:?}"
+    );
+    assert!(matches!(driver.await.unwrap(), SessionEnd::Dead));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_ping_may_take_its_time_for_an_open() {
+    let mut ends = connect();
+    let late = async {
+        let offered = ends.incoming.next().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        offered.accept()
+    };
+    let (near, _far) = tokio::join!(ends.opener.open(opening(b"", false)), late);
+    near.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_without_hello_is_given_up() {
+    let (_opener, driver, _far) = nobody();
+    assert!(matches!(driver.await.unwrap(), SessionEnd::Protocol(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_ends_cleanly_after_its_time() {
+    let begun = Instant::now();
+    let ends = connect();
+    assert!(matches!(ends.client.await.unwrap(), SessionEnd::Clean));
+    assert!(matches!(ends.server.await.unwrap(), SessionEnd::Clean));
+    assert_eq!(begun.elapsed().as_secs(), 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_the_last_stream_finish_and_admits_no_other() {
+    let mut ends = connect();
+    let (near, far) = ends.stream().await;
+    ends.incoming.handle().retire(Code::Draining);
+    let late = ends.opener.open(opening(b"", false)).await.unwrap_err();
+    assert!(matches!(late, OpenError::Retired) && late.nothing_was_delivered());
+    assert!(ends.opener.handle().is_retired());
+    near.write(Bytes::from_static(b"last words")).await.unwrap();
+    near.finish();
+    assert_eq!(read_all(&far).await.unwrap(), b"last words");
+    far.finish();
+    assert!(near.read().await.unwrap().is_none());
+    assert!(matches!(ends.client.await.unwrap(), SessionEnd::Clean));
+    assert!(matches!(ends.server.await.unwrap(), SessionEnd::Clean));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_tells_both_sides_its_code() {
+    let mut ends = connect();
+    let (near, far) = ends.stream().await;
+    ends.incoming.handle().close(Code::PolicyChanged);
+    assert!(matches!(
+        far.read().await,
+        Err(StreamError::SessionEnded(SessionEnd::Closed(
+            Code::PolicyChanged
+        )))
+    ));
+    assert!(matches!(
+        near.read().await,
+        Err(StreamError::Reset(Code::PolicyChanged))
+    ));
+    assert!(matches!(
+        ends.client.await.unwrap(),
+        SessionEnd::PeerClosed(Code::PolicyChanged)
+    ));
+    assert!(matches!(
+        ends.server.await.unwrap(),
+        SessionEnd::Closed(Code::PolicyChanged)
+    ));
+    assert!(matches!(
+        ends.opener.handle().ended().await,
+        SessionEnd::PeerClosed(_)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_readers_block_nobody_else_and_stay_within_the_budget() {
+    let mut ends = connect();
+    let mut stalled = Vec::new();
+    for _ in 0..64 {
+        let (near, far) = ends.stream().await;
+        stalled.push(tokio::spawn(async move {
+            let _far = far;
+            loop {
+                near.write(Bytes::from_static(&[0; 16 * 1024]))
+                    .await
+                    .unwrap();
+            }
+        }));
+    }
+    let (near, far) = ends.stream().await;
+    for _ in 0..1000 {
+        near.write(Bytes::from_static(b"ping")).await.unwrap();
+        assert_eq!(far.read().await.unwrap().unwrap(), "ping");
+    }
+    assert_eq!(
+        ends.budget.used_bytes(),
+        2 * 65 * 16 * 1024,
+        "no window of a stalled reader grew"
+    );
+    for task in stalled {
+        task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn futures_are_small_for_there_is_one_for_each_connection() {
+    let mut ends = connect();
+    let (near, _far) = ends.stream().await;
+    let sizes = [
+        size_of_val(&ends.opener.open(opening(b"", false))),
+        size_of_val(&near.read()),
+        size_of_val(&near.write(Bytes::new())),
+        size_of_val(&near),
+    ];
+    let bounds = [512, 64, 128, 24];
+    assert!(
+        sizes.iter().zip(bounds).all(|(size, bound)| *size <= bound),
+        "{sizes:?}"
+    );
+}
