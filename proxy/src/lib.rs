@@ -2,6 +2,7 @@
 
 #[rustfmt::skip]
 pub mod grpc;
+pub mod identity;
 pub mod redirect;
 pub mod tls;
 pub mod transport;

@@ -16,6 +16,9 @@ pub enum HandshakeError {
     /// This proxy has no SVID that is valid now.
     #[error("this proxy has no SVID that is valid now")]
     NoSvid,
+    /// This proxy was not told yet what is revoked, and so can trust nobody.
+    #[error("this proxy has not received the revocations yet")]
+    NoRevocations,
     /// The peer finished a handshake without our ALPN.
     #[error("the peer does not speak the mesh protocol")]
     NotMesh,
@@ -89,6 +92,7 @@ impl HandshakeError {
             Self::TimedOut => "timeout",
             Self::Cut(_) => "cut",
             Self::NoSvid => "no_svid",
+            Self::NoRevocations => "no_revocations",
             Self::NotMesh => "not_mesh",
             Self::Peer(error) => error.reason(),
             Self::RefusedByPeer(_) => "refused_by_peer",
