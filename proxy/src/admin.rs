@@ -1,0 +1,360 @@
+//! The proxy's own HTTP pages: metrics, probes, and on loopback its state.
+//!
+//! These ports are open to the pod's network, so each connection carries one request, is short, and there are
+//! few of them at once.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::readiness::Readiness;
+use crate::telemetry::Metrics;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Admin {
+    /// `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// `/ready`.
+    pub readiness: watch::Receiver<Readiness>,
+    /// `/config`: makes the state of the proxy as of now. No secret may be in it.
+    pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("readiness", &*self.readiness.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which pages a listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// Port 15020: `/metrics`, `/ready`, `/live`.
+    Telemetry,
+    /// Port 15021: `/ready`, `/live`.
+    Probes,
+    /// Port 15000, on loopback only: all, and `/config`.
+    All,
+}
+
+/// Serves `pages` on `listener` for ever. Dropping it ends its connections.
+pub async fn serve(admin: Admin, pages: Pages, listener: TcpListener) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed, so there is always a slot in the end.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let admin = admin.clone();
+                connections.spawn(async move {
+                    serve_connection(&admin, pages, stream).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "admin accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One request, one answer, within [`CONNECTION_TIME`].
+async fn serve_connection(
+    admin: &Admin,
+    pages: Pages,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+        let (request, _body_unread) = request.into_parts();
+        let page = answer(
+            admin,
+            pages,
+            &request.method,
+            request.uri.path(),
+            &request.headers,
+        );
+        Ok::<_, Infallible>(page)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .keep_alive(false)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection"),
+        Err(_) => tracing::debug!("admin connection took too long"),
+    }
+}
+
+fn answer(
+    admin: &Admin,
+    pages: Pages,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Response<Full<Bytes>> {
+    let Some(page) = Page::at(path).filter(|page| pages.have(*page)) else {
+        return respond(StatusCode::NOT_FOUND, TEXT, "no such page\n");
+    };
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match page {
+        Page::Metrics => respond(StatusCode::OK, OPEN_METRICS, admin.metrics.text()),
+        Page::Ready => ready(&admin.readiness.borrow(), headers),
+        Page::Live => respond(StatusCode::OK, TEXT, "live\n"),
+        Page::Config => respond(StatusCode::OK, JSON, format!("{:#}\n", (admin.config)())),
+    }
+}
+
+fn ready(readiness: &Readiness, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let reasons: Vec<String> = readiness.reasons().collect();
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    if wants_json(headers) {
+        let body = serde_json::json!({"ready": reasons.is_empty(), "reasons": reasons});
+        return respond(status, JSON, format!("{body}\n"));
+    }
+    if reasons.is_empty() {
+        return respond(status, TEXT, "ready\n");
+    }
+    respond(status, TEXT, reasons.join("\n") + "\n")
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .any(|accept| accept.contains("application/json"))
+}
+
+fn respond(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Metrics,
+    Ready,
+    Live,
+    Config,
+}
+
+impl Page {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics),
+            "/ready" => Some(Self::Ready),
+            "/live" => Some(Self::Live),
+            "/config" => Some(Self::Config),
+            _ => None,
+        }
+    }
+}
+
+impl Pages {
+    fn have(self, page: Page) -> bool {
+        match page {
+            Page::Ready | Page::Live => true,
+            Page::Metrics => self != Self::Probes,
+            Page::Config => self == Self::All,
+        }
+    }
+}
+
+const MAX_CONNECTIONS: usize = 64;
+const MAX_HEADER_BYTES: usize = 16 << 10;
+const HEADER_TIME: Duration = Duration::from_secs(2);
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::readiness::Condition;
+
+    fn admin(readiness: Readiness) -> Admin {
+        Admin {
+            metrics: Arc::new(Metrics::new()),
+            readiness: watch::channel(readiness).1,
+            config: Arc::new(|| serde_json::json!({"revision": 7})),
+        }
+    }
+
+    fn ready_but_for_v6() -> Readiness {
+        Readiness {
+            svid: Condition::Met,
+            policy: Condition::Met,
+            revocations: Condition::Met,
+            redirect_v4: Condition::Met,
+            ..Readiness::starting()
+        }
+    }
+
+    fn open(admin: Admin, pages: Pages) -> DuplexStream {
+        let (client, server) = duplex(1 << 20);
+        tokio::spawn(async move { serve_connection(&admin, pages, server).await });
+        client
+    }
+
+    async fn ask(admin: Admin, pages: Pages, request: &str) -> String {
+        let mut client = open(admin, pages);
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    async fn get(pages: Pages, method: &str, path: &str) -> String {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        ask(admin(ready_but_for_v6()), pages, &request).await
+    }
+
+    #[tokio::test]
+    async fn each_listener_has_its_pages_and_no_others() {
+        for (pages, path, status) in [
+            (Pages::Telemetry, "/metrics", "200"),
+            (Pages::Telemetry, "/live", "200"),
+            (Pages::Telemetry, "/ready", "503"),
+            (Pages::Telemetry, "/config", "404"),
+            (Pages::Probes, "/ready", "503"),
+            (Pages::Probes, "/live", "200"),
+            (Pages::Probes, "/metrics", "404"),
+            (Pages::All, "/config", "200"),
+            (Pages::All, "/metrics", "200"),
+            (Pages::All, "/", "404"),
+        ] {
+            let text = get(pages, "GET", path).await;
+            assert!(
+                text.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{path}: {text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn only_reading_is_allowed_and_head_has_no_body() {
+        assert!(
+            get(Pages::All, "POST", "/config")
+                .await
+                .starts_with("HTTP/1.1 405")
+        );
+        let head = get(Pages::All, "HEAD", "/metrics").await;
+        assert!(
+            head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_is_missing_in_text_and_in_json() {
+        let text = get(Pages::Probes, "GET", "/ready").await;
+        assert!(
+            text.ends_with("\r\n\r\nredirect_v6: the redirect was not verified yet\n"),
+            "{text}"
+        );
+        let request = "GET /ready HTTP/1.1\r\nhost: x\r\naccept: application/json\r\n\r\n";
+        let json = ask(admin(ready_but_for_v6()), Pages::Probes, request).await;
+        let reasons =
+            r#"{"ready":false,"reasons":["redirect_v6: the redirect was not verified yet"]}"#;
+        assert!(json.contains(reasons), "{json}");
+        let ready = Readiness {
+            redirect_v6: Condition::Met,
+            ..ready_but_for_v6()
+        };
+        let request = "GET /ready HTTP/1.1\r\nhost: x\r\n\r\n";
+        let text = ask(admin(ready), Pages::Probes, request).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\nready\n"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_finishes_is_let_go() {
+        for slow in ["", "GET /metrics HTTP/1.1\r\nhost: x\r\n"] {
+            let begun = Instant::now();
+            ask(admin(ready_but_for_v6()), Pages::All, slow).await;
+            assert!(begun.elapsed() <= CONNECTION_TIME, "{slow:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_reads_is_let_go() {
+        let (mut client, server) = duplex(64);
+        client
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        serve_connection(&admin(ready_but_for_v6()), Pages::All, server).await;
+        assert_eq!(begun.elapsed(), CONNECTION_TIME);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_answered_over_tcp_while_others_stay_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(admin(ready_but_for_v6()), Pages::Telemetry, listener));
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS - 1 {
+            silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+        }
+        let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
+        client
+            .write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(text.ends_with("live\n"));
+        server.abort();
+    }
+}
