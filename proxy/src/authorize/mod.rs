@@ -1,0 +1,208 @@
+//! The policy's decision on one connection, and the permit that it gives.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use palisade_api::policy::{Decision, Destination, Policy, RuleName, Source, Verdict};
+use palisade_api::workload::{NamespaceSettings, Workload};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::outcome::Denied;
+
+/// What control said of the rules, so far.
+#[derive(Debug, Clone, Default)]
+pub enum PolicyState {
+    /// Nothing yet: everything is denied, with a reason of its own.
+    #[default]
+    Waiting,
+    /// The rules in force.
+    Current(Arc<Rules>),
+}
+
+/// The rules that select the proxy's own workload, and what they are about.
+#[derive(Debug)]
+pub struct Rules {
+    /// Control's revision of them.
+    pub revision: u64,
+    /// The own workload.
+    pub own: Workload,
+    /// How its namespace is set.
+    pub settings: NamespaceSettings,
+    /// The rules, compiled.
+    pub policy: Policy,
+    /// Their names.
+    pub names: Vec<RuleName>,
+    /// An object that was not understood and has no last good version: everything is denied.
+    pub closed_by: Option<String>,
+}
+
+/// Leave to connect to the application: where to, and why. Made by [`authorize`] only.
+#[derive(Debug)]
+pub struct Permit {
+    dst: SocketAddr,
+    decision: Decision,
+    revision: u64,
+}
+
+impl Permit {
+    /// Where to.
+    pub fn dst(&self) -> SocketAddr {
+        self.dst
+    }
+
+    /// Why.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// By which revision.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// A denial, and what it was decided by.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denied: Denied,
+    /// The decision, where rules made it.
+    pub decision: Option<Box<Decision>>,
+    /// The revision of the rules; 0 before there were any.
+    pub revision: u64,
+}
+
+/// Decides whether `source` may reach `dst`, by the rules in force at `now`.
+///
+/// # Errors
+///
+/// The denial, with its reason.
+pub fn authorize(
+    state: &PolicyState,
+    source: Source<'_>,
+    dst: SocketAddr,
+    now: OffsetDateTime,
+) -> Result<Permit, Refusal> {
+    let rules = match state {
+        PolicyState::Waiting => {
+            return Err(Refusal {
+                denied: Denied::NoPolicy,
+                decision: None,
+                revision: 0,
+            });
+        }
+        PolicyState::Current(rules) => rules,
+    };
+    let revision = rules.revision;
+    if let Some(object) = &rules.closed_by {
+        let denied = Denied::NotUnderstood(object.clone());
+        return Err(Refusal {
+            denied,
+            decision: None,
+            revision,
+        });
+    }
+    let decision = rules
+        .policy
+        .decide(source, &rules.destination(), dst.port(), now);
+    match &decision.verdict {
+        Verdict::Allow(_) => Ok(Permit {
+            dst,
+            decision,
+            revision,
+        }),
+        Verdict::Deny(reason) => Err(Refusal {
+            denied: reason.clone().into(),
+            decision: Some(Box::new(decision)),
+            revision,
+        }),
+    }
+}
+
+/// The denial of an identity that is known at a peer's address, if there is one: nobody sheds a denied
+/// identity by going around the sidecar. A mere lack of an allowance denies nothing here.
+pub fn denied_beside(
+    state: &PolicyState,
+    identity: &palisade_api::spiffe::SpiffeId,
+    dst: SocketAddr,
+    now: OffsetDateTime,
+) -> Option<Refusal> {
+    let refusal = authorize(state, Source::Authenticated(identity), dst, now).err()?;
+    if matches!(refusal.denied, Denied::NoRule(_)) {
+        None
+    } else {
+        Some(refusal)
+    }
+}
+
+/// Resolves when `check` denies, which is asked again at every revision and every expiry of a rule.
+///
+/// `states` must have been read before the connection was first decided, so that a revision that came
+/// between is seen. Cancel safe.
+pub async fn until_denied(
+    mut states: watch::Receiver<PolicyState>,
+    check: impl Fn(&PolicyState, OffsetDateTime) -> Option<Refusal>,
+) -> Refusal {
+    loop {
+        let now = OffsetDateTime::now_utc();
+        let (refusal, next) = {
+            let state = states.borrow_and_update();
+            (check(&state, now), state.next_change(now))
+        };
+        if let Some(refusal) = refusal {
+            return refusal;
+        }
+        // Wall-clock moments are looked at once a second at least: timers sleep when a laptop does.
+        let pause = next.map(|at| (at - now).unsigned_abs().min(WALL_CLOCK_STEP));
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() {
+                // Discovery ended with the proxy: the last policy stands.
+                std::future::pending::<()>().await;
+            },
+            () = sleep_or_wait(pause) => {}
+        }
+    }
+}
+
+async fn sleep_or_wait(pause: Option<std::time::Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl PolicyState {
+    /// The next moment at which a rule expires.
+    fn next_change(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        match self {
+            Self::Waiting => None,
+            Self::Current(rules) => rules.policy.next_change(now),
+        }
+    }
+
+    /// The rules, if there are any yet.
+    pub fn rules(&self) -> Option<&Arc<Rules>> {
+        match self {
+            Self::Waiting => None,
+            Self::Current(rules) => Some(rules),
+        }
+    }
+}
+
+impl Rules {
+    fn destination(&self) -> Destination<'_> {
+        Destination {
+            namespace: &self.own.namespace,
+            service_account: &self.own.service_account,
+            labels: &self.own.labels,
+            trust_domain: self.own.identity.trust_domain(),
+            settings: self.settings,
+        }
+    }
+}
+
+const WALL_CLOCK_STEP: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Decisions of the policy as permits and refusals, and their end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, Target};
+
+use super::*;
+
+fn rule(name: &str, effect: Effect, from: From) -> Rule {
+    Rule {
+        name: name.into(),
+        effect,
+        from: vec![from],
+        ports: Vec::new(),
+        mode: Mode::Enforce,
+        expires: None,
+        reason: String::new(),
+    }
+}
+
+fn web() -> From {
+    From::ServiceAccount {
+        namespace: "shop".into(),
+        name: "web".into(),
+    }
+}
+
+fn anyone() -> From {
+    From::Unauthenticated("0.0.0.0/0".parse().unwrap())
+}
+
+fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
+    let policy = AuthorizationPolicy {
+        namespace: Some("shop".into()),
+        name: "orders".into(),
+        target: Target::default(),
+        rules,
+    };
+    PolicyState::Current(Arc::new(Rules {
+        revision,
+        own: Workload {
+            namespace: "shop".into(),
+            name: "orders-0".into(),
+            service_account: "orders".into(),
+            labels: BTreeMap::new(),
+            addresses: Vec::new(),
+            meshed: true,
+            identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
+        },
+        settings: NamespaceSettings::default(),
+        names: Vec::new(),
+        policy: Policy::new(vec![policy]),
+        closed_by: None,
+    }))
+}
+
+fn dst() -> SocketAddr {
+    "10.0.0.1:8080".parse().unwrap()
+}
+
+fn web_id() -> palisade_api::spiffe::SpiffeId {
+    "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()
+}
+
+#[test]
+fn before_there_is_a_policy_everything_is_denied() {
+    let id = web_id();
+    let refusal = authorize(
+        &PolicyState::Waiting,
+        Source::Authenticated(&id),
+        dst(),
+        OffsetDateTime::now_utc(),
+    );
+    assert!(matches!(refusal.unwrap_err().denied, Denied::NoPolicy));
+}
+
+#[test]
+fn an_object_that_is_not_understood_closes_its_target() {
+    let PolicyState::Current(rules) = state(1, vec![rule("r", Effect::Allow, web())]) else {
+        panic!("there are rules")
+    };
+    let mut rules = Arc::into_inner(rules).unwrap();
+    rules.closed_by = Some("AuthorizationPolicy/shop/new".into());
+    let id = web_id();
+    let state = PolicyState::Current(Arc::new(rules));
+    let refusal = authorize(
+        &state,
+        Source::Authenticated(&id),
+        dst(),
+        OffsetDateTime::now_utc(),
+    );
+    assert!(matches!(
+        refusal.unwrap_err().denied,
+        Denied::NotUnderstood(_)
+    ));
+}
+
+#[test]
+fn a_denied_identity_is_not_shed_by_leaving_the_sidecar_out() {
+    let now = OffsetDateTime::now_utc();
+    let allow_all = rule("anyone", Effect::Allow, anyone());
+    let denied = state(
+        1,
+        vec![allow_all.clone(), rule("not-web", Effect::Deny, web())],
+    );
+    assert!(denied_beside(&denied, &web_id(), dst(), now).is_some());
+    let merely_not_allowed = state(1, vec![allow_all]);
+    assert!(denied_beside(&merely_not_allowed, &web_id(), dst(), now).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_came_between_the_decision_and_the_wait_is_seen() {
+    let (states, mut reader) = watch::channel(state(1, vec![rule("r", Effect::Allow, web())]));
+    let id = web_id();
+    let first = reader.borrow_and_update().clone();
+    authorize(
+        &first,
+        Source::Authenticated(&id),
+        dst(),
+        OffsetDateTime::now_utc(),
+    )
+    .unwrap();
+    states.send_replace(state(2, vec![rule("r", Effect::Deny, web())]));
+    let check =
+        |state: &PolicyState, now| authorize(state, Source::Authenticated(&id), dst(), now).err();
+    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, check));
+    assert_eq!(refusal.await.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn the_expiry_of_a_rule_ends_what_it_allowed() {
+    let mut expiring = rule("r", Effect::Allow, web());
+    expiring.expires = Some(OffsetDateTime::now_utc() + Duration::from_millis(150));
+    let (_states, reader) = watch::channel(state(1, vec![expiring]));
+    let id = web_id();
+    let check =
+        |state: &PolicyState, now| authorize(state, Source::Authenticated(&id), dst(), now).err();
+    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, check));
+    assert_eq!(refusal.await.unwrap().revision, 1);
+}

@@ -1,0 +1,56 @@
+//! The command line of the sidecar, for its own program and for `palisade proxy`.
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, RunArgs};
+use crate::redirect::{self, RedirectArgs};
+use crate::run::run;
+
+/// The sidecar of the mesh.
+#[derive(Debug, Parser)]
+#[command(name = "palisade-proxy", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the sidecar can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar: records on standard output, logs on standard error
+    Run(Box<RunArgs>),
+    /// Write, remove or check the redirect of this network namespace
+    Redirect(RedirectArgs),
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+///
+/// With the cause; the caller prints the chain.
+pub fn main(command: Command) -> anyhow::Result<()> {
+    start_log();
+    match command {
+        Command::Redirect(args) => Ok(redirect::run(&args)?),
+        Command::Run(args) => {
+            let config = Config::try_from(*args)?;
+            // One thread: a sidecar is paid for in every pod.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(run(config))?)
+        }
+    }
+}
+
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if let Err(error) = logging.try_init() {
+        tracing::debug!(%error, "a log was started already");
+    }
+}

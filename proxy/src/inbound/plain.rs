@@ -1,0 +1,185 @@
+//! An inbound connection without an identity: admitted only by a rule that names an unauthenticated source.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use palisade_api::policy::Source;
+use palisade_api::workload::AtAddress;
+use time::OffsetDateTime;
+use tokio::net::TcpStream;
+
+use super::{describe_client, describe_own};
+use crate::authorize::{PolicyState, Refusal, authorize, denied_beside, until_denied};
+use crate::lifecycle::{Phase, reached};
+use crate::listen::reset;
+use crate::outcome::{Failure, Outcome, RefusedReason};
+use crate::pod::Pod;
+use crate::relay::{End, EndError, relay};
+use crate::telemetry::{Direction, Record};
+use crate::tls::{Hello, is_mesh_client_hello};
+use crate::transport::Code;
+
+/// How the connection began.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) client: SocketAddr,
+    pub(super) dst: SocketAddr,
+    /// What it said so far.
+    pub(super) first: Bytes,
+    /// It said nothing in time: a server may speak first, or a ClientHello may be late.
+    pub(super) silent: bool,
+}
+
+/// Serves it and records how it ended, once.
+pub(super) async fn serve(pod: &Arc<Pod>, stream: TcpStream, opening: Opening) {
+    let record = pod
+        .telemetry
+        .open_record(Direction::Inbound, opening.client, opening.dst);
+    describe_own(pod, &record);
+    let client = opening.client;
+    let outcome = proxy(pod, &stream, opening, &record).await;
+    if outcome.is_err() {
+        reset(stream);
+    }
+    describe_client(pod, &record, client).await;
+    record.close(&outcome);
+}
+
+async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record) -> Outcome {
+    let Opening {
+        client,
+        dst,
+        first,
+        silent,
+    } = opening;
+    let mut policy = pod.policy.clone();
+    let mut phases = pod.phases.clone();
+    let source = Source::Unauthenticated(client.ip());
+    let permit = {
+        let state = policy.borrow_and_update().clone();
+        let permit = authorize(&state, source, dst, OffsetDateTime::now_utc());
+        permit.map_err(|refusal| denied(refusal, record))?
+    };
+    // What lives at the source's address may be denied by name. Where control does not say, nobody can tell.
+    let patience = pod.config.args.lookup_timeout;
+    let beside = pod.book.answer(client.ip(), patience).await;
+    let beside = beside.ok_or(RefusedReason::UnknownAddress)?;
+    if let AtAddress::Workload(workload) = &*beside {
+        record.set_src_workload(workload);
+    }
+    let check = |state: &PolicyState, now| check(state, client, &beside, dst, now);
+    {
+        let state = policy.borrow_and_update().clone();
+        if let Some(refusal) = check(&state, OffsetDateTime::now_utc()) {
+            return Err(denied(refusal, record));
+        }
+    }
+    record.decided(permit.decision(), permit.revision());
+    let app = pod
+        .dial
+        .connect(dst)
+        .await
+        .map_err(|error| Failure::Connect(Arc::new(error)))?;
+    record.established();
+    let client = Late {
+        stream,
+        first: Mutex::new(first),
+        silent: AtomicBool::new(silent),
+    };
+    let outcome = tokio::select! {
+        biased;
+        refusal = until_denied(policy, check) => Err(Failure::Policy {
+            revision: refusal.revision,
+            denied: refusal.denied,
+        }),
+        () = reached(&mut phases, Phase::Stopping) => Err(Failure::Drain),
+        relayed = relay(&client, &app, record.bytes()) => relayed,
+    };
+    if outcome.is_err() {
+        reset(app);
+    }
+    outcome
+}
+
+fn denied(refusal: Refusal, record: &Record) -> Failure {
+    if let Some(decision) = &refusal.decision {
+        record.decided(decision, refusal.revision);
+    }
+    refusal.denied.into()
+}
+
+/// The rules for a source without an identity, and then the denials of whoever is known at its address.
+fn check(
+    state: &PolicyState,
+    client: SocketAddr,
+    beside: &AtAddress,
+    dst: SocketAddr,
+    now: OffsetDateTime,
+) -> Option<Refusal> {
+    let refusal = authorize(state, Source::Unauthenticated(client.ip()), dst, now).err();
+    refusal.or_else(|| match beside {
+        AtAddress::Workload(workload) => denied_beside(state, &workload.identity, dst, now),
+        AtAddress::Service(_) | AtAddress::Outside | AtAddress::Unknown => None,
+    })
+}
+
+/// A client whose first bytes were read already, or who may yet turn out to be one of the mesh.
+#[derive(Debug)]
+struct Late<'a> {
+    stream: &'a TcpStream,
+    first: Mutex<Bytes>,
+    /// It was silent, and what it says first is looked at before it is passed on.
+    silent: AtomicBool,
+}
+
+impl Late<'_> {
+    fn replayed(&self) -> Bytes {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *first)
+    }
+
+    /// What a client that was silent says first, once it is clear that it is no ClientHello of the mesh: that
+    /// would come from a peer with an identity, and is never delivered without it.
+    async fn belated(&self) -> Result<Option<Bytes>, EndError> {
+        let mut said = BytesMut::new();
+        loop {
+            match End::read(self.stream).await? {
+                Some(bytes) => said.extend_from_slice(&bytes),
+                None if said.is_empty() => return Ok(None),
+                None => return Ok(Some(said.freeze())),
+            }
+            match is_mesh_client_hello(&said) {
+                Hello::Mesh => return Err(EndError::BelatedHello),
+                Hello::Foreign | Hello::NotTls => return Ok(Some(said.freeze())),
+                Hello::Incomplete => {}
+            }
+        }
+    }
+}
+
+impl End for Late<'_> {
+    async fn read(&self) -> Result<Option<Bytes>, EndError> {
+        let replayed = self.replayed();
+        if !replayed.is_empty() {
+            return Ok(Some(replayed));
+        }
+        if self.silent.swap(false, Ordering::Relaxed) {
+            return self.belated().await;
+        }
+        End::read(self.stream).await
+    }
+
+    async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
+        End::write(self.stream, bytes).await
+    }
+
+    fn finish(&self) -> Result<(), EndError> {
+        End::finish(self.stream)
+    }
+
+    fn reset(&self, code: Code) {
+        End::reset(self.stream, code);
+    }
+}

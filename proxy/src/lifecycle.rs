@@ -1,0 +1,22 @@
+//! Running, draining, stopping: told to every connection at once.
+
+use tokio::sync::watch;
+
+/// Where the proxy is in its life. It only ever goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Connections are taken.
+    Running,
+    /// No new inbound ones; outbound goes on until the application is gone; live ones may end by themselves.
+    Draining,
+    /// What is left is ended.
+    Stopping,
+}
+
+/// Resolves once `phases` has reached `phase`. Cancel safe.
+pub async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
+    if phases.wait_for(|now| *now >= phase).await.is_err() {
+        // The proxy's owner is gone without a word: nothing will be told any more.
+        std::future::pending::<()>().await;
+    }
+}
