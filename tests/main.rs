@@ -1,1 +1,25 @@
-//! Tests of the whole mesh.
+//! The whole mesh, through its real programs, in real network namespaces.
+//!
+//! Tests that need nothing but the `palisade` program run with `cargo test`. Those that need root or other
+//! programs are marked `#[ignore]` with the reason, and are run by CI with `--ignored`: there a program that
+//! is missing is a failure.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod adversary;
+mod cli;
+mod control;
+mod examples;
+mod harness;
+mod identity;
+mod policy;
+mod sandbox;
+mod servers;
+mod shop;
+mod traffic;
+mod up;

@@ -1,0 +1,72 @@
+//! The first thing that a newcomer does: a call that is allowed, and one that is not.
+
+use crate::harness::{Mesh, allow, stdout};
+
+const SHOP: &str = r#"
+- {name: web, namespace: shop, command: [palisade, demo, wait]}
+- name: orders
+  namespace: shop
+  command: [palisade, demo, http, --listen, "[::]:8080"]
+  ports: [8080]
+- {name: intruder, namespace: shop, command: [palisade, demo, wait]}
+"#;
+
+#[test]
+fn an_allowed_caller_gets_through_and_both_sides_record_it() {
+    let mesh = Mesh::up(SHOP, &allow("orders", "web"));
+    let answer = mesh.exec(
+        "web",
+        &[
+            "palisade",
+            "demo",
+            "traffic",
+            "http://orders:8080/",
+            "--count",
+            "1",
+        ],
+    );
+    stdout(&answer);
+    let (outbound, inbound) = mesh.both_sides("close", |r| r["src.workload"] == "web-0");
+    assert_eq!(inbound["policy.decision"], "allow");
+    assert_eq!(
+        inbound["policy.rule"],
+        "shop/orders-from-web/web-calls-orders"
+    );
+    assert_eq!(
+        inbound["src.identity"],
+        "spiffe://cluster.local/ns/shop/sa/web"
+    );
+    for bytes in ["bytes_sent", "bytes_recv"] {
+        assert_eq!(outbound[bytes], inbound[bytes]);
+        assert!(outbound[bytes].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn a_caller_with_no_rule_is_denied_and_both_sides_record_it() {
+    let mesh = Mesh::up(SHOP, &allow("orders", "web"));
+    let answer = mesh.exec(
+        "intruder",
+        &[
+            "palisade",
+            "demo",
+            "traffic",
+            "http://orders:8080/",
+            "--count",
+            "1",
+        ],
+    );
+    assert!(!answer.status.success());
+    let (outbound, inbound) = mesh.both_sides("denied", |r| r["src.workload"] == "intruder-0");
+    assert_eq!(inbound["policy.decision"], "deny");
+    assert_eq!(inbound["policy.reason"], "no_rule");
+    assert_eq!(
+        inbound["policy.near_miss"],
+        "shop/orders-from-web/web-calls-orders: from"
+    );
+    assert_eq!(outbound["policy.decision"], "deny");
+    assert!(
+        outbound.get("policy.near_miss").is_none(),
+        "near misses never leave the server"
+    );
+}
