@@ -17,6 +17,7 @@ const PODS: &str = r#"
   ports: [8080]
 - {name: web, namespace: shop, command: [palisade, demo, wait]}
 - {name: attacker, namespace: shop, command: [palisade, demo, wait]}
+- {name: somebody, namespace: shop, command: [palisade, demo, wait], runAsUser: 1000}
 - {name: bare, namespace: shop, command: [palisade, demo, wait], meshed: false}
 "#;
 
@@ -35,7 +36,8 @@ fn an_ordinary_users_pod_gets_around_nothing() {
 fn attack_from_inside(user: User) {
     let mesh = Mesh::up_as(user, PODS, &allow("orders", "web"));
     let before = State::of(&mesh);
-    the_proxys_identity_is_out_of_reach(&mesh, user);
+    no_capability_is_left(&mesh);
+    the_proxys_identity_is_out_of_reach(&mesh);
     the_redirect_stays(&mesh);
     the_network_stays(&mesh);
     no_process_of_the_mesh_is_in_sight(&mesh);
@@ -82,7 +84,7 @@ impl State {
 }
 
 /// A socket of the proxy's user, or with its mark, would pass by the proxy.
-fn the_proxys_identity_is_out_of_reach(mesh: &Mesh, user: User) {
+fn the_proxys_identity_is_out_of_reach(mesh: &Mesh) {
     for become_proxy in ["os.setuid(1337)", "os.setgid(1337)", "os.setgroups([1337])"] {
         refused(mesh, become_proxy, &["EINVAL", "EPERM"]);
     }
@@ -96,35 +98,48 @@ fn the_proxys_identity_is_out_of_reach(mesh: &Mesh, user: User) {
         &format!("unshare(CLONE_NEWUSER); {RENAME}"),
         &["EPERM"],
     );
-    let before = outbound_denials(mesh);
-    let called = attack(
-        mesh,
-        &format!(
-            "program = 'import ctypes, os, socket; ctypes.CDLL(None).unshare(0x10000000); uid = 1000; {RENAME}; '\\\n    \
-             'assert os.getuid() == 1337; s = socket.create_connection((\"orders\", 8080), 5); '\\\n    \
-             's.send(b\"GET / HTTP/1.0\\\\r\\\\n\\\\r\\\\n\"); s.recv(100)'\n\
-             r = subprocess.run([sys.executable, '-c', program], user=1000, group=1000, capture_output=True)\n\
-             print(r.stderr.decode().splitlines()[-1])"
-        ),
+    let before = denials_of(mesh, "somebody-0");
+    let program = format!(
+        "import ctypes, os, socket\n\
+         ctypes.CDLL(None).unshare(0x10000000); uid = 1000; {RENAME}\n\
+         assert os.getuid() == 1337\n\
+         s = socket.create_connection((\"orders\", 8080), 5)\n\
+         s.send(b\"GET / HTTP/1.0\\r\\n\\r\\n\"); s.recv(100)"
     );
-    let said = stdout(&called);
-    if user == User::Own {
-        assert!(said.contains("ConnectionResetError"), "{called:?}");
-        wait_until("the proxy to have seen the renamed user's call", || {
-            (outbound_denials(mesh) > before).then_some(())
-        });
-    } else {
-        // There is only one user in this pod.
-        assert_eq!(said, "EINVAL\n", "{called:?}");
+    let called = mesh.exec("somebody", &[PYTHON, "-c", &program]);
+    assert!(
+        text(&called.stderr).contains("ConnectionResetError"),
+        "{called:?}"
+    );
+    wait_until("the proxy to have seen the renamed user's call", || {
+        (denials_of(mesh, "somebody-0") > before).then_some(())
+    });
+}
+
+/// Whoever it is, an application has no capability, and can never have one again.
+fn no_capability_is_left(mesh: &Mesh) {
+    for workload in ["attacker", "somebody"] {
+        let status = stdout(&mesh.exec(workload, &["cat", "/proc/self/status"]));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            let none = format!("{set}:\t0000000000000000");
+            assert!(
+                status.lines().any(|line| line == none),
+                "{workload}: {status}"
+            );
+        }
+        assert!(
+            status.lines().any(|line| line == "NoNewPrivs:\t1"),
+            "{workload}: {status}"
+        );
     }
 }
 
 /// Makes the user `uid` the proxy's number, in a user namespace that was made before.
 const RENAME: &str = "os.write(os.open(\"/proc/self/uid_map\", os.O_WRONLY), b\"1337 %d 1\" % uid)";
 
-fn outbound_denials(mesh: &Mesh) -> usize {
+fn denials_of(mesh: &Mesh, caller: &str) -> usize {
     let is_denial = |r: &Value| {
-        r["event"] == "denied" && r["direction"] == "outbound" && r["src.workload"] == "attacker-0"
+        r["event"] == "denied" && r["direction"] == "outbound" && r["src.workload"] == caller
     };
     mesh.records().iter().filter(|r| is_denial(r)).count()
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
-use caps::{CapSet, Capability, CapsHashSet};
+use caps::{CapSet, CapsHashSet};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -85,20 +85,6 @@ const SINGLE: Mapping = Mapping {
     outside: 0,
     count: 1,
 };
-
-/// What root of the pod keeps, inside its own user namespace. Not `CAP_SYS_ADMIN`, which could unmount
-/// the application's `/proc`; nothing about the network, which is not the application's.
-const KEPT: [Capability; 9] = [
-    Capability::CAP_CHOWN,
-    Capability::CAP_DAC_OVERRIDE,
-    Capability::CAP_FOWNER,
-    Capability::CAP_FSETID,
-    Capability::CAP_KILL,
-    Capability::CAP_SETGID,
-    Capability::CAP_SETPCAP,
-    Capability::CAP_SETUID,
-    Capability::CAP_SYS_CHROOT,
-];
 
 /// Makes the sandbox and waits for its application.
 pub(crate) fn run(plan: SandboxPlan, parent: &Parent) -> anyhow::Result<ExitCode> {
@@ -280,30 +266,24 @@ pub(crate) fn app_init(plan: AppPlan, parent: &Parent) -> anyhow::Result<ExitCod
     stage::wait_for(&child, interrupts)
 }
 
+/// Takes every capability away, for good: even those over its own user namespace alone would let an application
+/// unmount what is mounted for it.
 fn confine(confinement: Confinement, user: u32) -> anyhow::Result<()> {
-    match confinement {
-        Confinement::Range => {
-            let kept = CapsHashSet::from(KEPT);
-            keep_capabilities_within(&kept)?;
-            if user != 0 {
-                return become_user(user);
-            }
-            give_up_capabilities_but(&kept)
-        }
-        Confinement::Single => {
-            if user != 0 {
-                rename_only_user(user)?;
-            }
-            let kept = CapsHashSet::from(KEPT);
-            keep_capabilities_within(&kept)?;
-            give_up_capabilities_but(&kept)
-        }
-        Confinement::Ids => {
-            keep_capabilities_within(&CapsHashSet::new())?;
-            setgroups(&[])?;
-            become_user(RANGE.outside + user)
-        }
+    let none = CapsHashSet::new();
+    if confinement == Confinement::Single && user != 0 {
+        // First, for a new user namespace comes with all capabilities.
+        rename_only_user(user)?;
     }
+    keep_capabilities_within(&none)?;
+    match confinement {
+        Confinement::Range if user != 0 => become_user(user)?,
+        Confinement::Ids => {
+            setgroups(&[])?;
+            become_user(RANGE.outside + user)?;
+        }
+        Confinement::Range | Confinement::Single => {}
+    }
+    give_up_capabilities_but(&none)
 }
 
 /// Only these can ever be had again, whatever is executed.
