@@ -15,6 +15,7 @@ mod adversary;
 mod cli;
 mod control;
 mod examples;
+mod forbidden;
 mod harness;
 mod identity;
 mod policy;

@@ -70,3 +70,28 @@ fn a_caller_with_no_rule_is_denied_and_both_sides_record_it() {
         "near misses never leave the server"
     );
 }
+
+#[test]
+fn a_long_connection_is_recorded_when_it_opens_and_as_it_goes_on() {
+    let spec = r#"
+  workloads:
+  - {name: db, namespace: shop, command: [palisade, demo, db, --listen, "[::]:5432"], ports: [5432]}
+  - name: batch
+    namespace: shop
+    command: [palisade, demo, traffic, "db://db:5432", --keep, --every, 100ms]
+"#;
+    let often = [("PALISADE_RECORD_PROGRESS", "1s")];
+    let mesh = Mesh::with_environment(spec, &allow("db", "batch"), &often);
+    let (outbound, inbound) = mesh.both_sides("progress", |r| r["src.workload"] == "batch-0");
+    assert_eq!(inbound["policy.rule"], "shop/db-from-batch/batch-calls-db");
+    for side in [&outbound, &inbound] {
+        assert!(side["bytes_sent"].as_u64() > Some(0), "{side}");
+        assert!(side.get("close.by").is_none(), "it lives: {side}");
+        let opened = mesh.record("the same connection's open", |r| {
+            r["event"] == "open"
+                && r["conn.id"] == side["conn.id"]
+                && r["direction"] == side["direction"]
+        });
+        assert_eq!(opened["src.workload"], "batch-0");
+    }
+}
