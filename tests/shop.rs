@@ -95,3 +95,32 @@ fn a_long_connection_is_recorded_when_it_opens_and_as_it_goes_on() {
         assert_eq!(opened["src.workload"], "batch-0");
     }
 }
+
+#[test]
+fn a_cluster_policy_denies_what_a_namespace_allows() {
+    let freeze = r#"---
+apiVersion: palisade.dev/v1alpha1
+kind: ClusterAuthorizationPolicy
+metadata: {name: freeze}
+spec:
+  target: {namespaces: [shop]}
+  rules:
+  - name: no-web
+    effect: deny
+    from: [{serviceAccount: shop/web}]
+"#;
+    let mesh = Mesh::up(SHOP, &(allow("orders", "web") + freeze));
+    let call = [
+        "palisade",
+        "demo",
+        "traffic",
+        "http://orders:8080/",
+        "--count",
+        "1",
+    ];
+    assert!(!mesh.exec("web", &call).status.success());
+    let (outbound, inbound) = mesh.both_sides("denied", |r| r["src.workload"] == "web-0");
+    for side in [outbound, inbound] {
+        assert_eq!(side["policy.rule"], "cluster/freeze/no-web", "{side}");
+    }
+}

@@ -123,6 +123,11 @@ fn is_unreachable(error: &io::Error) -> bool {
 }
 
 fn not_redirected(error: &io::Error) -> Condition {
+    if is_unreachable(error) {
+        return Condition::not_yet(format!(
+            "the reserved address cannot be routed ({error}); give the pod a default route of this family"
+        ));
+    }
     Condition::not_yet(format!(
         "a connection to the reserved address did not come back ({error}); \
          apply the redirect: palisade proxy redirect --apply"
