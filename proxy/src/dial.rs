@@ -24,16 +24,7 @@ impl Dial {
     ///
     /// The kernel's, or `TimedOut`. Cancel safe: a dropped attempt leaves nothing.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if let Some(mark) = self.mark {
-            socket.set_mark(mark)?;
-        }
+        let socket = socket(address, self.mark)?;
         let socket = TcpSocket::from_std_stream(socket.into());
         match timeout(self.timeout, socket.connect(address)).await {
             Ok(connected) => connected,
@@ -53,6 +44,21 @@ impl Dial {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(USER_TIMEOUT))?;
         Ok(stream)
     }
+}
+
+/// A socket that the redirect lets pass, not connected yet.
+pub(crate) fn socket(address: SocketAddr, mark: Option<u32>) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(mark) = mark {
+        socket.set_mark(mark)?;
+    }
+    Ok(socket)
 }
 
 /// How long sent data may stay unacknowledged.

@@ -13,7 +13,7 @@ use super::Discovery;
 use super::addresses::Ask;
 use crate::grpc::mesh_client::MeshClient;
 use crate::identity::control::{ControlAddr, ControlError, connect};
-use crate::identity::rotate::retry_after;
+use crate::identity::rotate::{random, retry_after};
 
 /// Where control is, and as what the proxy presents itself.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub async fn run(
         }
         if attempt > 0 {
             discovery.answer_without_control();
-            let pause = retry_after(attempt, None, jitter()).min(LONGEST_PAUSE);
+            let pause = retry_after(attempt, None, random()).min(LONGEST_PAUSE);
             wait_while_answering(&mut discovery, &mut asked, pause).await;
         }
     }
@@ -200,14 +200,6 @@ async fn send(requests: &mpsc::Sender<wire::WatchRequest>, message: Message) {
         .is_err()
     {
         tracing::debug!("the stream to control has ended");
-    }
-}
-
-fn jitter() -> f64 {
-    let mut byte = [0_u8];
-    match aws_lc_rs::rand::fill(&mut byte) {
-        Ok(()) => f64::from(byte[0]) / 256.0,
-        Err(aws_lc_rs::error::Unspecified) => 0.5,
     }
 }
 

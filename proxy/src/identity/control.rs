@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
-use socket2::{Domain, Protocol, Socket, Type};
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -17,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::{Revocations, Snapshot, Svid, TrustBundles};
+use crate::dial;
 use crate::tls::error::{HandshakeError, PeerError};
 use crate::tls::{self, Anchors, PeerRole, PeerVerifier};
 
@@ -190,16 +190,7 @@ fn refusal(error: HandshakeError, by_token: bool) -> ControlError {
 }
 
 async fn reach(control: &ControlAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(control.addr),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if let Some(mark) = control.mark {
-        socket.set_mark(mark)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
+    let socket = dial::socket(control.addr, control.mark)?;
     socket.set_tcp_user_timeout(Some(KEEP_ALIVE * 2))?;
     TcpSocket::from_std_stream(socket.into())
         .connect(control.addr)

@@ -236,7 +236,7 @@ fn describe(error: &RotateError) -> String {
 }
 
 /// A number in 0..1. Without randomness, jitter is in the middle: it protects nothing but control's load.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
