@@ -265,9 +265,10 @@ fn on_terminal(mesh: &Mesh, arguments: &str) -> String {
     let program = palisade.get_program().to_string_lossy().into_owned();
     let line =
         format!("stty rows 33 cols 140; palisade() {{ {program} \"$@\"; }}; palisade {arguments}");
-    let mut script = Command::new("script");
+    // Whoever started the tests in the background left SIGINT ignored, which a shell cannot trap.
+    let mut script = Command::new("env");
     script
-        .args(["-qec", &line, "/dev/null"])
+        .args(["--default-signal=INT", "script", "-qec", &line, "/dev/null"])
         .current_dir(mesh.folder());
     script.envs(
         palisade
