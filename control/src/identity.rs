@@ -78,6 +78,7 @@ impl IdentityService {
             (Some(Attestation::JoinToken(token)), _) => {
                 attest::by_join_token(&grounds, &self.store, self.ca.root(), &token, &csr)?
             }
+            (Some(Attestation::ServiceAccountToken(_)), _) => return Err(IssueError::Nothing),
             (None, Some(peer)) => attest::by_svid(&grounds, peer)?,
             (None, None) => return Err(IssueError::Nothing),
         };

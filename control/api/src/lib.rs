@@ -5,17 +5,21 @@
 //! - [`manifest`]: the YAML that people write, and what is wrong with it.
 //! - [`workload`]: what runs where.
 //! - [`sidecar`]: the ports, paths, names and marks that injector, proxy and redirect share.
+//! - [`cluster`]: the names that injector, control and command share in Kubernetes; [`probe`]: the probes that the
+//!   sidecar asks for the kubelet.
 //! - [`wire`]: the protobuf messages between proxy and control; [`convert`] is the only place where a
 //!   string from the wire becomes a type.
 //!
 //! # What this crate never does
 //!
 //! It opens no socket, starts no task, reads no file and no clock: time is an argument. It has no TLS and
-//! no Kubernetes. It proves nothing about a peer: a parsed name says nothing about who holds it.
+//! no Kubernetes client. It proves nothing about a peer: a parsed name says nothing about who holds it.
 
+pub mod cluster;
 pub mod convert;
 pub mod manifest;
 pub mod policy;
+pub mod probe;
 pub mod sidecar;
 pub mod spiffe;
 #[rustfmt::skip]

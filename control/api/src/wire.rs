@@ -9,7 +9,7 @@ pub struct IssueRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub csr: ::prost::alloc::vec::Vec<u8>,
     /// What proves who the caller is. Absent: the client certificate of the connection does (a renewal).
-    #[prost(oneof = "issue_request::Attestation", tags = "2")]
+    #[prost(oneof = "issue_request::Attestation", tags = "2, 3")]
     pub attestation: ::core::option::Option<issue_request::Attestation>,
 }
 /// Nested message and enum types in `IssueRequest`.
@@ -19,6 +19,9 @@ pub mod issue_request {
     pub enum Attestation {
         #[prost(string, tag = "2")]
         JoinToken(::prost::alloc::string::String),
+        /// A Kubernetes service account's token: for control's audience, and bound to the pod that asks.
+        #[prost(string, tag = "3")]
+        ServiceAccountToken(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -193,6 +196,11 @@ pub struct Workload {
     pub meshed: bool,
     #[prost(string, tag = "7")]
     pub trust_domain: ::prost::alloc::string::String,
+    /// Where it runs; empty where that is not known.
+    #[prost(string, tag = "8")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub zone: ::prost::alloc::string::String,
 }
 /// What is at an address.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -230,8 +238,26 @@ pub struct Service {
     pub name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub ports: ::prost::alloc::vec::Vec<ServicePort>,
-    #[prost(message, repeated, tag = "4")]
-    pub endpoints: ::prost::alloc::vec::Vec<Workload>,
+    #[prost(message, repeated, tag = "5")]
+    pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+    #[prost(enumeration = "Scope", tag = "6")]
+    pub scope: i32,
+    #[prost(enumeration = "Prefer", tag = "7")]
+    pub prefer: i32,
+    /// For how long a client stays with an endpoint after its last connection; 0: no longer than the connection.
+    #[prost(uint32, tag = "8")]
+    pub affinity_seconds: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Endpoint {
+    #[prost(message, optional, tag = "1")]
+    pub workload: ::core::option::Option<Workload>,
+    /// Where its own ports are not the service's `target_port`s. A port that is not in it leads there as the service says.
+    #[prost(message, repeated, tag = "2")]
+    pub ports: ::prost::alloc::vec::Vec<ServicePort>,
+    /// It is going: taken only where no other endpoint is left.
+    #[prost(bool, tag = "3")]
+    pub terminating: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServicePort {
@@ -406,6 +432,70 @@ impl Closing {
             "CLOSING_UNSPECIFIED" => Some(Self::Unspecified),
             "CLOSING_ENFORCE" => Some(Self::Enforce),
             "CLOSING_SHADOW" => Some(Self::Shadow),
+            _ => None,
+        }
+    }
+}
+/// Which endpoints a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Scope {
+    Unspecified = 0,
+    Cluster = 1,
+    /// Those of its own node.
+    Node = 2,
+}
+impl Scope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCOPE_UNSPECIFIED",
+            Self::Cluster => "SCOPE_CLUSTER",
+            Self::Node => "SCOPE_NODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCOPE_CLUSTER" => Some(Self::Cluster),
+            "SCOPE_NODE" => Some(Self::Node),
+            _ => None,
+        }
+    }
+}
+/// Which of those it takes where there are some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Prefer {
+    Unspecified = 0,
+    None = 1,
+    Zone = 2,
+    Node = 3,
+}
+impl Prefer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PREFER_UNSPECIFIED",
+            Self::None => "PREFER_NONE",
+            Self::Zone => "PREFER_ZONE",
+            Self::Node => "PREFER_NODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PREFER_UNSPECIFIED" => Some(Self::Unspecified),
+            "PREFER_NONE" => Some(Self::None),
+            "PREFER_ZONE" => Some(Self::Zone),
+            "PREFER_NODE" => Some(Self::Node),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
@@ -22,6 +23,17 @@ pub struct Workload {
     pub meshed: bool,
     /// The SPIFFE ID that must answer at its addresses.
     pub identity: SpiffeId,
+    /// Where it runs.
+    pub place: Place,
+}
+
+/// Where a workload runs; what is not known is empty, and near to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The node.
+    pub node: String,
+    /// The node's zone.
+    pub zone: String,
 }
 
 impl Workload {
@@ -54,17 +66,69 @@ pub struct Service {
     /// Its ports, and where the workloads listen for them. A port that is not listed leads nowhere.
     pub ports: Vec<ServicePort>,
     /// The workloads behind it.
-    pub endpoints: Vec<Workload>,
+    pub endpoints: Vec<Endpoint>,
+    /// Which endpoints a client may take.
+    pub scope: Scope,
+    /// Which of those it takes where there are some.
+    pub prefer: Prefer,
+    /// For how long a client stays with an endpoint after its last connection; `None`: no longer than that.
+    pub affinity: Option<Duration>,
 }
 
 impl Service {
-    /// The workloads' own port for one of the service.
-    pub fn target_port(&self, port: u16) -> Option<u16> {
-        self.ports
-            .iter()
-            .find(|p| p.port == port)
-            .map(|p| p.target_port)
+    /// An endpoint's own port for one of the service.
+    pub fn target_port(&self, endpoint: &Endpoint, port: u16) -> Option<u16> {
+        let listed = |ports: &[ServicePort]| {
+            let found = ports.iter().find(|p| p.port == port);
+            found.map(|p| p.target_port)
+        };
+        let of_service = listed(&self.ports)?;
+        Some(listed(&endpoint.ports).unwrap_or(of_service))
     }
+}
+
+/// A workload behind a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The workload.
+    pub workload: Workload,
+    /// Where its own ports are not those that the service says.
+    pub ports: Vec<ServicePort>,
+    /// It is going: taken only where no other endpoint is left.
+    pub terminating: bool,
+}
+
+impl Endpoint {
+    /// An endpoint that listens where its service says, and stays.
+    pub fn of(workload: Workload) -> Self {
+        Self {
+            workload,
+            ports: Vec::new(),
+            terminating: false,
+        }
+    }
+}
+
+/// Which endpoints of a service a client may take (`internalTrafficPolicy` in Kubernetes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Any.
+    #[default]
+    Cluster,
+    /// Those of its own node; where it has none, nothing answers.
+    Node,
+}
+
+/// Which endpoints a client takes where there are some (`trafficDistribution` in Kubernetes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prefer {
+    /// Any.
+    #[default]
+    None,
+    /// Those of its zone.
+    Zone,
+    /// Those of its node, then those of its zone.
+    Node,
 }
 
 /// A port of a service.

@@ -17,7 +17,9 @@ use palisade_api::manifest::{Manifest, ServiceSpec, WorkloadSpec};
 use palisade_api::policy::{AuthorizationPolicy, Effect};
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::wire::Object;
-use palisade_api::workload::{AtAddress, NamespaceSettings, Service, Workload};
+use palisade_api::workload::{
+    AtAddress, Endpoint, NamespaceSettings, Place, Prefer, Scope, Service, Workload,
+};
 
 pub use revoked::Revoked;
 
@@ -193,6 +195,7 @@ fn workload(trust_domain: &TrustDomain, spec: &WorkloadSpec) -> Result<Workload,
         addresses: spec.addresses.clone(),
         meshed: spec.meshed,
         identity,
+        place: Place::default(),
     })
 }
 
@@ -245,7 +248,11 @@ fn service(spec: &ServiceSpec, workloads: &BTreeMap<String, Workload>) -> Servic
                     && has_labels(workload, &spec.selector)
             })
             .cloned()
+            .map(Endpoint::of)
             .collect(),
+        scope: Scope::default(),
+        prefer: Prefer::default(),
+        affinity: None,
     }
 }
 

@@ -130,7 +130,8 @@ spec: {addresses: [10.1.0.1], selector: {app: orders}, ports: [{port: 80, target
     let endpoints: BTreeMap<_, _> = service
         .endpoints
         .iter()
-        .map(|endpoint| (endpoint.name.as_str(), endpoint.namespace.as_str()))
+        .map(|endpoint| endpoint.workload.as_ref().unwrap())
+        .map(|workload| (workload.name.as_str(), workload.namespace.as_str()))
         .collect();
     assert_eq!(
         endpoints,

@@ -73,7 +73,10 @@ async fn a_proxy_is_told_what_concerns_it() {
         let at = match address.at.as_ref().unwrap() {
             At::Workload(_) => "workload",
             At::Service(service) => {
-                assert_eq!(service.endpoints[0].name, "orders-0");
+                assert_eq!(
+                    service.endpoints[0].workload.as_ref().unwrap().name,
+                    "orders-0"
+                );
                 "service"
             }
             At::Unknown(_) => "unknown",

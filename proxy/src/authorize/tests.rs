@@ -47,6 +47,7 @@ fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
             addresses: Vec::new(),
             meshed: true,
             identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
+            place: palisade_api::workload::Place::default(),
         },
         settings: NamespaceSettings::default(),
         names: Vec::new(),

@@ -53,6 +53,7 @@ fn own() -> wire::Object {
         identity: format!("spiffe://{TRUST_DOMAIN}/ns/shop/sa/orders")
             .parse()
             .unwrap(),
+        place: palisade_api::workload::Place::default(),
     };
     let own = convert::self_to_wire(&workload, NamespaceSettings::default());
     object("self", Some(Body::Self_(own)))

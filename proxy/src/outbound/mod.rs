@@ -128,13 +128,16 @@ async fn resolve(pod: &Pod, dst: SocketAddr, record: &Record) -> Result<Destinat
         }])),
         Some(AtAddress::Service(service)) => {
             record.set_service(&service.namespace, &service.name);
-            let port = service
-                .target_port(dst.port())
-                .ok_or(RefusedReason::NoSuchPort)?;
+            if !service.ports.iter().any(|p| p.port == dst.port()) {
+                return Err(RefusedReason::NoSuchPort.into());
+            }
             let found: Vec<_> = service
                 .endpoints
                 .iter()
-                .filter_map(|workload| reachable(workload, dst.ip(), port))
+                .filter_map(|endpoint| {
+                    let port = service.target_port(endpoint, dst.port())?;
+                    reachable(&endpoint.workload, dst.ip(), port)
+                })
                 .collect();
             if found.is_empty() {
                 Err(RefusedReason::NoEndpoint.into())

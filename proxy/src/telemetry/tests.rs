@@ -66,6 +66,7 @@ fn workload(name: &str) -> Workload {
         addresses: vec![],
         meshed: true,
         identity: id(name),
+        place: palisade_api::workload::Place::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! What does not parse is refused whole, with the reason; nothing is guessed and nothing is left out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -10,7 +11,8 @@ use crate::policy::{AuthorizationPolicy, Effect, From, Mode, PortRange, Rule, Ta
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::wire;
 use crate::workload::{
-    AtAddress, Closing, Mtls, NamespaceSettings, Service, ServicePort, Workload,
+    AtAddress, Closing, Endpoint, Mtls, NamespaceSettings, Place, Prefer, Scope, Service,
+    ServicePort, Workload,
 };
 
 /// Why a message has no meaning to this version.
@@ -95,6 +97,10 @@ pub fn workload_from_wire(workload: wire::Workload) -> Converted<Workload> {
         addresses,
         meshed: workload.meshed,
         identity,
+        place: Place {
+            node: workload.node,
+            zone: workload.zone,
+        },
     })
 }
 
@@ -112,6 +118,8 @@ pub fn workload_to_wire(workload: &Workload) -> wire::Workload {
             .collect(),
         meshed: workload.meshed,
         trust_domain: workload.identity.trust_domain().to_string(),
+        node: workload.place.node.clone(),
+        zone: workload.place.zone.clone(),
     }
 }
 
@@ -149,45 +157,89 @@ pub fn address_to_wire(ip: IpAddr, at: &AtAddress) -> wire::Address {
 }
 
 fn service_from_wire(service: wire::Service) -> Converted<Service> {
-    let ports = service
-        .ports
-        .iter()
-        .map(|p| service_port_from_wire(*p))
-        .collect::<Result<_, _>>()?;
+    let scope = match service.scope() {
+        wire::Scope::Cluster => Scope::Cluster,
+        wire::Scope::Node => Scope::Node,
+        wire::Scope::Unspecified => return Err(ConvertError::Unknown("scope")),
+    };
+    let prefer = match service.prefer() {
+        wire::Prefer::None => Prefer::None,
+        wire::Prefer::Zone => Prefer::Zone,
+        wire::Prefer::Node => Prefer::Node,
+        wire::Prefer::Unspecified => return Err(ConvertError::Unknown("prefer")),
+    };
     let endpoints = service
         .endpoints
         .into_iter()
-        .map(workload_from_wire)
+        .map(endpoint_from_wire)
         .collect::<Result<_, _>>()?;
+    let affinity = service.affinity_seconds;
     Ok(Service {
         namespace: service.namespace,
         name: service.name,
-        ports,
+        ports: service_ports_from_wire(&service.ports)?,
         endpoints,
+        scope,
+        prefer,
+        affinity: (affinity > 0).then(|| Duration::from_secs(affinity.into())),
     })
 }
 
-fn service_port_from_wire(ports: wire::ServicePort) -> Converted<ServicePort> {
-    Ok(ServicePort {
-        port: port_from_wire(ports.port)?,
-        target_port: port_from_wire(ports.target_port)?,
+fn endpoint_from_wire(endpoint: wire::Endpoint) -> Converted<Endpoint> {
+    let workload = endpoint.workload.ok_or(ConvertError::Unknown("workload"))?;
+    Ok(Endpoint {
+        workload: workload_from_wire(workload)?,
+        ports: service_ports_from_wire(&endpoint.ports)?,
+        terminating: endpoint.terminating,
     })
+}
+
+fn service_ports_from_wire(ports: &[wire::ServicePort]) -> Converted<Vec<ServicePort>> {
+    let port = |p: &wire::ServicePort| {
+        Ok(ServicePort {
+            port: port_from_wire(p.port)?,
+            target_port: port_from_wire(p.target_port)?,
+        })
+    };
+    ports.iter().map(port).collect()
 }
 
 fn service_to_wire(service: &Service) -> wire::Service {
+    let scope = match service.scope {
+        Scope::Cluster => wire::Scope::Cluster,
+        Scope::Node => wire::Scope::Node,
+    };
+    let prefer = match service.prefer {
+        Prefer::None => wire::Prefer::None,
+        Prefer::Zone => wire::Prefer::Zone,
+        Prefer::Node => wire::Prefer::Node,
+    };
+    let affinity = service.affinity.unwrap_or_default().as_secs();
     wire::Service {
         namespace: service.namespace.clone(),
         name: service.name.clone(),
-        ports: service
-            .ports
-            .iter()
-            .map(|p| wire::ServicePort {
-                port: p.port.into(),
-                target_port: p.target_port.into(),
-            })
-            .collect(),
-        endpoints: service.endpoints.iter().map(workload_to_wire).collect(),
+        ports: service_ports_to_wire(&service.ports),
+        endpoints: service.endpoints.iter().map(endpoint_to_wire).collect(),
+        scope: scope.into(),
+        prefer: prefer.into(),
+        affinity_seconds: u32::try_from(affinity).unwrap_or(u32::MAX),
     }
+}
+
+fn endpoint_to_wire(endpoint: &Endpoint) -> wire::Endpoint {
+    wire::Endpoint {
+        workload: Some(workload_to_wire(&endpoint.workload)),
+        ports: service_ports_to_wire(&endpoint.ports),
+        terminating: endpoint.terminating,
+    }
+}
+
+fn service_ports_to_wire(ports: &[ServicePort]) -> Vec<wire::ServicePort> {
+    let port = |p: &ServicePort| wire::ServicePort {
+        port: p.port.into(),
+        target_port: p.target_port.into(),
+    };
+    ports.iter().map(port).collect()
 }
 
 fn port_from_wire(port: u32) -> Converted<u16> {

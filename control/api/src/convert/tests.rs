@@ -53,6 +53,10 @@ fn workload() -> Workload {
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         meshed: true,
         identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
+        place: Place {
+            node: "n1".into(),
+            zone: "a".into(),
+        },
     }
 }
 
@@ -70,7 +74,20 @@ fn addresses_arrive_as_they_were_sent() {
             port: 80,
             target_port: 8080,
         }],
-        endpoints: vec![workload()],
+        endpoints: vec![
+            Endpoint::of(workload()),
+            Endpoint {
+                workload: workload(),
+                ports: vec![ServicePort {
+                    port: 80,
+                    target_port: 8081,
+                }],
+                terminating: true,
+            },
+        ],
+        scope: Scope::Node,
+        prefer: Prefer::Zone,
+        affinity: Some(Duration::from_secs(10_800)),
     };
     let ip: IpAddr = "fd00::7".parse().unwrap();
     for at in [

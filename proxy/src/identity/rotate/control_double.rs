@@ -57,7 +57,9 @@ pub(super) async fn serve(
                 let body = request.into_body().collect().await?.to_bytes();
                 let request = IssueRequest::decode(body.slice(5..)).unwrap();
                 let proof = match &request.attestation {
-                    Some(Attestation::JoinToken(token)) => Proof::Token(token.clone()),
+                    Some(
+                        Attestation::JoinToken(token) | Attestation::ServiceAccountToken(token),
+                    ) => Proof::Token(token.clone()),
                     None => Proof::Certificate(certificate.unwrap()),
                 };
                 proofs.send(proof).unwrap();

@@ -1,0 +1,83 @@
+//! The names that the parts of the mesh agree on in Kubernetes.
+
+/// Where control and the injector run, unless the installation says otherwise.
+pub const SYSTEM_NAMESPACE: &str = "palisade-system";
+/// Control's Service, Deployment, ServiceAccount and Lease.
+pub const CONTROL: &str = "palisade-control";
+/// The injector's Service, Deployment and ServiceAccount, and its webhook configurations.
+pub const INJECTOR: &str = "palisade-injector";
+
+/// Namespace annotation or label by which a user asks for the mesh: `enabled`. On a pod `disabled` opts out, where
+/// [`ALLOW_OPT_OUT`] allows that.
+pub const INJECT: &str = "palisade.dev/inject";
+/// The value of [`INJECT`] that asks for the mesh.
+pub const ENABLED: &str = "enabled";
+/// The value of [`INJECT`] by which a pod opts out.
+pub const DISABLED: &str = "disabled";
+/// Namespace annotation, `"true"`: pods may opt out, and may exclude ports and addresses.
+pub const ALLOW_OPT_OUT: &str = "palisade.dev/allow-opt-out";
+/// The label, derived from [`INJECT`] and nobody else's, by which webhooks select namespaces: [`ENABLED`] or absent.
+pub const MEMBER_LABEL: &str = "mesh.palisade.dev/member";
+
+/// Pod annotation: ports that are reached without the mesh, `"9090,9100"`.
+pub const EXCLUDE_INBOUND_PORTS: &str = "palisade.dev/exclude-inbound-ports";
+/// Pod annotation: ports anywhere that the pod reaches without the mesh.
+pub const EXCLUDE_OUTBOUND_PORTS: &str = "palisade.dev/exclude-outbound-ports";
+/// Pod annotation: addresses that the pod reaches without the mesh, `"10.9.0.0/16,fd09::/64"`.
+pub const EXCLUDE_OUTBOUND_CIDRS: &str = "palisade.dev/exclude-outbound-cidrs";
+/// Pod annotation: the sidecar's CPU request, a quantity.
+pub const CPU_REQUEST: &str = "palisade.dev/proxy-cpu-request";
+/// Pod annotation: the sidecar's CPU limit.
+pub const CPU_LIMIT: &str = "palisade.dev/proxy-cpu-limit";
+/// Pod annotation: the sidecar's memory request.
+pub const MEMORY_REQUEST: &str = "palisade.dev/proxy-memory-request";
+/// Pod annotation: the sidecar's memory limit.
+pub const MEMORY_LIMIT: &str = "palisade.dev/proxy-memory-limit";
+/// Pod annotation that the injector writes: the version that injected.
+pub const INJECTED: &str = "palisade.dev/injected";
+
+/// The sidecar container.
+pub const PROXY_CONTAINER: &str = "palisade-proxy";
+/// The init container that writes the redirect.
+pub const REDIRECT_CONTAINER: &str = "palisade-redirect";
+/// The projected volume with the token and the anchor.
+pub const IDENTITY_VOLUME: &str = "palisade-identity";
+/// Where it is mounted in the sidecar.
+pub const IDENTITY_PATH: &str = "/var/run/secrets/palisade";
+/// The service account's token, in [`IDENTITY_PATH`].
+pub const TOKEN_FILE: &str = "token";
+/// How long that token lives, in seconds; the kubelet renews it before.
+pub const TOKEN_SECONDS: i64 = 3600;
+/// The ConfigMap of every meshed namespace that says which authorities control's certificate comes from.
+pub const TRUST_CONFIG_MAP: &str = "palisade-trust";
+/// Its key, and the file in [`IDENTITY_PATH`]: PEM.
+pub const TRUST_FILE: &str = "ca.crt";
+
+/// The Secret of the authority, in the system namespace: `tls.crt` and `tls.key`, PEM.
+pub const CA_SECRET: &str = "palisade-ca";
+/// The Secret of the webhook's serving certificate, made and renewed by control.
+pub const WEBHOOK_SECRET: &str = "palisade-webhook-tls";
+
+/// The webhook's path for pods (mutating).
+pub const PODS_PATH: &str = "/pods";
+/// Its path for ephemeral containers (validating).
+pub const EPHEMERAL_PATH: &str = "/ephemeral-containers";
+/// Its path for namespaces (mutating).
+pub const NAMESPACES_PATH: &str = "/namespaces";
+/// Its path for rules (validating).
+pub const RULES_PATH: &str = "/rules";
+
+/// The API group of the rules.
+pub const GROUP: &str = "palisade.dev";
+/// The version of the rules.
+pub const VERSION: &str = "v1alpha1";
+/// The custom resource of a namespace's rules: plural, and its CRD with [`GROUP`] after it.
+pub const POLICIES: &str = "authorizationpolicies";
+/// The custom resource of the cluster's rules.
+pub const CLUSTER_POLICIES: &str = "clusterauthorizationpolicies";
+
+/// The prefix of a rewritten probe's path on the telemetry port: `/probe/<container>/<kind>`, the kind being one of
+/// `liveness`, `readiness`, `startup`, `postStart`, `preStop`.
+pub const PROBE_PATH: &str = "/probe/";
+/// The sidecar's variable with all rewritten probes: a JSON object of path to [`Probe`](crate::probe::Probe).
+pub const PROBES_VARIABLE: &str = "PALISADE_PROBES";

@@ -1,0 +1,1 @@
+//! The admission webhook: a pod in, a patch out.
