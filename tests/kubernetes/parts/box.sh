@@ -35,7 +35,7 @@ wait_for() { # SECONDS WHAT COMMAND...
 }
 
 open_box() {
-    unshare --mount --pid --net --uts --ipc --fork "$here/cluster" box > "$state/log/box.log" 2>&1 < /dev/null &
+    setsid unshare --mount --pid --net --uts --ipc --fork "$here/cluster" box > "$state/log/box.log" 2>&1 < /dev/null &
     disown
     wait_for 20 "network" test -e "$state/box.ready"
 }
@@ -149,12 +149,8 @@ restore_sysctls() {
     rm -f "$clusters/sysctls" "$clusters/directories"
 }
 
-# Where cgroups are: one mount for each controller (version 1), or one for all (version 2).
-cgroup_roots() {
-    local roots
-    roots=$(awk '$3 == "cgroup" { print $2 }' /proc/mounts)
-    echo "${roots:-/sys/fs/cgroup}"
-}
+# Where cgroups are: one mount for each controller (version 1), one for all (version 2), or both.
+cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/mounts; }
 
 cgroup_of_node() { # N: it must exist in every hierarchy before the kubelet starts
     local root group file

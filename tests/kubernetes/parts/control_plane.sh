@@ -64,6 +64,7 @@ dns_service() {
 	kind: Service
 	metadata: {name: kube-dns, namespace: kube-system}
 	spec:
+	  clusterIP: $dns
 	  clusterIPs: [$dns, "$dns6"]
 	  ipFamilyPolicy: RequireDualStack
 	  ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53, protocol: TCP}]

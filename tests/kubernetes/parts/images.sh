@@ -22,17 +22,31 @@ make_image() { # NAME DIR ENTRYPOINT...
     rm "$file"
 }
 
-# A shell with its tools, and the container that holds a pod's namespaces.
 make_own_images() {
-    local root applet
+    local root
     root=$(mktemp -d)
     mkdir -p "$root"/{bin,dev,etc,proc,run,sys,tmp,var}
     chmod 1777 "$root/tmp"
-    cp "$(command -v busybox)" "$root/bin/busybox"
-    for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
     echo 'root:x:0:0::/:/bin/sh' > "$root/etc/passwd"
+    add_busybox "$root"
     "$archive" --env PATH=/bin kube.local/busybox:1 "$root" "$own_images/busybox.tar" /bin/sh
     "$archive" --env PATH=/bin kube.local/pause:1 "$root" "$own_images/pause.tar" \
         /bin/sh -c 'trap exit TERM INT; while :; do sleep 3600 & wait $!; done'
+    add_curl "$root"
+    "$archive" --env PATH=/bin kube.local/curl:1 "$root" "$own_images/curl.tar" /bin/sh
     rm -r "$root"
+}
+
+add_busybox() { # ROOT
+    local applet
+    cp "$(command -v busybox)" "$1/bin/busybox"
+    # Debian's static busybox crashes in wget: curl is there instead.
+    for applet in $(busybox --list | grep -vx -e busybox -e wget); do ln -s busybox "$1/bin/$applet"; done
+}
+
+# The machine's own, with its loader and libraries.
+add_curl() { # ROOT
+    local library
+    cp "$(command -v curl)" "$1/bin/curl"
+    for library in $(ldd "$(command -v curl)" | grep -o '/[^ ]*'); do install -D "$library" "$1$library"; done
 }
