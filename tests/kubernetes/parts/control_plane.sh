@@ -85,5 +85,5 @@ dns_endpoints() { # FAMILY ADDRESS
 
 dns_answers() {
     local n
-    for n in "${nodes[@]}"; do inside_node "$n" busybox nslookup kubernetes.default.svc.cluster.local $dns || return; done
+    for n in "${nodes[@]}"; do inside_node "$n" busybox nslookup kubernetes.default.svc.cluster.local "$dns" || return; done
 }

@@ -1,7 +1,7 @@
 # The programs of the cluster: Debian's packages, and what Go builds from programs/.
 # shellcheck shell=bash disable=SC2154
 
-packages=(busybox-static conntrack containerd containernetworking-plugins curl iproute2 nftables openssl python3 runc)
+packages=(busybox-static conntrack containerd containernetworking-plugins curl iproute2 iptables nftables openssl python3 runc)
 kubernetes_programs=(etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet)
 module_version() { sed -n "s#^.*$1 \(v[0-9.]*\).*#\1#p" "$here/programs/$2" | head -1; }
 kubernetes_version=$(module_version k8s.io/kubernetes go.mod)
