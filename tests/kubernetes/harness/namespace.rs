@@ -13,7 +13,9 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub(super) fn create(cluster: &'static Cluster, name: String) -> Self {
-        stdout(&cluster.kubectl(&["create", "namespace", &name]));
+        cluster.apply(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
+        ));
         Self { cluster, name }
     }
 
