@@ -1,7 +1,7 @@
-//! The proxy's own HTTP pages: metrics, probes, and on loopback its state.
+//! The proxy's own HTTP pages: metrics, its own probes and the applications' ([`crate::probe`]), and on loopback its state.
 //!
 //! These ports are open to the pod's network, so each connection carries one request, is short, and there are
-//! few of them at once.
+//! few of them at once, from one address fewer still: a stranger who opens many must not keep the kubelet out.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,8 +19,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
+use crate::inbound::Sources;
+use crate::original_dst::canonical;
+use crate::probe::Prober;
 use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
 
@@ -31,6 +34,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// `/ready`.
     pub readiness: watch::Receiver<Readiness>,
+    /// `/probe/…`
+    pub prober: Arc<Prober>,
     /// `/config`: makes the state of the proxy as of now. No secret may be in it.
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -46,7 +51,7 @@ impl fmt::Debug for Admin {
 /// Which pages a listener has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pages {
-    /// Port 15020: `/metrics`, `/ready`, `/live`.
+    /// Port 15020: `/metrics`, `/ready`, `/live`, and the applications' probes.
     Telemetry,
     /// Port 15021: `/ready`, `/live`.
     Probes,
@@ -57,6 +62,7 @@ pub enum Pages {
 /// Serves `pages` on `listener` for ever. Dropping it ends its connections.
 pub async fn serve(admin: Admin, pages: Pages, listener: TcpListener) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let sources = Sources::new(MAX_CONNECTIONS_PER_SOURCE);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -65,11 +71,14 @@ pub async fn serve(admin: Admin, pages: Pages, listener: TcpListener) {
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
+                let Some(place) = sources.admit(canonical(client).ip()) else {
+                    continue;
+                };
                 let admin = admin.clone();
                 connections.spawn(async move {
                     serve_connection(&admin, pages, stream).await;
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
             Err(error) => {
@@ -80,22 +89,25 @@ pub async fn serve(admin: Admin, pages: Pages, listener: TcpListener) {
     }
 }
 
-/// One request, one answer, within [`CONNECTION_TIME`].
+/// One request, one answer, within [`CONNECTION_TIME`] and what a probe may take.
 async fn serve_connection(
     admin: &Admin,
     pages: Pages,
     stream: impl AsyncRead + AsyncWrite + Unpin,
 ) {
+    let (deadline, deadlines) = watch::channel(Instant::now() + CONNECTION_TIME);
+    let deadline = &deadline;
     let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
         let (request, _body_unread) = request.into_parts();
-        let page = answer(
-            admin,
-            pages,
-            &request.method,
-            request.uri.path(),
-            &request.headers,
-        );
-        Ok::<_, Infallible>(page)
+        let (method, path) = (&request.method, request.uri.path());
+        if pages == Pages::Telemetry
+            && is_reading(method)
+            && let Some(patience) = admin.prober.patience(path)
+        {
+            deadline.send_modify(|at| *at += patience);
+            return Ok::<_, Infallible>(probe(admin, path).await);
+        }
+        Ok(answer(admin, pages, method, path, &request.headers))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -103,10 +115,30 @@ async fn serve_connection(
         .keep_alive(false)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIME, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "admin connection"),
-        Err(_) => tracing::debug!("admin connection took too long"),
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "admin connection");
+        },
+        () = passed(deadlines) => tracing::debug!("admin connection took too long"),
+    }
+}
+
+/// Resolves when a deadline has passed that was not moved meanwhile.
+async fn passed(mut deadlines: watch::Receiver<Instant>) {
+    loop {
+        let deadline = *deadlines.borrow_and_update();
+        sleep_until(deadline).await;
+        if *deadlines.borrow() == deadline {
+            return;
+        }
+    }
+}
+
+async fn probe(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
+    match admin.prober.ask(path).await {
+        Some(Ok(())) => respond(StatusCode::OK, TEXT, "ok\n"),
+        Some(Err(unwell)) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{unwell}\n")),
+        None => respond(StatusCode::NOT_FOUND, TEXT, "no such page\n"),
     }
 }
 
@@ -120,7 +152,7 @@ fn answer(
     let Some(page) = Page::at(path).filter(|page| pages.have(*page)) else {
         return respond(StatusCode::NOT_FOUND, TEXT, "no such page\n");
     };
-    if method != Method::GET && method != Method::HEAD {
+    if !is_reading(method) {
         let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
         refused
             .headers_mut()
@@ -133,6 +165,10 @@ fn answer(
         Page::Live => respond(StatusCode::OK, TEXT, "live\n"),
         Page::Config => respond(StatusCode::OK, JSON, format!("{:#}\n", (admin.config)())),
     }
+}
+
+fn is_reading(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }
 
 fn ready(readiness: &Readiness, headers: &HeaderMap) -> Response<Full<Bytes>> {
@@ -203,7 +239,9 @@ impl Pages {
     }
 }
 
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 256;
+/// A node's agents ask from one address: some scrapers, and the kubelet each probe of the pod.
+const MAX_CONNECTIONS_PER_SOURCE: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 const HEADER_TIME: Duration = Duration::from_secs(2);
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
@@ -214,19 +252,23 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::Instant;
-
     use super::*;
+    use crate::probe::Probes;
     use crate::readiness::Condition;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     fn admin(readiness: Readiness) -> Admin {
         Admin {
             metrics: Arc::new(Metrics::new()),
             readiness: watch::channel(readiness).1,
+            prober: Arc::new(Prober::new(&Probes::parse(PROBES).unwrap(), None)),
             config: Arc::new(|| serde_json::json!({"revision": 7})),
         }
     }
+
+    /// Of a port that nobody listens on.
+    const PROBES: &str =
+        r#"{"/probe/app/liveness": {"tcpSocket": {"port": 1}, "timeout_seconds": 1}}"#;
 
     fn ready_but_for_v6() -> Readiness {
         Readiness {
@@ -270,6 +312,10 @@ mod tests {
             (Pages::All, "/config", "200"),
             (Pages::All, "/metrics", "200"),
             (Pages::All, "/", "404"),
+            (Pages::Telemetry, "/probe/app/liveness", "503"),
+            (Pages::Telemetry, "/probe/app/readiness", "404"),
+            (Pages::Probes, "/probe/app/liveness", "404"),
+            (Pages::All, "/probe/app/liveness", "404"),
         ] {
             let text = get(pages, "GET", path).await;
             assert!(
@@ -344,7 +390,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(admin(ready_but_for_v6()), Pages::Telemetry, listener));
         let mut silent = Vec::new();
-        for _ in 0..MAX_CONNECTIONS - 1 {
+        for _ in 0..MAX_CONNECTIONS_PER_SOURCE - 1 {
             silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
         }
         let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();

@@ -24,9 +24,11 @@ use crate::identity::control::ControlAddr;
 use crate::identity::{Identity, Snapshot, rotate};
 use crate::inbound::{self, Inbound, Sources};
 use crate::lifecycle::Phase;
+use crate::list::List;
 use crate::listen::{self, Listener};
 use crate::outbound::{self, Endpoints, Outbound, OwnCall, Peers};
 use crate::pod::Pod;
+use crate::probe::Prober;
 use crate::readiness::{Condition, Readiness};
 use crate::telemetry::{Format, Metrics, RecordSettings, Telemetry, Writer};
 use crate::transport::{Budget, Settings};
@@ -67,7 +69,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let discovery = Discovery::new(
         Arc::clone(&identity),
         book.clone(),
-        config.args.outside_cidr.clone(),
+        List::all(&config.args.outside_cidr),
     );
     let (readiness, ready) = watch::channel(Readiness::starting());
     let (rotation_state, rotation_states) = watch::channel(rotate::RotationState::default());
@@ -210,13 +212,13 @@ fn start_telemetry(config: &Config) -> Result<Arc<Telemetry>, RunError> {
 fn rotation(pod: &Pod) -> rotate::Rotation {
     rotate::Rotation {
         control: control_addr(pod),
-        join_token: pod.config.args.join_token.clone(),
+        credential: pod.config.credential.clone(),
     }
 }
 
 fn control_addr(pod: &Pod) -> ControlAddr {
     ControlAddr {
-        addr: pod.config.args.control,
+        places: pod.config.control.clone(),
         trust_domain: pod.config.trust_domain.clone(),
         mark: pod.config.mark(),
     }
@@ -241,6 +243,7 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
     let admin = Admin {
         metrics: pod.telemetry.shared_metrics(),
         readiness: pod.readiness.clone(),
+        prober: Arc::new(Prober::new(&pod.config.probes, pod.config.mark())),
         config: Arc::new(status(pod)),
     };
     for (pages, ip, port) in [
@@ -271,6 +274,7 @@ fn status(pod: &Arc<Pod>) -> impl Fn() -> serde_json::Value + Send + Sync + 'sta
         let rules = state.rules();
         serde_json::json!({
             "workload": pod.config.workload,
+            "excluded_inbound_ports": List::all(&pod.config.args.exclude_inbound_port),
             "identity": snapshot.svid.as_ref().map(|svid| svid.id().to_string()),
             "svid_not_after": snapshot.svid.as_ref().map(|svid| svid.not_after().to_string()),
             "policy_revision": rules.map(|rules| rules.revision),

@@ -15,16 +15,18 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::{Revocations, Snapshot, Svid, TrustBundles};
+use super::place::ControlPlace;
+use super::{Revocations, Snapshot, Svid, TrustBundles, causes};
 use crate::dial;
+use crate::random;
 use crate::tls::error::{HandshakeError, PeerError};
 use crate::tls::{self, Anchors, PeerRole, PeerVerifier};
 
 /// Where control is, and what it must be called.
 #[derive(Debug, Clone)]
 pub struct ControlAddr {
-    /// Its gRPC listener.
-    pub addr: SocketAddr,
+    /// Its gRPC listeners: replicas, or other ways to the same.
+    pub places: Vec<ControlPlace>,
     /// Whose control it is.
     pub trust_domain: TrustDomain,
     /// The mark of the socket, where the redirect knows the proxy's connections by it.
@@ -36,6 +38,8 @@ pub struct ControlAddr {
 pub enum ControlTrust {
     /// The root whose SubjectPublicKeyInfo has this SHA-256, which a join token named.
     Root([u8; 32]),
+    /// An authority of a trust anchor that was laid beside a service account's token, and not revoked.
+    Anchor(Arc<TrustBundles>, Arc<Revocations>),
     /// An authority of the own trust domain's bundle, and not revoked.
     Bundles(Arc<TrustBundles>, Arc<Revocations>),
 }
@@ -67,17 +71,71 @@ pub async fn connect(
 
 /// Connects to control by an explicit trust, and presents `own` if there is one.
 ///
+/// All places are tried, in turn, beginning with any: so no dead replica is asked first for ever.
+///
 /// # Errors
 ///
-/// Where control is not reached or not proven.
+/// Where control is not reached or not proven at any place.
 pub async fn dial(
     control: &ControlAddr,
     trust: ControlTrust,
     own: Option<&Svid>,
     now: OffsetDateTime,
 ) -> Result<Channel, ControlError> {
+    let mut failures = Vec::new();
+    for (index, place) in from_any(&control.places) {
+        let addresses = match place.resolve().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                let error = ControlError::Unresolved(error);
+                let at = place.to_string();
+                failures.push((index, Unproven { at, error }));
+                continue;
+            }
+        };
+        for (_, address) in from_any(&addresses) {
+            match dial_one(control, *address, trust.clone(), own, now).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => {
+                    let at = tried(place, *address);
+                    failures.push((index, Unproven { at, error }));
+                }
+            }
+        }
+    }
+    // In the order of the list, so that the same failures always read the same.
+    failures.sort_by(|(one, first), (other, second)| (one, &first.at).cmp(&(other, &second.at)));
+    let failures = failures.into_iter().map(|(_, failure)| failure).collect();
+    Err(ControlError::Everywhere(failures))
+}
+
+/// All of `list` with their indexes, once round, beginning with a random one.
+fn from_any<T>(list: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let first = random::below(list.len());
+    let (before, after) = list.split_at_checked(first).unwrap_or((list, &[]));
+    let after = after.iter().zip(first..).map(|(item, index)| (index, item));
+    after.chain(before.iter().enumerate())
+}
+
+fn tried(place: &ControlPlace, address: SocketAddr) -> String {
+    let (place, address) = (place.to_string(), address.to_string());
+    if place == address {
+        address
+    } else {
+        format!("{place} ({address})")
+    }
+}
+
+async fn dial_one(
+    control: &ControlAddr,
+    address: SocketAddr,
+    trust: ControlTrust,
+    own: Option<&Svid>,
+    now: OffsetDateTime,
+) -> Result<Channel, ControlError> {
     let proven = async {
-        let tcp = reach(control).await.map_err(ControlError::Unreachable)?;
+        let tcp = reach(address, control.mark).await;
+        let tcp = tcp.map_err(ControlError::Unreachable)?;
         handshake(&control.trust_domain, trust, own, tcp, now).await
     };
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, proven)
@@ -86,12 +144,27 @@ pub async fn dial(
     channel(stream).await.map_err(ControlError::Http)
 }
 
+/// What came of one address, or of a name without one.
+#[derive(Debug)]
+pub struct Unproven {
+    /// Where it was tried.
+    pub at: String,
+    /// Why it is no control.
+    pub error: ControlError,
+}
+
 /// Why there is no proven connection to control.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// No authority is known yet: the first SVID was not issued.
     #[error("no authority is known yet")]
     NoBundle,
+    /// Every place was tried.
+    #[error("{}", .0.iter().map(|it| format!("{}: {}", it.at, causes(&it.error))).collect::<Vec<_>>().join("; "))]
+    Everywhere(Vec<Unproven>),
+    /// A name has no address.
+    #[error("the name is not resolved")]
+    Unresolved(#[source] io::Error),
     /// No TCP connection.
     #[error("control is not reached")]
     Unreachable(#[source] io::Error),
@@ -101,6 +174,9 @@ pub enum ControlError {
     /// The root is another than the token's.
     #[error("not the control service that the token names")]
     WrongRoot,
+    /// Its certificate comes from another authority than those of the trust anchor.
+    #[error("no authority of the trust anchor vouches for what answers as the control service")]
+    NotByAnchor,
     /// It proved another name, for example a workload's.
     #[error("this is not control but {found}")]
     NotControl {
@@ -124,6 +200,27 @@ pub enum ControlError {
     Http(#[source] tonic::transport::Error),
 }
 
+impl ControlError {
+    /// Whether somebody answered and one side does not believe the other, which a new attestation may mend.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Everywhere(failures) => failures.iter().any(|it| it.error.is_refusal()),
+            Self::NoBundle
+            | Self::WrongRoot
+            | Self::NotByAnchor
+            | Self::NotControl { .. }
+            | Self::Peer(_)
+            | Self::Handshake(_) => true,
+            Self::Unresolved(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut
+            | Self::Protocol
+            | Self::Config(_)
+            | Self::Http(_) => false,
+        }
+    }
+}
+
 /// Makes control prove itself over `io`.
 async fn handshake<T>(
     trust_domain: &TrustDomain,
@@ -135,14 +232,18 @@ async fn handshake<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let by_token = matches!(trust, ControlTrust::Root(_));
+    let unknown = match trust {
+        ControlTrust::Root(_) => ControlError::WrongRoot,
+        ControlTrust::Anchor(..) => ControlError::NotByAnchor,
+        ControlTrust::Bundles(..) => ControlError::Peer(PeerError::UnknownAuthority),
+    };
     let verifier = Arc::new(verifier(trust_domain, trust, now));
     let config =
         tls::client_config(own, Arc::clone(&verifier), HTTP2).map_err(ControlError::Config)?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(tls::no_server_name(), io)
         .await
-        .map_err(|error| refusal(tls::failure(error, &verifier), by_token))?;
+        .map_err(|error| refusal(tls::failure(error, &verifier), unknown))?;
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(ControlError::Protocol);
     }
@@ -159,7 +260,8 @@ fn verifier(trust_domain: &TrustDomain, trust: ControlTrust, now: OffsetDateTime
             };
             (pinned, Arc::default())
         }
-        ControlTrust::Bundles(bundles, revocations) => (Anchors::Bundles(bundles), revocations),
+        ControlTrust::Anchor(bundles, revocations)
+        | ControlTrust::Bundles(bundles, revocations) => (Anchors::Bundles(bundles), revocations),
     };
     PeerVerifier {
         role: PeerRole::Server,
@@ -172,12 +274,13 @@ fn verifier(trust_domain: &TrustDomain, trust: ControlTrust, now: OffsetDateTime
     }
 }
 
-fn refusal(error: HandshakeError, by_token: bool) -> ControlError {
+/// `unknown` is what an authority that is not trusted means.
+fn refusal(error: HandshakeError, unknown: ControlError) -> ControlError {
     match error {
         HandshakeError::Peer(PeerError::Unexpected { found, .. }) => {
             ControlError::NotControl { found }
         }
-        HandshakeError::Peer(PeerError::UnknownAuthority) if by_token => ControlError::WrongRoot,
+        HandshakeError::Peer(PeerError::UnknownAuthority) => unknown,
         HandshakeError::Peer(error) => ControlError::Peer(error),
         HandshakeError::NotMesh => ControlError::Protocol,
         other @ (HandshakeError::TimedOut
@@ -189,11 +292,11 @@ fn refusal(error: HandshakeError, by_token: bool) -> ControlError {
     }
 }
 
-async fn reach(control: &ControlAddr) -> io::Result<TcpStream> {
-    let socket = dial::socket(control.addr, control.mark)?;
+async fn reach(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let socket = dial::socket(address, mark)?;
     socket.set_tcp_user_timeout(Some(KEEP_ALIVE * 2))?;
     TcpSocket::from_std_stream(socket.into())
-        .connect(control.addr)
+        .connect(address)
         .await
 }
 
@@ -213,7 +316,8 @@ async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transpo
 }
 
 const HTTP2: &[u8] = b"h2";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one address: others may answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -240,6 +344,11 @@ mod tests {
     fn bundle_of(authority: &Authority) -> ControlTrust {
         let bundles = TrustBundles::new(trust_domain(), authority.bundle());
         ControlTrust::Bundles(Arc::new(bundles), Arc::default())
+    }
+
+    fn anchor_of(authority: &Authority) -> ControlTrust {
+        let bundles = TrustBundles::new(trust_domain(), authority.bundle());
+        ControlTrust::Anchor(Arc::new(bundles), Arc::default())
     }
 
     /// A handshake with a server that has `leaf`, and presents `root` behind it.
@@ -269,9 +378,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn control_proves_itself_by_the_tokens_root_and_later_by_the_bundle() {
+    async fn control_proves_itself_by_the_tokens_root_or_an_anchor_and_later_by_the_bundle() {
         let ours = Authority::new();
-        for trust in [root_of(&ours), bundle_of(&ours)] {
+        for trust in [root_of(&ours), anchor_of(&ours), bundle_of(&ours)] {
             meet(control(&ours), &ours, HTTP2, trust).await.unwrap();
         }
     }
@@ -284,6 +393,8 @@ mod tests {
             let met = meet(leaf, root, HTTP2, root_of(&ours)).await;
             assert!(matches!(met, Err(ControlError::WrongRoot)), "{met:?}");
         }
+        let met = meet(control(&other), &other, HTTP2, anchor_of(&ours)).await;
+        assert!(matches!(met, Err(ControlError::NotByAnchor)), "{met:?}");
         let met = meet(control(&other), &other, HTTP2, bundle_of(&ours)).await;
         assert!(
             matches!(met, Err(ControlError::Peer(PeerError::UnknownAuthority))),
@@ -294,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn a_workload_cannot_pose_as_control() {
         let ours = Authority::new();
-        for trust in [root_of(&ours), bundle_of(&ours)] {
+        for trust in [root_of(&ours), anchor_of(&ours), bundle_of(&ours)] {
             let met = meet(ours.leaf("web"), &ours, HTTP2, trust).await;
             assert!(
                 matches!(&met, Err(ControlError::NotControl { found })
@@ -323,6 +434,42 @@ mod tests {
                 Err(ControlError::Peer(PeerError::UnknownTrustDomain(_)))
             ),
             "{met:?}"
+        );
+    }
+
+    #[test]
+    fn every_place_is_tried_once_beginning_with_any() {
+        let mut firsts = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let order: Vec<_> = from_any(&["a", "b", "c"]).collect();
+            firsts.insert(order[0].0);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [(0, &"a"), (1, &"b"), (2, &"c")]);
+        }
+        assert_eq!(firsts.len(), 3);
+        assert_eq!(from_any::<u8>(&[]).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn where_no_place_answers_each_is_named() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = free.local_addr().unwrap();
+        drop(free);
+        let control = ControlAddr {
+            places: vec![dead.into(), "no-such-name.invalid:15012".parse().unwrap()],
+            trust_domain: trust_domain(),
+            mark: None,
+        };
+        let error = dial(&control, anchor_of(&Authority::new()), None, now()).await;
+        let error = error.unwrap_err();
+        assert!(!error.is_refusal());
+        let text = error.to_string();
+        let expected = format!("{dead}: control is not reached: Connection refused");
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(
+            text.contains("; no-such-name.invalid:15012: the name is not resolved: "),
+            "{text}"
         );
     }
 
