@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod dial;
 pub mod discovery;
+pub mod drain;
 #[rustfmt::skip]
 mod grpc;
 pub mod hop;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use palisade_api::cluster::TRUST_CONFIG_MAP;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
@@ -66,9 +66,10 @@ pub(super) async fn read_anchor(path: &Path) -> Result<TrustBundle, ServiceAccou
     }
     let certificates = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .or_else(|_| Err(ServiceAccountError::AnchorPem(file())))?;
+        .map_err(|error| ServiceAccountError::AnchorPem(file(), error))?;
     if certificates.is_empty() {
-        return Err(ServiceAccountError::AnchorPem(file()));
+        let error = pem::Error::NoItemsFound;
+        return Err(ServiceAccountError::AnchorPem(file(), error));
     }
     TrustBundle::new(certificates).map_err(|error| ServiceAccountError::Anchor(file(), error))
 }
@@ -96,7 +97,7 @@ pub enum ServiceAccountError {
     AnchorUnreadable(PathBuf, #[source] io::Error),
     /// It has no certificate, or a broken one.
     #[error("the trust anchor {} is not PEM with certificates", .0.display())]
-    AnchorPem(PathBuf),
+    AnchorPem(PathBuf, #[source] pem::Error),
     /// A certificate in it is no authority's.
     #[error("the trust anchor {} names no authority", .0.display())]
     Anchor(PathBuf, #[source] TrustBundleError),
@@ -123,7 +124,7 @@ const MOST_BYTES: usize = 128 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::fixture::Authority;
+    use crate::tls::fixture::{Authority, pem};
 
     #[tokio::test]
     async fn a_token_is_read_anew_and_does_not_print() {
@@ -187,9 +188,5 @@ mod tests {
                 (read, _) => panic!("{content}: {read:?}"),
             }
         }
-    }
-
-    fn pem(der: &CertificateDer<'_>) -> String {
-        crate::tls::fixture::pem(der)
     }
 }
