@@ -39,6 +39,7 @@ pub async fn drain(
     phase.send_replace(Phase::Draining);
     tokio::select! {
         () = idle(pod) => {}
+        () = abandoned(pod) => {}
         () = tokio::time::sleep(pod.config.args.drain_timeout) => {}
         _ = terminated() => {}
     }
@@ -60,6 +61,21 @@ async fn idle(pod: &Pod) {
     }
 }
 
+/// Resolves once nothing moves any more on connections that all are half-closed by the pod's own applications. These may
+/// be gone, as they are where a sidecar is stopped after them, and then nobody here will hear what the other side says,
+/// nor does the other side, which may keep its half for ever, hear of that from anyone else.
+async fn abandoned(pod: &Pod) {
+    let mut last = None;
+    loop {
+        let now = pod.telemetry.left_behind();
+        if now.is_some() && now == last {
+            return;
+        }
+        last = now;
+        tokio::time::sleep(SILENCE).await;
+    }
+}
+
 /// Resolves once no TLS connection of the mesh is left.
 async fn alone(pod: &Pod, peers: &Peers) {
     let outbound = || {
@@ -71,6 +87,8 @@ async fn alone(pod: &Pod, peers: &Peers) {
     }
 }
 
+/// How long an answer to a half-closed connection may keep silent while the proxy stops.
+const SILENCE: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(20);
 /// For the records of what was ended.
 const LAST_RECORDS: Duration = Duration::from_secs(1);

@@ -3,12 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use palisade_api::sidecar;
-use palisade_proxy::redirect::Bypass;
+use palisade_proxy::redirect::{Bypass, Redirect};
+use tokio::time::Instant;
 
 use crate::lab::{APP_PORT, Lab, POD, V4, V6, redirect};
 
@@ -73,6 +74,37 @@ fn a_sidecar_that_waits_answers_probes_says_why_and_ends_at_once() {
             told.elapsed()
         );
     }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn empty_variables_exclude_nothing_and_full_ones_do() {
+    let lab = Lab::new();
+    let apply = |ports: &str, addresses: &str, drop_datagrams: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_palisade-proxy"));
+        command
+            .args(["redirect", "--apply"])
+            .env_clear()
+            .env("PALISADE_EXCLUDE_INBOUND_PORT", ports)
+            .env("PALISADE_EXCLUDE_OUTBOUND_PORT", ports)
+            .env("PALISADE_EXCLUDE_OUTBOUND_CIDR", addresses)
+            .env("PALISADE_DROP_DATAGRAMS", drop_datagrams);
+        assert!(lab.pod.enter(|| command.status().unwrap()).success());
+    };
+    let nothing = redirect(Bypass::Uid);
+    apply("", "", "");
+    lab.pod.enter(|| nothing.check().unwrap());
+    apply("9090,9100", "10.88.0.0/16,fd88::/64", "true");
+    let excluded = Redirect {
+        exclude_inbound_ports: vec![9090, 9100],
+        exclude_outbound_ports: vec![9090, 9100],
+        exclude_outbound: ["10.88.0.0/16", "fd88::/64"]
+            .map(|net| net.parse().unwrap())
+            .into(),
+        drop_datagrams: true,
+        ..nothing
+    };
+    lab.pod.enter(|| excluded.check().unwrap());
 }
 
 /// An answer with this in it, once there is one.
