@@ -39,7 +39,10 @@ pub fn main(command: Command) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            Ok(runtime.block_on(run(config))?)
+            let outcome = runtime.block_on(run(config));
+            // Dropped, it would wait for a name that is still looked up.
+            runtime.shutdown_background();
+            Ok(outcome?)
         }
     }
 }

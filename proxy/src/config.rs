@@ -1,6 +1,5 @@
 //! What was asked for on the command line, and what is true after it was checked.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,10 @@ use ipnet::IpNet;
 use palisade_api::sidecar;
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 
+use crate::identity::attest::Credential;
+use crate::identity::place::ControlPlace;
+use crate::list::List;
+use crate::probe::{Probes, ProbesError};
 use crate::redirect::Bypass;
 
 /// How the sidecar runs. Every flag can be given in the environment too.
@@ -20,23 +23,35 @@ pub struct RunArgs {
     /// The trust domain that control issues for
     #[arg(long, env = "PALISADE_TRUST_DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
-    /// Where control serves
-    #[arg(long, env = "PALISADE_CONTROL", value_name = "IP:PORT")]
-    pub control: SocketAddr,
+    /// Where control serves: addresses or names, with commas between them, tried in turn
+    #[arg(
+        long,
+        env = "PALISADE_CONTROL",
+        value_name = "HOST:PORT",
+        required = true
+    )]
+    pub control: Vec<List<ControlPlace>>,
     /// A file with a join token, or a Unix socket that answers each connection with a fresh one
     #[arg(long, env = "PALISADE_JOIN_TOKEN", value_name = "PATH")]
-    pub join_token: PathBuf,
+    pub join_token: Option<PathBuf>,
+    /// A file with a service account's token, in place of a join token. Read anew whenever it is needed
+    #[arg(long, env = "PALISADE_SERVICE_ACCOUNT_TOKEN", value_name = "PATH")]
+    pub service_account_token: Option<PathBuf>,
+    /// A PEM file with the authorities that control's certificate may come from, with --service-account-token
+    #[arg(long, env = "PALISADE_TRUST_ANCHOR", value_name = "PATH")]
+    pub trust_anchor: Option<PathBuf>,
+    /// What is asked of the applications at /probe/… on port 15020: an object of path to probe
+    #[arg(long, env = palisade_api::cluster::PROBES_VARIABLE, value_name = "JSON")]
+    pub probes: Option<String>,
+    /// A port of the pod that the redirect leaves alone, for the status page
+    #[arg(long, env = "PALISADE_EXCLUDE_INBOUND_PORT", value_name = "PORT")]
+    pub exclude_inbound_port: Vec<List<u16>>,
     /// How the redirect knows the proxy's own connections
     #[arg(long, env = "PALISADE_BYPASS", value_enum, default_value = "uid")]
     pub bypass: BypassArg,
     /// Outside of the mesh while control cannot be asked: passed in clear and recorded
-    #[arg(
-        long,
-        env = "PALISADE_OUTSIDE_CIDR",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
-    pub outside_cidr: Vec<IpNet>,
+    #[arg(long, env = "PALISADE_OUTSIDE_CIDR", value_name = "CIDR")]
+    pub outside_cidr: Vec<List<IpNet>>,
     /// Longest wait for a handshake, and for the first bytes of an inbound connection
     #[arg(long, env = "PALISADE_HANDSHAKE_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10s")]
     pub handshake_timeout: Duration,
@@ -114,6 +129,12 @@ pub struct Config {
     pub workload: String,
     /// The own trust domain.
     pub trust_domain: TrustDomain,
+    /// Where control serves: at least one.
+    pub control: Vec<ControlPlace>,
+    /// What proves this proxy while it has no SVID.
+    pub credential: Credential,
+    /// What is asked of the applications for the kubelet.
+    pub probes: Probes,
     /// How the redirect knows the proxy's own connections.
     pub bypass: Bypass,
     /// The rest needs no checking beyond its type.
@@ -138,28 +159,20 @@ impl TryFrom<RunArgs> for Config {
         let trust_domain = args
             .trust_domain
             .parse::<TrustDomain>()
-            .map_err(Mistake::TrustDomain);
-        let trust_domain = trust_domain.map_err(|mistake| mistakes.push(mistake)).ok();
+            .map_err(|error| mistakes.push(Mistake::TrustDomain(error)));
         if !matches!(args.workload.split_once('/'), Some((namespace, name))
             if !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
         {
             mistakes.push(Mistake::Workload(args.workload.clone()));
         }
-        for (flag, duration) in [
-            ("--handshake-timeout", args.handshake_timeout),
-            ("--connect-timeout", args.connect_timeout),
-            ("--lookup-timeout", args.lookup_timeout),
-        ] {
-            if duration.is_zero() {
-                mistakes.push(Mistake::Zero(flag));
-            }
+        let control = List::all(&args.control);
+        if control.is_empty() {
+            mistakes.push(Mistake::NoControl);
         }
-        if args.max_connections == 0 {
-            mistakes.push(Mistake::Zero("--max-connections"));
-        }
-        if args.max_handshakes_per_source == 0 {
-            mistakes.push(Mistake::Zero("--max-handshakes-per-source"));
-        }
+        let credential = credential(&args).map_err(|mistake| mistakes.push(mistake));
+        let probes = Probes::parse(args.probes.as_deref().unwrap_or_default())
+            .map_err(|error| mistakes.push(Mistake::Probes(error)));
+        mistakes.extend(zeros(&args));
         if args.stream_budget_bytes < MIN_STREAM_BUDGET_BYTES {
             mistakes.push(Mistake::Budget(args.stream_budget_bytes));
         }
@@ -167,16 +180,54 @@ impl TryFrom<RunArgs> for Config {
             BypassArg::Uid => Bypass::Uid,
             BypassArg::Mark => Bypass::Mark,
         };
-        match trust_domain {
-            Some(trust_domain) if mistakes.is_empty() => Ok(Self {
+        match (trust_domain, credential, probes) {
+            (Ok(trust_domain), Ok(credential), Ok(probes)) if mistakes.is_empty() => Ok(Self {
                 workload: args.workload.clone(),
                 trust_domain,
+                control,
+                credential,
+                probes,
                 bypass,
                 args,
             }),
-            Some(_) | None => Err(ConfigError { mistakes }),
+            _ => Err(ConfigError { mistakes }),
         }
     }
+}
+
+/// Exactly one way to prove oneself, and what belongs to it.
+fn credential(args: &RunArgs) -> Result<Credential, Mistake> {
+    match (
+        &args.join_token,
+        &args.service_account_token,
+        &args.trust_anchor,
+    ) {
+        (Some(token), None, None) => Ok(Credential::JoinToken(token.clone())),
+        (None, Some(token), Some(anchor)) => Ok(Credential::ServiceAccount {
+            token: token.clone(),
+            anchor: anchor.clone(),
+        }),
+        (None, Some(_), None) => Err(Mistake::NoTrustAnchor),
+        (Some(_), None, Some(_)) => Err(Mistake::TrustAnchorWithJoinToken),
+        (Some(_), Some(_), _) => Err(Mistake::TwoTokens),
+        (None, None, _) => Err(Mistake::NoToken),
+    }
+}
+
+/// What is zero and must not be.
+fn zeros(args: &RunArgs) -> impl Iterator<Item = Mistake> {
+    [
+        ("--handshake-timeout", args.handshake_timeout.is_zero()),
+        ("--connect-timeout", args.connect_timeout.is_zero()),
+        ("--lookup-timeout", args.lookup_timeout.is_zero()),
+        ("--max-connections", args.max_connections == 0),
+        (
+            "--max-handshakes-per-source",
+            args.max_handshakes_per_source == 0,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(flag, is_zero)| is_zero.then_some(Mistake::Zero(flag)))
 }
 
 /// Everything that is wrong with the flags, at once.
@@ -196,6 +247,30 @@ pub enum Mistake {
     /// Not `namespace/name`.
     #[error("--workload: {0:?} is not namespace/name, such as shop/orders-0")]
     Workload(String),
+    /// An empty list.
+    #[error("--control: name at least one HOST:PORT")]
+    NoControl,
+    /// Nothing proves this proxy.
+    #[error(
+        "give one of --join-token and --service-account-token: control issues to nobody without proof"
+    )]
+    NoToken,
+    /// Which of the two is meant cannot be told.
+    #[error("--join-token and --service-account-token exclude each other; give one of them")]
+    TwoTokens,
+    /// A service account's token would be told to anyone who answers.
+    #[error(
+        "--service-account-token needs --trust-anchor: the PEM file with control's authorities"
+    )]
+    NoTrustAnchor,
+    /// It would not be used.
+    #[error(
+        "--trust-anchor belongs to --service-account-token; a join token names control's root itself"
+    )]
+    TrustAnchorWithJoinToken,
+    /// Not the probes that the injector writes.
+    #[error("--probes: {0}")]
+    Probes(ProbesError),
     /// Zero, where that would refuse everything.
     #[error("{0}: zero would refuse every connection; give at least 1")]
     Zero(&'static str),
@@ -223,6 +298,17 @@ mod tests {
         Line::parse_from(line.iter().chain(more)).run.try_into()
     }
 
+    fn in_pod(more: &[&str]) -> Result<Config, ConfigError> {
+        let line = [
+            "proxy",
+            "--workload",
+            "shop/orders-0",
+            "--control",
+            "control.system.svc:15012,10.96.0.9:15012,[fd96::9]:15012",
+        ];
+        Line::parse_from(line.iter().chain(more)).run.try_into()
+    }
+
     #[test]
     fn every_mistake_is_told_at_once() {
         let mistakes = config(&[
@@ -246,6 +332,53 @@ mod tests {
                 Mistake::Budget(1),
             ]
         );
+    }
+
+    #[test]
+    fn there_is_exactly_one_proof_and_an_anchor_with_a_service_account() {
+        let (join, token) = ("--join-token=/j", "--service-account-token=/t");
+        let anchor = "--trust-anchor=/a";
+        for (flags, mistake) in [
+            (&[][..], Mistake::NoToken),
+            (&[anchor], Mistake::NoToken),
+            (&[token], Mistake::NoTrustAnchor),
+            (&[join, anchor], Mistake::TrustAnchorWithJoinToken),
+            (&[join, token], Mistake::TwoTokens),
+            (&[join, token, anchor], Mistake::TwoTokens),
+        ] {
+            assert_eq!(in_pod(flags).unwrap_err().mistakes, [mistake], "{flags:?}");
+        }
+        let config = in_pod(&[token, anchor]).unwrap();
+        let service_account = Credential::ServiceAccount {
+            token: "/t".into(),
+            anchor: "/a".into(),
+        };
+        assert_eq!(config.credential, service_account);
+        let places = config.control.iter().map(ToString::to_string);
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            [
+                "control.system.svc:15012",
+                "10.96.0.9:15012",
+                "[fd96::9]:15012"
+            ]
+        );
+    }
+
+    #[test]
+    fn empty_lists_and_probes_are_none_and_an_empty_control_is_a_mistake() {
+        let empty = [
+            "--join-token=/t",
+            "--outside-cidr=",
+            "--exclude-inbound-port=",
+            "--probes=",
+        ];
+        let config = in_pod(&empty).unwrap();
+        assert!(List::all(&config.args.outside_cidr).is_empty());
+        assert!(List::all(&config.args.exclude_inbound_port).is_empty());
+        let line = ["p", "--workload=a/b", "--join-token=/t", "--control="];
+        let config: Result<Config, _> = Line::parse_from(line).run.try_into();
+        assert_eq!(config.unwrap_err().mistakes, [Mistake::NoControl]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::dial::Dial;
 use crate::discovery::addresses::AddressBook;
 use crate::identity::Identity;
 use crate::identity::rotate::RotationState;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Alive, Phase};
 use crate::outcome::RefusedReason;
 use crate::readiness::Readiness;
 use crate::telemetry::Telemetry;
@@ -43,6 +43,8 @@ pub struct Pod {
     pub trouble: watch::Receiver<Option<String>>,
     /// Running, draining, stopping.
     pub phases: watch::Receiver<Phase>,
+    /// Inbound TLS connections of the mesh: each is told that the proxy goes before it goes.
+    pub sessions: Alive,
 }
 
 impl Pod {

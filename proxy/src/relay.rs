@@ -55,6 +55,7 @@ pub async fn relay(
     let first = OnceLock::new();
     let sent = async {
         pump(client, server, |n| bytes.sent(n)).await?;
+        bytes.client_ended();
         first.get_or_init(|| CloseBy::Client);
         Ok::<(), Failed>(())
     };
@@ -62,6 +63,7 @@ pub async fn relay(
         pump(server, client, |n| bytes.received(n))
             .await
             .map_err(Failed::mirrored)?;
+        bytes.server_ended();
         first.get_or_init(|| CloseBy::Server);
         Ok(())
     };

@@ -10,7 +10,6 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use palisade_api::sidecar;
 use time::OffsetDateTime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin, Pages};
@@ -20,13 +19,16 @@ use crate::config::{Config, RecordFormat};
 use crate::dial::Dial;
 use crate::discovery::addresses::AddressBook;
 use crate::discovery::{self, Discovery};
+use crate::drain::{drain, terminated};
 use crate::identity::control::ControlAddr;
 use crate::identity::{Identity, Snapshot, rotate};
 use crate::inbound::{self, Inbound, Sources};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Alive, Phase};
+use crate::list::List;
 use crate::listen::{self, Listener};
-use crate::outbound::{self, Endpoints, Outbound, OwnCall, Peers};
+use crate::outbound::{self, Affinity, Endpoints, Outbound, OwnCall, Peers};
 use crate::pod::Pod;
+use crate::probe::Prober;
 use crate::readiness::{Condition, Readiness};
 use crate::telemetry::{Format, Metrics, RecordSettings, Telemetry, Writer};
 use crate::transport::{Budget, Settings};
@@ -67,7 +69,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let discovery = Discovery::new(
         Arc::clone(&identity),
         book.clone(),
-        config.args.outside_cidr.clone(),
+        List::all(&config.args.outside_cidr),
     );
     let (readiness, ready) = watch::channel(Readiness::starting());
     let (rotation_state, rotation_states) = watch::channel(rotate::RotationState::default());
@@ -85,6 +87,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         dial,
         readiness: ready.clone(),
         phases,
+        sessions: Alive::default(),
         rotation: rotation_states,
         trouble: discovery.trouble(),
         config,
@@ -102,13 +105,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tokio::spawn(follow_conditions(Arc::clone(&pod), readiness.clone()));
     start_admin(&pod).await?;
     let outbound = servers.spawn(&pod, canary);
-    tokio::spawn(outbound::sweep(outbound));
+    tokio::spawn(outbound::sweep(Arc::clone(&outbound)));
 
     terminated().await.map_err(|error| RunError::System {
         what: "signals",
         error,
     })?;
-    drain(&pod, &readiness, &phase).await;
+    drain(&pod, &outbound.peers, &readiness, &phase).await;
     telemetry.close(FLUSH);
     Ok(())
 }
@@ -156,6 +159,7 @@ impl Servers {
                 CONNECTIONS_PER_PEER,
             ),
             endpoints: Endpoints::default(),
+            affinity: Affinity::default(),
             canary,
             own,
         });
@@ -210,13 +214,13 @@ fn start_telemetry(config: &Config) -> Result<Arc<Telemetry>, RunError> {
 fn rotation(pod: &Pod) -> rotate::Rotation {
     rotate::Rotation {
         control: control_addr(pod),
-        join_token: pod.config.args.join_token.clone(),
+        credential: pod.config.credential.clone(),
     }
 }
 
 fn control_addr(pod: &Pod) -> ControlAddr {
     ControlAddr {
-        addr: pod.config.args.control,
+        places: pod.config.control.clone(),
         trust_domain: pod.config.trust_domain.clone(),
         mark: pod.config.mark(),
     }
@@ -241,6 +245,7 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
     let admin = Admin {
         metrics: pod.telemetry.shared_metrics(),
         readiness: pod.readiness.clone(),
+        prober: Arc::new(Prober::new(&pod.config.probes, pod.config.mark())),
         config: Arc::new(status(pod)),
     };
     for (pages, ip, port) in [
@@ -271,6 +276,7 @@ fn status(pod: &Arc<Pod>) -> impl Fn() -> serde_json::Value + Send + Sync + 'sta
         let rules = state.rules();
         serde_json::json!({
             "workload": pod.config.workload,
+            "excluded_inbound_ports": List::all(&pod.config.args.exclude_inbound_port),
             "identity": snapshot.svid.as_ref().map(|svid| svid.id().to_string()),
             "svid_not_after": snapshot.svid.as_ref().map(|svid| svid.not_after().to_string()),
             "policy_revision": rules.map(|rules| rules.revision),
@@ -337,40 +343,7 @@ fn conditions(pod: &Pod, snapshot: &Snapshot, state: &PolicyState) -> [Condition
     ]
 }
 
-async fn terminated() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-/// Lets live connections end, up to the bound, or until it is told to stop again.
-async fn drain(pod: &Pod, readiness: &watch::Sender<Readiness>, phase: &watch::Sender<Phase>) {
-    readiness.send_modify(|now| now.running = Condition::not_yet("the proxy is stopping"));
-    phase.send_replace(Phase::Draining);
-    tokio::select! {
-        () = idle(pod) => {}
-        () = tokio::time::sleep(pod.config.args.drain_timeout) => {}
-        _ = terminated() => {}
-    }
-    phase.send_replace(Phase::Stopping);
-    tokio::select! {
-        () = idle(pod) => {}
-        () = tokio::time::sleep(FLUSH) => {}
-    }
-}
-
-async fn idle(pod: &Pod) {
-    while pod.telemetry.open_connections() > 0 {
-        tokio::time::sleep(IDLE_STEP).await;
-    }
-}
-
 /// TLS connections for one endpoint, at most.
 const CONNECTIONS_PER_PEER: usize = 4;
 const WALL_CLOCK_STEP: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_secs(1);
-const IDLE_STEP: Duration = Duration::from_millis(20);

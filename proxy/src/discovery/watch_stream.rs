@@ -13,7 +13,8 @@ use super::Discovery;
 use super::addresses::Ask;
 use crate::grpc::mesh_client::MeshClient;
 use crate::identity::control::{ControlAddr, ControlError, connect};
-use crate::identity::rotate::{random, retry_after};
+use crate::identity::rotate::retry_after;
+use crate::random;
 
 /// Where control is, and as what the proxy presents itself.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ pub async fn run(
         }
         if attempt > 0 {
             discovery.answer_without_control();
-            let pause = retry_after(attempt, None, random()).min(LONGEST_PAUSE);
+            let pause = retry_after(attempt, None, random::fraction()).min(LONGEST_PAUSE);
             wait_while_answering(&mut discovery, &mut asked, pause).await;
         }
     }

@@ -2,13 +2,18 @@
 //!
 //! - [`svid`]: the own certificate and key. [`trust`]: bundles and revocations.
 //! - [`rotate`]: when the SVID is renewed, and the task that does it.
-//! - [`control`]: a proven connection to control.
+//! - [`place`] and [`control`]: where control is, and a proven connection to it.
+//! - [`attest`]: what proves this proxy to control: a join token ([`token`]), or a service account's token
+//!   (`service_account`).
 //!
 //! Arrows: `tls` reads [`Snapshot`]; [`control`] alone stands above `tls` and uses its verifier.
 
+pub mod attest;
 pub mod control;
 pub mod leaf;
+pub mod place;
 pub mod rotate;
+mod service_account;
 pub mod svid;
 pub mod token;
 pub mod trust;
@@ -19,6 +24,7 @@ use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+pub use service_account::ServiceAccountError;
 pub use svid::{Svid, SvidError};
 pub use trust::{Revocations, TrustBundle, TrustBundleError, TrustBundles};
 
@@ -97,7 +103,7 @@ impl Identity {
     }
 
     /// Takes the own trust domain's bundle, which came with an SVID after control proved itself by the join
-    /// token (rotation); foreign bundles stay.
+    /// token or the trust anchor (rotation); foreign bundles stay.
     pub fn set_own_bundle(&self, bundle: TrustBundle) {
         self.snapshots.send_if_modified(|snapshot| {
             let bundles = match snapshot.bundles.as_deref() {
@@ -118,6 +124,18 @@ impl Identity {
             true
         });
     }
+}
+
+/// An error and all that caused it, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn replace_bundles(snapshot: &mut Snapshot, bundles: TrustBundles) -> bool {

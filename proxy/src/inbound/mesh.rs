@@ -66,6 +66,7 @@ async fn serve_session<T>(pod: &Arc<Pod>, tls: T, peer: Arc<Established>, ends: 
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let _alive = pod.sessions.clone();
     let settings = Settings::default();
     let (mut incoming, driver) =
         transport::server(tls, Arc::clone(&peer), settings, pod.budget.clone());

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsStream;
 
-use super::{Endpoint, Outbound, OwnCall};
+use super::{Candidates, Endpoint, Outbound, OwnCall};
 use crate::hop::Hop;
 use crate::lifecycle::{Phase, reached};
 use crate::original_dst::canonical;
@@ -44,31 +44,26 @@ pub struct PeerKey {
 pub(super) async fn proxy(
     outbound: &Outbound,
     stream: &TcpStream,
-    candidates: Vec<Endpoint>,
+    candidates: &Candidates,
     record: &Record,
 ) -> Outcome {
     let opening = said_already(stream)?;
-    let addrs: Vec<_> = candidates.iter().map(|candidate| candidate.addr).collect();
-    let order = outbound
-        .endpoints
-        .order(&addrs, Instant::now(), random_below);
     let mut failure = Failure::from(RefusedReason::NoEndpoint);
-    for index in order {
-        let Some(endpoint) = candidates.get(index) else {
-            continue;
-        };
+    for endpoint in outbound.order(candidates) {
         record.set_endpoint(endpoint.addr);
         record.set_dst_workload(&endpoint.workload);
         record.set_dst_identity(&endpoint.workload.identity);
         let _active = outbound.endpoints.begin(endpoint.addr);
         match open(outbound, endpoint, &opening, record).await {
             Ok(opened) => {
-                outbound.endpoints.answered(endpoint.addr);
+                outbound.stay_with(candidates, endpoint);
                 record.set_conn_id(ConnId(opened.facts().conn_id(opened.id())));
                 record.set_tls(TlsFacts::from(&**opened.facts()));
                 record.bytes().sent(opening.first.len() as u64);
                 record.established();
-                return relayed(outbound, stream, &opened, record).await;
+                let outcome = relayed(outbound, stream, &opened, record).await;
+                outbound.ended_with(candidates, endpoint);
+                return outcome;
             }
             Err(Attempt {
                 failure: why,
@@ -291,15 +286,6 @@ pub async fn sweep(outbound: Arc<Outbound>) {
                 std::future::pending::<()>().await;
             },
         }
-    }
-}
-
-fn random_below(below: usize) -> usize {
-    let mut bytes = [0_u8; 8];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        // The bias of a remainder does not matter among endpoints.
-        Ok(()) => usize::from_le_bytes(bytes) % below.max(1),
-        Err(aws_lc_rs::error::Unspecified) => 0,
     }
 }
 

@@ -1,5 +1,7 @@
 //! One outbound connection, top to bottom: where it goes, which endpoint serves it, and what was relayed.
 
+mod affinity;
+mod choose;
 mod endpoints;
 mod mesh;
 mod plain;
@@ -8,9 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use palisade_api::sidecar::{CANARY_V4, CANARY_V6};
-use palisade_api::workload::{AtAddress, Workload};
+use palisade_api::workload::{AtAddress, Service};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::canary::Canary;
 use crate::hop::Hop;
@@ -18,8 +21,13 @@ use crate::listen::{Accepted, reset};
 use crate::original_dst::{OriginalDst, OriginalDstError};
 use crate::outcome::{Failure, Outcome, RefusedReason};
 use crate::pod::Pod;
+use crate::random;
 use crate::telemetry::{Direction, Record};
 
+use affinity::Stay;
+use choose::{Distance, Endpoint, choose};
+
+pub use affinity::Affinity;
 pub use endpoints::Endpoints;
 pub use mesh::{PeerKey, Peers, sweep};
 
@@ -32,6 +40,8 @@ pub struct Outbound {
     pub peers: Peers,
     /// What is known of endpoints from using them.
     pub endpoints: Endpoints,
+    /// Which of them it stays with.
+    pub affinity: Affinity,
     /// Proves the redirect.
     pub canary: Canary,
     /// Calls to the own workload go to the own inbound side, in memory.
@@ -94,24 +104,27 @@ async fn proxy(
 ) -> Outcome {
     outbound.pod.ready()?;
     match resolve(&outbound.pod, dst, record).await? {
-        Destination::Mesh(candidates) => mesh::proxy(outbound, stream, candidates, record).await,
-        Destination::Plain(addrs) => plain::proxy(&outbound.pod, stream, &addrs, record).await,
+        Destination::Mesh(candidates) => mesh::proxy(outbound, stream, &candidates, record).await,
+        Destination::Plain(candidates) => plain::proxy(outbound, stream, &candidates, record).await,
+        Destination::Outside => plain::pass(&outbound.pod, stream, dst, record).await,
     }
 }
 
 /// Where a connection goes.
 enum Destination {
     /// One of these workloads, over mutual TLS, each expected to be who control says it is.
-    Mesh(Vec<Endpoint>),
+    Mesh(Candidates),
+    /// One of these workloads, none of which is meshed: passed in clear.
+    Plain(Candidates),
     /// Not of the mesh: passed as it is.
-    Plain(Vec<SocketAddr>),
+    Outside,
 }
 
-/// A workload, and the address and port to reach it at.
-#[derive(Debug, Clone)]
-struct Endpoint {
-    addr: SocketAddr,
-    workload: Workload,
+/// Workloads of which one is enough.
+struct Candidates {
+    endpoints: Vec<Endpoint>,
+    /// Where the client stays with the one that it took.
+    stay: Option<Stay>,
 }
 
 async fn resolve(pod: &Pod, dst: SocketAddr, record: &Record) -> Result<Destination, Failure> {
@@ -119,58 +132,85 @@ async fn resolve(pod: &Pod, dst: SocketAddr, record: &Record) -> Result<Destinat
         .book
         .lookup(dst.ip(), pod.config.args.lookup_timeout)
         .await;
-    match at.as_deref() {
-        None | Some(AtAddress::Unknown) => Err(RefusedReason::UnknownAddress.into()),
-        Some(AtAddress::Outside) => Ok(Destination::Plain(vec![dst])),
-        Some(AtAddress::Workload(workload)) => Ok(by_meshed(vec![Endpoint {
-            addr: dst,
-            workload: workload.clone(),
-        }])),
+    let candidates = match at.as_deref() {
+        None | Some(AtAddress::Unknown) => return Err(RefusedReason::UnknownAddress.into()),
+        Some(AtAddress::Outside) => return Ok(Destination::Outside),
+        Some(AtAddress::Workload(workload)) => Candidates {
+            endpoints: vec![Endpoint {
+                addr: dst,
+                workload: workload.clone(),
+                distance: Distance::Nearest,
+            }],
+            stay: None,
+        },
         Some(AtAddress::Service(service)) => {
             record.set_service(&service.namespace, &service.name);
-            if !service.ports.iter().any(|p| p.port == dst.port()) {
-                return Err(RefusedReason::NoSuchPort.into());
-            }
-            let found: Vec<_> = service
-                .endpoints
-                .iter()
-                .filter_map(|endpoint| {
-                    let port = service.target_port(endpoint, dst.port())?;
-                    reachable(&endpoint.workload, dst.ip(), port)
-                })
-                .collect();
-            if found.is_empty() {
-                Err(RefusedReason::NoEndpoint.into())
-            } else {
-                Ok(by_meshed(found))
-            }
+            of_service(pod, service, dst)?
         }
+    };
+    // A service's endpoints are all of the one kind or all of the other.
+    match candidates.endpoints.first() {
+        None => Err(RefusedReason::NoEndpoint.into()),
+        Some(endpoint) if endpoint.workload.meshed => Ok(Destination::Mesh(candidates)),
+        Some(_) => Ok(Destination::Plain(candidates)),
     }
 }
 
-/// The workload's address of the caller's family; of the other, where it has none of that.
-fn reachable(workload: &Workload, like: IpAddr, port: u16) -> Option<Endpoint> {
-    let same = workload
-        .addresses
-        .iter()
-        .find(|ip| ip.is_ipv4() == like.is_ipv4());
-    let ip = same.or_else(|| workload.addresses.first())?;
-    Some(Endpoint {
-        addr: SocketAddr::new(*ip, port),
-        workload: workload.clone(),
+fn of_service(pod: &Pod, service: &Service, dst: SocketAddr) -> Result<Candidates, Failure> {
+    if !service.ports.iter().any(|p| p.port == dst.port()) {
+        return Err(RefusedReason::NoSuchPort.into());
+    }
+    let own = pod.policy.borrow().rules().map(|it| it.own.place.clone());
+    Ok(Candidates {
+        endpoints: choose(service, &own.unwrap_or_default(), dst.port(), dst.ip()),
+        stay: service.affinity.map(|time| Stay {
+            service: format!("{}/{}", service.namespace, service.name),
+            time,
+        }),
     })
 }
 
-/// Meshed endpoints only, where there is one: a service is never reached in clear while it can be reached
-/// over the mesh.
-fn by_meshed(endpoints: Vec<Endpoint>) -> Destination {
-    let (meshed, plain): (Vec<_>, Vec<_>) = endpoints
-        .into_iter()
-        .partition(|endpoint| endpoint.workload.meshed);
-    if meshed.is_empty() {
-        Destination::Plain(plain.into_iter().map(|endpoint| endpoint.addr).collect())
-    } else {
-        Destination::Mesh(meshed)
+impl Outbound {
+    /// The candidates in the order in which they are tried.
+    fn order<'a>(&self, candidates: &'a Candidates) -> Vec<&'a Endpoint> {
+        let now = Instant::now();
+        let addrs: Vec<_> = candidates
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.addr, endpoint.distance))
+            .collect();
+        let order = self.endpoints.order(&addrs, now, random::below);
+        let mut order: Vec<_> = order
+            .into_iter()
+            .filter_map(|index| candidates.endpoints.get(index))
+            .collect();
+        if let Some(stay) = &candidates.stay
+            && let Some(held) = self.affinity.workload(&stay.service, now)
+            && let Some(place) = order.iter().position(|it| it.workload.key() == held)
+            && let Some(endpoint) = order.get(place)
+            && !self.endpoints.is_shunned(endpoint.addr, now)
+            && let Some(first) = order.get_mut(..=place)
+        {
+            first.rotate_right(1);
+        }
+        order
+    }
+
+    /// A connection to one of the candidates came to be.
+    fn stay_with(&self, candidates: &Candidates, endpoint: &Endpoint) {
+        self.endpoints.answered(endpoint.addr);
+        if let Some(stay) = &candidates.stay {
+            self.affinity
+                .begin(stay, endpoint.workload.key(), Instant::now());
+        }
+    }
+
+    /// A connection to one of the candidates has ended.
+    fn ended_with(&self, candidates: &Candidates, endpoint: &Endpoint) {
+        if let Some(stay) = &candidates.stay {
+            self.affinity
+                .end(stay, &endpoint.workload.key(), Instant::now());
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::{Bypass, Redirect, RedirectError};
+use crate::list::List;
 
 /// Writes, removes or checks the redirect of this network namespace.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,32 +14,21 @@ pub struct RedirectArgs {
     /// How the proxy's own connections are told from the application's
     #[arg(long, value_enum, env = "PALISADE_BYPASS", default_value = "uid")]
     pub bypass: Bypass,
-    /// A port of the pod that is reached without the mesh
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "PALISADE_EXCLUDE_INBOUND_PORT",
-        value_delimiter = ','
-    )]
-    pub exclude_inbound_port: Vec<u16>,
-    /// A port anywhere that is reached from the pod without the mesh
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "PALISADE_EXCLUDE_OUTBOUND_PORT",
-        value_delimiter = ','
-    )]
-    pub exclude_outbound_port: Vec<u16>,
+    /// Ports of the pod that are reached without the mesh, with commas between them
+    #[arg(long, value_name = "PORT", env = "PALISADE_EXCLUDE_INBOUND_PORT")]
+    pub exclude_inbound_port: Vec<List<u16>>,
+    /// Ports anywhere that are reached from the pod without the mesh
+    #[arg(long, value_name = "PORT", env = "PALISADE_EXCLUDE_OUTBOUND_PORT")]
+    pub exclude_outbound_port: Vec<List<u16>>,
     /// Addresses that are reached from the pod without the mesh
+    #[arg(long, value_name = "CIDR", env = "PALISADE_EXCLUDE_OUTBOUND_CIDR")]
+    pub exclude_outbound_cidr: Vec<List<IpNet>>,
+    /// Drop datagrams from outside that answer nothing, but to excluded ports
     #[arg(
         long,
-        value_name = "CIDR",
-        env = "PALISADE_EXCLUDE_OUTBOUND_CIDR",
-        value_delimiter = ','
+        env = "PALISADE_DROP_DATAGRAMS",
+        value_parser = clap::builder::FalseyValueParser::new()
     )]
-    pub exclude_outbound_cidr: Vec<IpNet>,
-    /// Drop datagrams from outside that answer nothing, but to excluded ports
-    #[arg(long, env = "PALISADE_DROP_DATAGRAMS")]
     pub drop_datagrams: bool,
 }
 
@@ -64,9 +54,9 @@ pub struct Mode {
 pub fn run(args: &RedirectArgs) -> Result<(), RedirectError> {
     let redirect = Redirect {
         bypass: args.bypass,
-        exclude_inbound_ports: args.exclude_inbound_port.clone(),
-        exclude_outbound_ports: args.exclude_outbound_port.clone(),
-        exclude_outbound: args.exclude_outbound_cidr.clone(),
+        exclude_inbound_ports: List::all(&args.exclude_inbound_port),
+        exclude_outbound_ports: List::all(&args.exclude_outbound_port),
+        exclude_outbound: List::all(&args.exclude_outbound_cidr),
         drop_datagrams: args.drop_datagrams,
     };
     if args.mode.remove {

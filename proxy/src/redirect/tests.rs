@@ -3,6 +3,7 @@ use palisade_api::sidecar;
 
 use super::netlink::read_attributes;
 use super::{Bypass, Family, Redirect, RedirectArgs, table};
+use crate::list::List;
 
 fn redirect() -> Redirect {
     Redirect {
@@ -82,7 +83,7 @@ fn the_command_line_takes_exactly_one_mode() {
         .unwrap()
         .args;
     assert_eq!(args.bypass, Bypass::Mark);
-    assert_eq!(args.exclude_outbound_cidr.len(), 2);
+    assert_eq!(List::all(&args.exclude_outbound_cidr).len(), 2);
     assert!(parse("x --bypass mark").is_err());
     assert!(parse("x --apply --remove").is_err());
     assert!(parse("x --check --exclude-outbound-cidr 10.0.0.0/33").is_err());

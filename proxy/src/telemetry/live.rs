@@ -53,6 +53,11 @@ impl<T: Clone> Live<T> {
         self.connections.remove(&number);
     }
 
+    /// All that carry bytes.
+    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+        self.connections.values()
+    }
+
     /// Everything that is due by `now`.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(Due, T)> {
         let mut due = Vec::new();

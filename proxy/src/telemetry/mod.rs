@@ -115,6 +115,21 @@ impl Telemetry {
         self.metrics.connections_open()
     }
 
+    /// The bytes so far of all open connections, where the pod's own applications have ended their half of each; none
+    /// where one may still speak.
+    pub fn left_behind(&self) -> Option<u64> {
+        let live = self.live();
+        let left = live.all().map(|connection| connection.left_with());
+        let (mut bytes, mut count) = (0, 0);
+        for moved in left {
+            bytes += moved?;
+            count += 1;
+        }
+        drop(live);
+        // Others are being made, or refused.
+        (count == self.open_connections()).then_some(bytes)
+    }
+
     /// Opens the record of a connection that was accepted. `dst` is the original destination.
     pub fn open_record(
         self: &Arc<Self>,

@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) received: AtomicU64,
     /// It is in the table of live connections.
     pub(super) established: AtomicBool,
+    /// The pod's own application has ended its half.
+    application_ended: AtomicBool,
     ended: AtomicBool,
     facts: Mutex<Facts>,
 }
@@ -55,6 +57,7 @@ impl Record {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             established: AtomicBool::new(false),
+            application_ended: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             facts: Mutex::new(facts),
         });
@@ -177,6 +180,25 @@ impl ByteCounts {
             .metrics()
             .bytes_received(connection.direction, bytes);
     }
+
+    /// The client says no more.
+    pub fn client_ended(&self) {
+        self.ended(Direction::Outbound);
+    }
+
+    /// The server says no more.
+    pub fn server_ended(&self) {
+        self.ended(Direction::Inbound);
+    }
+
+    /// In this direction the one who ended is the pod's own application.
+    fn ended(&self, direction: Direction) {
+        if self.connection.direction == direction {
+            self.connection
+                .application_ended
+                .store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Connection {
@@ -187,6 +209,13 @@ impl Connection {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// The bytes so far, where the own application has ended its half; none where it may still speak.
+    pub(super) fn left_with(&self) -> Option<u64> {
+        let bytes = [&self.sent, &self.received].map(|count| count.load(Ordering::Relaxed));
+        let has_left = self.application_ended.load(Ordering::Relaxed);
+        has_left.then(|| bytes.iter().sum())
     }
 
     /// The first end counts; every later one is the `Drop` of a closed record.

@@ -285,6 +285,31 @@ async fn a_record_that_is_dropped_is_closed_as_cancelled_with_its_bytes() {
 }
 
 #[test]
+fn what_applications_left_behind_is_counted_only_where_they_left_all() {
+    let observed = Observed::new();
+    let left = || observed.telemetry.left_behind();
+    assert_eq!(left(), Some(0));
+    let (one, other) = (observed.inbound(), observed.inbound());
+    one.established();
+    one.bytes().received(3);
+    one.bytes().client_ended();
+    assert_eq!(
+        left(),
+        None,
+        "the other side has ended its half, not the application"
+    );
+    one.bytes().server_ended();
+    assert_eq!(left(), None, "one is still being made");
+    other.established();
+    other.bytes().sent(4);
+    assert_eq!(left(), None, "one may still speak");
+    other.bytes().server_ended();
+    assert_eq!(left(), Some(7));
+    one.close(&Ok(CloseBy::Server));
+    assert_eq!(left(), Some(4));
+}
+
+#[test]
 fn a_record_is_closed_once() {
     let observed = Observed::new();
     observed.inbound().close(&Ok(CloseBy::Server));

@@ -146,6 +146,27 @@ pub(crate) fn client_hello(authority: &Authority, alpn: &[u8]) -> Vec<u8> {
     hello
 }
 
+/// A certificate as files have it.
+pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for chunk in der.chunks(3) {
+        let mut three = [0; 4];
+        three[1..=chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes(three);
+        for place in 0..4 {
+            let digit = (bits >> (18 - 6 * place)) & 63;
+            let is_data = place <= chunk.len();
+            text.push(if is_data {
+                char::from(alphabet[digit as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text + "\n-----END CERTIFICATE-----\n"
+}
+
 pub(crate) fn trust_domain() -> TrustDomain {
     TRUST_DOMAIN.parse().unwrap()
 }

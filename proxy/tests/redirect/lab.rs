@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) const POD: [&str; 2] = ["10.77.0.2", "fd77::2"];
 pub(crate) const PEER: [&str; 2] = ["10.77.0.1", "fd77::1"];
+/// Families, as indexes of [`POD`] and [`PEER`].
+pub(crate) const V4: usize = 0;
+pub(crate) const V6: usize = 1;
 pub(crate) const APP_PORT: u16 = 8080;
 pub(crate) const WEB_PORT: u16 = 80;
 
@@ -35,6 +38,11 @@ pub(crate) struct Namespace(String);
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::of(&[V4, V6])
+    }
+
+    /// With addresses and routes of these families only.
+    pub(crate) fn of(families: &[usize]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = |side| format!("palisade-{}-{number}-{side}", std::process::id());
@@ -49,18 +57,18 @@ impl Lab {
             format!("ip -n {pod} link add cable type veth peer name cable netns {peer}"),
         ];
         for (namespace, ours) in [(pod, POD), (peer, PEER)] {
-            commands.push(format!(
-                "ip -n {namespace} addr add {}/24 dev cable",
-                ours[0]
-            ));
-            commands.push(format!(
-                "ip -n {namespace} addr add {}/64 dev cable nodad",
-                ours[1]
-            ));
+            for &family in families {
+                let (length, more) = [("24", ""), ("64", " nodad")][family];
+                let address = format!("{}/{length}", ours[family]);
+                commands.push(format!(
+                    "ip -n {namespace} addr add {address} dev cable{more}"
+                ));
+            }
             commands.push(format!("ip -n {namespace} link set lo up"));
             commands.push(format!("ip -n {namespace} link set cable up"));
         }
-        for gateway in PEER {
+        for &family in families {
+            let gateway = PEER[family];
             commands.push(format!("ip -n {pod} route add default via {gateway}"));
         }
         commands.iter().for_each(|command| drop(run(command)));
@@ -127,6 +135,39 @@ impl Namespace {
         });
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert!(stdout.contains("1 passed"), "{stdout}");
+    }
+
+    /// Runs an (ignored) test of this program in this namespace as root with NET_ADMIN and no other power, as a
+    /// container has it: without a way to write kernel settings.
+    pub(crate) fn run_part_as_init(&self, test: &str, value: &str) {
+        let program = env::current_exe().unwrap();
+        let contained = format!(
+            "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+             exec setpriv --bounding-set -all,+net_admin --inh-caps -all {} --exact {test} --ignored",
+            program.display()
+        );
+        let output = self.enter(|| {
+            Command::new("unshare")
+                .args(["--mount", "sh", "-c", &contained])
+                .env(PART, value)
+                .output()
+                .unwrap()
+        });
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stdout.contains("1 passed"), "{stdout}{stderr}");
+    }
+
+    /// Starts a program in this namespace as the proxy's user, which has no power at all.
+    pub(crate) fn start_as_proxy(&self, command: &mut Command) -> Child {
+        self.enter(|| {
+            command
+                .uid(sidecar::PROXY_UID)
+                .gid(sidecar::PROXY_UID)
+                .current_dir("/")
+                .spawn()
+                .unwrap()
+        })
     }
 
     /// Sets a kernel setting of this namespace.

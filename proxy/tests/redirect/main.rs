@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -9,4 +10,6 @@ mod attacks;
 mod churn;
 mod lab;
 mod passage;
+mod pods;
+mod sidecar_program;
 mod table;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -17,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
+use tonic::Code;
 
 use crate::tls::fixture::{Authority, Leaf, trust_domain};
 use crate::tls::tests::attacker::any_server;
@@ -24,17 +26,44 @@ use crate::tls::tests::attacker::any_server;
 /// How a caller proved itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    Token(String),
+    JoinToken(String),
+    ServiceAccountToken(String),
     Certificate(Vec<u8>),
 }
 
-/// Serves until dropped; tells each proof that came. SVIDs live for `ttl`.
-pub(super) async fn serve(
-    listener: TcpListener,
-    authority: Arc<Authority>,
-    ttl: Duration,
-    proofs: mpsc::UnboundedSender<Proof>,
-) -> Infallible {
+/// What a control service does.
+#[derive(Clone)]
+pub(super) struct Double {
+    pub(super) authority: Arc<Authority>,
+    /// How long SVIDs live.
+    pub(super) ttl: Duration,
+    /// The status by which a proof is refused; the number is how many came before it.
+    pub(super) refuse: fn(&Proof, usize) -> Option<Code>,
+    /// Told each proof that came.
+    pub(super) proofs: mpsc::UnboundedSender<Proof>,
+}
+
+impl Double {
+    /// One that issues to everyone.
+    pub(super) fn new(
+        authority: &Arc<Authority>,
+        ttl: Duration,
+    ) -> (Self, mpsc::UnboundedReceiver<Proof>) {
+        let (proofs, proved) = mpsc::unbounded_channel();
+        let double = Self {
+            authority: Arc::clone(authority),
+            ttl,
+            refuse: |_, _| None,
+            proofs,
+        };
+        (double, proved)
+    }
+}
+
+/// Serves until dropped.
+pub(super) async fn serve(listener: TcpListener, double: Double) -> Infallible {
+    let authority = Arc::clone(&double.authority);
+    let seen = Arc::new(AtomicUsize::new(0));
     let now = OffsetDateTime::now_utc();
     let leaf = authority.custom(|leaf| {
         leaf.uris = vec![trust_domain().control().to_string()];
@@ -46,24 +75,31 @@ pub(super) async fn serve(
     let acceptor = TlsAcceptor::from(Arc::new(config));
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
-        let stream = acceptor.accept(tcp).await.unwrap();
+        let Ok(stream) = acceptor.accept(tcp).await else {
+            continue;
+        };
         let presented = stream.get_ref().1.peer_certificates();
         let certificate = presented.map(|chain| chain[0].to_vec());
-        let (authority, proofs) = (Arc::clone(&authority), proofs.clone());
+        let (double, seen) = (double.clone(), Arc::clone(&seen));
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (authority, proofs) = (Arc::clone(&authority), proofs.clone());
+            let (double, seen) = (double.clone(), Arc::clone(&seen));
             let certificate = certificate.clone();
             async move {
                 let body = request.into_body().collect().await?.to_bytes();
                 let request = IssueRequest::decode(body.slice(5..)).unwrap();
                 let proof = match &request.attestation {
-                    Some(
-                        Attestation::JoinToken(token) | Attestation::ServiceAccountToken(token),
-                    ) => Proof::Token(token.clone()),
+                    Some(Attestation::JoinToken(token)) => Proof::JoinToken(token.clone()),
+                    Some(Attestation::ServiceAccountToken(token)) => {
+                        Proof::ServiceAccountToken(token.clone())
+                    }
                     None => Proof::Certificate(certificate.unwrap()),
                 };
-                proofs.send(proof).unwrap();
-                Ok::<_, hyper::Error>(answer(&issue(&authority, request, ttl)))
+                let refused = (double.refuse)(&proof, seen.fetch_add(1, Ordering::Relaxed));
+                double.proofs.send(proof).unwrap();
+                Ok::<_, hyper::Error>(match refused {
+                    Some(code) => refusal(code),
+                    None => answer(&issue(&double.authority, request, double.ttl)),
+                })
             }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -105,6 +141,16 @@ fn answer(message: &IssueResponse) -> http::Response<StreamBody<Frames>> {
     http::Response::builder()
         .header("content-type", "application/grpc")
         .body(StreamBody::new(tokio_stream::iter(frames)))
+        .unwrap()
+}
+
+/// A status without a message before it.
+fn refusal(code: Code) -> http::Response<StreamBody<Frames>> {
+    http::Response::builder()
+        .header("content-type", "application/grpc")
+        .header("grpc-status", (code as i32).to_string())
+        .header("grpc-message", "refused by the double")
+        .body(StreamBody::new(tokio_stream::iter(Vec::new())))
         .unwrap()
 }
 

@@ -1,6 +1,5 @@
 //! When the SVID is renewed (pure), and the task that does it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use palisade_api::spiffe::SpiffeId;
@@ -10,20 +9,22 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use tonic::Code;
 use tonic::transport::Channel;
 
-use super::control::{self, ControlAddr, ControlError, ControlTrust};
-use super::token::{JoinToken, ReadTokenError};
-use super::{Identity, Svid, SvidError, TrustBundle, TrustBundleError};
+use super::attest::{self, AttestError, Credential};
+use super::control::{self, ControlAddr, ControlError};
+use super::{Identity, Svid, SvidError, TrustBundle, TrustBundleError, causes};
 use crate::grpc::identity_client::IdentityClient;
+use crate::random;
 
 /// What rotation needs to know.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     /// Where SVIDs are issued.
     pub control: ControlAddr,
-    /// A file with a join token, or a Unix socket that answers each connection with a fresh one.
-    pub join_token: PathBuf,
+    /// What proves this proxy while it has no SVID.
+    pub credential: Credential,
 }
 
 /// How rotation goes, for readiness and for people.
@@ -43,40 +44,101 @@ pub struct RotationState {
 /// new attestation, with a fresh token.
 pub async fn run(rotation: Rotation, identity: &Identity, state: &watch::Sender<RotationState>) {
     let mut key = None;
-    let mut failures = 0;
+    let mut row = Row::default();
     loop {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, issue(&rotation, identity, &mut key));
         let result = attempt.await.unwrap_or(Err(RotateError::TimedOut));
         let now = OffsetDateTime::now_utc();
         let snapshot = identity.snapshot();
         let live = snapshot.live_svid(now);
-        let last_error = result.err().map(|error| describe(&error));
-        failures = if last_error.is_some() {
-            failures + 1
-        } else {
-            0
-        };
+        let error = result.err();
+        row.add(error.as_ref().map(Obstacle::of));
+        let last_error = error.map(|error| causes(&error));
         let due = match (&last_error, live) {
-            (None, Some(svid)) => renew_at(now, svid.not_after(), random()),
+            (None, Some(svid)) => renew_at(now, svid.not_after(), random::fraction()),
             (_, live) => {
                 let left = live.map(|svid| (svid.not_after() - now).unsigned_abs());
-                now + retry_after(failures, left, random())
+                now + row.wait(left, random::fraction())
             }
         };
         if let Some(error) = &last_error {
             // Said once, and again when it changes: readiness has it meanwhile.
             if state.borrow().last_error.as_ref() == Some(error) {
-                tracing::debug!(failures, error, "no SVID was issued");
+                tracing::debug!(failures = row.failures, error, "no SVID was issued");
             } else {
                 tracing::warn!(error, "no SVID was issued; trying again");
             }
         }
         state.send_replace(RotationState {
             last_error,
-            failures,
+            failures: row.failures,
             due: Some(due),
         });
         wait_until(due).await;
+    }
+}
+
+/// What an attempt met, as far as the wait for the next one goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// Files that are not there yet, or not right: asking again costs nobody but this proxy.
+    Files,
+    /// Control cannot say yet, for example because it has not seen the pod's address: a matter of moments.
+    NotYet,
+    /// Anything else: no control, or one that refuses.
+    Other,
+}
+
+impl Obstacle {
+    fn of(error: &RotateError) -> Self {
+        match error {
+            RotateError::Attest(AttestError::ServiceAccount(_)) => Self::Files,
+            RotateError::Refused(status) if status.code() == Code::Unavailable => Self::NotYet,
+            RotateError::Attest(AttestError::JoinToken(_) | AttestError::Control(_))
+            | RotateError::TimedOut
+            | RotateError::Control(_)
+            | RotateError::Key(_)
+            | RotateError::Refused(_)
+            | RotateError::NoBundle
+            | RotateError::Bundle(_)
+            | RotateError::Svid(_)
+            | RotateError::OtherName { .. } => Self::Other,
+        }
+    }
+
+    fn longest_wait(self) -> Duration {
+        match self {
+            Self::Files => Duration::from_secs(1),
+            Self::NotYet => Duration::from_secs(5),
+            Self::Other => LAST_RETRY,
+        }
+    }
+}
+
+/// Failures in a row, and how many of the last of them met the same: the wait grows with those only, so that a proxy
+/// that waited long for one thing does not wait long for the next.
+#[derive(Debug, Default)]
+struct Row {
+    failures: u32,
+    alike: u32,
+    last: Option<Obstacle>,
+}
+
+impl Row {
+    fn add(&mut self, met: Option<Obstacle>) {
+        let is_alike = met.is_some() && met == self.last;
+        self.failures = met.map_or(0, |_| self.failures.saturating_add(1));
+        self.alike = if is_alike {
+            self.alike.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = met;
+    }
+
+    fn wait(&self, left: Option<Duration>, jitter: f64) -> Duration {
+        let longest = self.last.map_or(LAST_RETRY, Obstacle::longest_wait);
+        retry_after(self.alike, left, jitter).min(longest)
     }
 }
 
@@ -108,8 +170,8 @@ pub fn retry_after(failures: u32, left: Option<Duration>, jitter: f64) -> Durati
 enum RotateError {
     #[error("control did not answer in time")]
     TimedOut,
-    #[error("there is no join token")]
-    Token(#[from] ReadTokenError),
+    #[error(transparent)]
+    Attest(#[from] AttestError),
     #[error("no connection to control")]
     Control(#[from] ControlError),
     #[error("the key or its request cannot be made")]
@@ -126,6 +188,30 @@ enum RotateError {
     OtherName { expected: SpiffeId, found: SpiffeId },
 }
 
+impl RotateError {
+    /// Whether control, or this proxy, does not stand by what they knew of each other: a new attestation may.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Control(error) => error.is_refusal(),
+            Self::Refused(status) => !matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
+                    | Code::Cancelled
+                    | Code::Aborted
+            ),
+            Self::TimedOut
+            | Self::Attest(_)
+            | Self::Key(_)
+            | Self::NoBundle
+            | Self::Bundle(_)
+            | Self::Svid(_)
+            | Self::OtherName { .. } => false,
+        }
+    }
+}
+
 /// Gets one SVID, and lets it take the place of the one before.
 ///
 /// `key` outlives a failed attempt, because a join token can be redeemed again for the same key only: an
@@ -140,45 +226,53 @@ async fn issue(
         None => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
     };
     let key_pair = key.insert(key_pair);
-    // Control decides the name, so the request asks for none.
-    let request = CertificateParams::default().serialize_request(key_pair)?;
-    let csr = request.der().to_vec();
+    let (answer, attested) = request(rotation, identity, key_pair).await?;
     let now = OffsetDateTime::now_utc();
-    let snapshot = identity.snapshot();
-    let (channel, attestation) = match snapshot.live_svid(now) {
-        Some(_) => (
-            control::connect(&rotation.control, &snapshot, now).await?,
-            None,
-        ),
-        None => attest(rotation, now).await?,
-    };
-    let attested = attestation.is_some();
-    let answer = IdentityClient::new(channel)
-        .issue(IssueRequest { csr, attestation })
-        .await
-        .map_err(|status| RotateError::Refused(Box::new(status)))?
-        .into_inner();
-    accept(
-        identity,
-        answer,
-        key_pair,
-        attested,
-        OffsetDateTime::now_utc(),
-    )?;
+    accept(identity, answer, key_pair, attested, now)?;
     *key = None;
     Ok(())
 }
 
-/// A connection to the control that a fresh token names, and the token.
-async fn attest(
+/// Control's answer, and whether it is one to an attestation: the SVID asks while it lives, and where that is refused or
+/// there is none, the credential does.
+async fn request(
     rotation: &Rotation,
-    now: OffsetDateTime,
-) -> Result<(Channel, Option<Attestation>), RotateError> {
-    let token = JoinToken::read(&rotation.join_token).await?;
-    let trust = ControlTrust::Root(token.root_sha256());
-    let channel = control::dial(&rotation.control, trust, None, now).await?;
-    let attestation = Attestation::JoinToken(token.secret_text().to_owned());
-    Ok((channel, Some(attestation)))
+    identity: &Identity,
+    key: &KeyPair,
+) -> Result<(IssueResponse, bool), RotateError> {
+    // Control decides the name, so the request asks for none.
+    let csr = CertificateParams::default().serialize_request(key)?;
+    let csr = csr.der().to_vec();
+    let now = OffsetDateTime::now_utc();
+    let snapshot = identity.snapshot();
+    if snapshot.live_svid(now).is_some() {
+        let renewed = match control::connect(&rotation.control, &snapshot, now).await {
+            Ok(channel) => ask(channel, csr.clone(), None).await,
+            Err(error) => Err(error.into()),
+        };
+        match renewed {
+            Err(error) if error.is_refusal() && rotation.credential.can_be_shown_again() => {
+                let error = causes(&error);
+                tracing::warn!(error, "the SVID is not renewed; attesting anew");
+            }
+            renewed => return Ok((renewed?, false)),
+        }
+    }
+    let attested = attest::attest(&rotation.credential, &rotation.control, &snapshot, now);
+    let (channel, attestation) = attested.await?;
+    Ok((ask(channel, csr, Some(attestation)).await?, true))
+}
+
+async fn ask(
+    channel: Channel,
+    csr: Vec<u8>,
+    attestation: Option<Attestation>,
+) -> Result<IssueResponse, RotateError> {
+    let answer = IdentityClient::new(channel)
+        .issue(IssueRequest { csr, attestation })
+        .await
+        .map_err(|status| RotateError::Refused(Box::new(status)))?;
+    Ok(answer.into_inner())
 }
 
 /// Checks an answer, and takes it only as a whole.
@@ -224,27 +318,8 @@ async fn wait_until(due: OffsetDateTime) {
     }
 }
 
-fn describe(error: &RotateError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// A number in 0..1. Without randomness, jitter is in the middle: it protects nothing but control's load.
-pub(crate) fn random() -> f64 {
-    let mut bytes = [0; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
-    }
-}
-
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// All places of control may be tried meanwhile, twice where a renewal is refused.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const CLOCK_CHECK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);

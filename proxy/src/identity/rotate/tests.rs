@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use palisade_api::wire::Bundle;
 use time::macros::datetime;
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
 
-use super::control_double::Proof;
-use crate::tls::fixture::{Authority, Leaf, now, trust_domain};
+use super::control_double::{Double, Proof};
+use crate::tls::fixture::{Authority, Leaf, now, pem, trust_domain};
 
 const ISSUED: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
 
@@ -130,6 +130,37 @@ fn an_answer_that_does_not_fit_changes_nothing() {
     assert_eq!(identity.snapshot().svid_generation, 1);
 }
 
+#[test]
+fn the_wait_grows_with_what_is_alike_and_is_short_for_what_comes_soon() {
+    let mut row = Row::default();
+    let mut wait = |met| {
+        row.add(met);
+        (row.failures, row.wait(None, 0.0))
+    };
+    use Obstacle::{Files, NotYet, Other};
+    for (met, failures, waited) in [
+        (Some(Other), 1, 200),
+        (Some(Other), 2, 400),
+        (Some(Other), 3, 800),
+        (Some(Files), 4, 200),
+        (Some(Files), 5, 400),
+        (Some(Files), 6, 800),
+        (Some(Files), 7, 1_000),
+        (Some(Files), 8, 1_000),
+        (Some(NotYet), 9, 200),
+        (Some(NotYet), 10, 400),
+        (None, 0, 200),
+        (Some(NotYet), 1, 200),
+    ] {
+        assert_eq!(wait(met), (failures, millis(waited)), "{met:?}");
+    }
+    for _ in 0..20 {
+        row.add(Some(NotYet));
+    }
+    assert_eq!(row.wait(None, 0.0), millis(5_000));
+    assert_eq!(row.wait(Some(millis(800)), 0.0), millis(200));
+}
+
 #[tokio::test]
 async fn the_first_svid_comes_for_a_token_and_the_next_for_the_svid() {
     let authority = Arc::new(Authority::new());
@@ -138,16 +169,8 @@ async fn the_first_svid_comes_for_a_token_and_the_next_for_the_svid() {
     let token = token_of(&authority);
     std::fs::write(&join_token, &token).unwrap();
     let (listener, addr) = control_double::listen().await;
-    let (proofs, mut proved) = mpsc::unbounded_channel();
-    let ttl = time::Duration::seconds(3);
-    let rotation = Rotation {
-        control: ControlAddr {
-            addr,
-            trust_domain: trust_domain(),
-            mark: None,
-        },
-        join_token,
-    };
+    let (double, mut proved) = Double::new(&authority, time::Duration::seconds(3));
+    let rotation = rotation(addr, Credential::JoinToken(join_token));
     let identity = Identity::new(trust_domain());
     let (state, mut states) = watch::channel(RotationState::default());
     let seen = async {
@@ -163,12 +186,160 @@ async fn the_first_svid_comes_for_a_token_and_the_next_for_the_svid() {
         assert_eq!((&state.last_error, state.failures), (&None, 0));
     };
     tokio::select! {
-        never = control_double::serve(listener, Arc::clone(&authority), ttl, proofs) => match never {},
+        never = control_double::serve(listener, double) => match never {},
         () = run(rotation, &identity, &state) => panic!("rotation never ends"),
         () = seen => {}
     }
-    assert_eq!(proved.recv().await, Some(Proof::Token(token)));
+    assert_eq!(proved.recv().await, Some(Proof::JoinToken(token)));
     assert!(matches!(proved.recv().await, Some(Proof::Certificate(_))));
+}
+
+#[tokio::test]
+async fn a_service_account_waits_for_its_files_and_for_what_control_does_not_see_yet() {
+    let authority = Arc::new(Authority::new());
+    let pod = Mounted::new();
+    let (listener, addr) = control_double::listen().await;
+    let (mut double, mut proved) = Double::new(&authority, time::Duration::seconds(60));
+    double.refuse = |_, before| (before < 2).then_some(Code::Unavailable);
+    let rotation = rotation(addr, pod.credential());
+    let identity = Identity::new(trust_domain());
+    let (state, mut states) = watch::channel(RotationState::default());
+    let seen = async {
+        let mut last_error = async |part: &str| {
+            let named = |error: &String| error.contains(part);
+            let found = states.wait_for(|state| state.last_error.as_ref().is_some_and(named));
+            found.await.unwrap().last_error.clone().unwrap()
+        };
+        last_error("ca.crt is not there yet: is the namespace's palisade-trust ConfigMap").await;
+        pod.write("ca.crt", &pem(&authority.certificate()));
+        last_error("token is not there yet").await;
+        pod.write("token", "first\n");
+        last_error("control refused to issue: refused by the double").await;
+        pod.write("token", "second\n");
+        let mut snapshots = identity.subscribe();
+        let issued = snapshots.wait_for(|known| known.svid_generation == 1).await;
+        assert_eq!(issued.unwrap().svid.as_ref().unwrap().id().as_str(), WEB);
+    };
+    tokio::select! {
+        never = control_double::serve(listener, double) => match never {},
+        () = run(rotation, &identity, &state) => panic!("rotation never ends"),
+        () = seen => {}
+    }
+    let token = |text: &str| Some(Proof::ServiceAccountToken(text.to_owned()));
+    assert_eq!(proved.recv().await, token("first"));
+    proved.recv().await.unwrap();
+    assert_eq!(proved.recv().await, token("second"));
+}
+
+#[tokio::test]
+async fn an_svid_that_is_not_renewed_is_replaced_by_a_new_attestation() {
+    let authority = Arc::new(Authority::new());
+    let pod = Mounted::new();
+    pod.write("ca.crt", &pem(&authority.certificate()));
+    pod.write("token", "a.b.c");
+    let (listener, addr) = control_double::listen().await;
+    let (mut double, mut proved) = Double::new(&authority, time::Duration::seconds(3));
+    double.refuse = |proof, _| match proof {
+        Proof::Certificate(_) => Some(Code::PermissionDenied),
+        Proof::JoinToken(_) | Proof::ServiceAccountToken(_) => None,
+    };
+    issued_twice(listener, double, rotation(addr, pod.credential())).await;
+    let token = || Some(Proof::ServiceAccountToken("a.b.c".to_owned()));
+    assert_eq!(proved.recv().await, token());
+    assert!(matches!(proved.recv().await, Some(Proof::Certificate(_))));
+    assert_eq!(proved.recv().await, token());
+}
+
+#[tokio::test]
+async fn a_control_that_the_anchor_does_not_vouch_for_is_told_no_token() {
+    let (authority, other) = (Arc::new(Authority::new()), Authority::new());
+    let pod = Mounted::new();
+    pod.write("ca.crt", &pem(&other.certificate()));
+    pod.write("token", "a.b.c");
+    let (listener, addr) = control_double::listen().await;
+    let (double, mut proved) = Double::new(&authority, time::Duration::seconds(60));
+    let rotation = rotation(addr, pod.credential());
+    let identity = Identity::new(trust_domain());
+    let mut key = None;
+    let refused = tokio::select! {
+        never = control_double::serve(listener, double) => match never {},
+        issued = issue(&rotation, &identity, &mut key) => issued.unwrap_err(),
+    };
+    assert!(
+        causes(&refused).contains("no authority of the trust anchor vouches"),
+        "{refused:?}"
+    );
+    assert!(proved.try_recv().is_err(), "told nothing");
+}
+
+#[tokio::test]
+async fn a_dead_replica_is_passed_by() {
+    let authority = Arc::new(Authority::new());
+    let pod = Mounted::new();
+    pod.write("ca.crt", &pem(&authority.certificate()));
+    pod.write("token", "a.b.c");
+    let (dead, dead_addr) = control_double::listen().await;
+    drop(dead);
+    let (listener, addr) = control_double::listen().await;
+    let (double, _proved) = Double::new(&authority, time::Duration::seconds(60));
+    let mut rotation = rotation(addr, pod.credential());
+    rotation.control.places = vec![dead_addr.into(), addr.into(), dead_addr.into()];
+    let issued = async {
+        for _ in 0..8 {
+            let identity = Identity::new(trust_domain());
+            issue(&rotation, &identity, &mut None).await.unwrap();
+        }
+    };
+    tokio::select! {
+        never = control_double::serve(listener, double) => match never {},
+        () = issued => {}
+    }
+}
+
+/// Rotates until a second SVID was issued.
+async fn issued_twice(listener: TcpListener, double: Double, rotation: Rotation) {
+    let identity = Identity::new(trust_domain());
+    let (state, _states) = watch::channel(RotationState::default());
+    let mut snapshots = identity.subscribe();
+    tokio::select! {
+        never = control_double::serve(listener, double) => match never {},
+        () = run(rotation, &identity, &state) => panic!("rotation never ends"),
+        second = snapshots.wait_for(|known| known.svid_generation == 2) => drop(second.unwrap()),
+    }
+}
+
+fn rotation(addr: std::net::SocketAddr, credential: Credential) -> Rotation {
+    Rotation {
+        control: ControlAddr {
+            places: vec![addr.into()],
+            trust_domain: trust_domain(),
+            mark: None,
+        },
+        credential,
+    }
+}
+
+/// What a pod has of its service account.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn credential(&self) -> Credential {
+        Credential::ServiceAccount {
+            token: self.0.path().join("token"),
+            anchor: self.0.path().join("ca.crt"),
+        }
+    }
+
+    /// Puts a file there at once, as the kubelet does.
+    fn write(&self, name: &str, content: &str) {
+        let new = self.0.path().join("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(new, self.0.path().join(name)).unwrap();
+    }
 }
 
 /// A token that names the authority; its secret is one that this control does not look at.

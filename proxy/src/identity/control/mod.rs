@@ -15,16 +15,18 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::{Revocations, Snapshot, Svid, TrustBundles};
+use super::place::ControlPlace;
+use super::{Revocations, Snapshot, Svid, TrustBundles, causes};
 use crate::dial;
+use crate::random;
 use crate::tls::error::{HandshakeError, PeerError};
 use crate::tls::{self, Anchors, PeerRole, PeerVerifier};
 
 /// Where control is, and what it must be called.
 #[derive(Debug, Clone)]
 pub struct ControlAddr {
-    /// Its gRPC listener.
-    pub addr: SocketAddr,
+    /// Its gRPC listeners: replicas, or other ways to the same.
+    pub places: Vec<ControlPlace>,
     /// Whose control it is.
     pub trust_domain: TrustDomain,
     /// The mark of the socket, where the redirect knows the proxy's connections by it.
@@ -36,6 +38,8 @@ pub struct ControlAddr {
 pub enum ControlTrust {
     /// The root whose SubjectPublicKeyInfo has this SHA-256, which a join token named.
     Root([u8; 32]),
+    /// An authority of a trust anchor that was laid beside a service account's token, and not revoked.
+    Anchor(Arc<TrustBundles>, Arc<Revocations>),
     /// An authority of the own trust domain's bundle, and not revoked.
     Bundles(Arc<TrustBundles>, Arc<Revocations>),
 }
@@ -67,17 +71,71 @@ pub async fn connect(
 
 /// Connects to control by an explicit trust, and presents `own` if there is one.
 ///
+/// All places are tried, in turn, beginning with any: so no dead replica is asked first for ever.
+///
 /// # Errors
 ///
-/// Where control is not reached or not proven.
+/// Where control is not reached or not proven at any place.
 pub async fn dial(
     control: &ControlAddr,
     trust: ControlTrust,
     own: Option<&Svid>,
     now: OffsetDateTime,
 ) -> Result<Channel, ControlError> {
+    let mut failures = Vec::new();
+    for (index, place) in from_any(&control.places) {
+        let addresses = match place.resolve().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                let error = ControlError::Unresolved(error);
+                let at = place.to_string();
+                failures.push((index, Unproven { at, error }));
+                continue;
+            }
+        };
+        for (_, address) in from_any(&addresses) {
+            match dial_one(control, *address, trust.clone(), own, now).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => {
+                    let at = tried(place, *address);
+                    failures.push((index, Unproven { at, error }));
+                }
+            }
+        }
+    }
+    // In the order of the list, so that the same failures always read the same.
+    failures.sort_by(|(one, first), (other, second)| (one, &first.at).cmp(&(other, &second.at)));
+    let failures = failures.into_iter().map(|(_, failure)| failure).collect();
+    Err(ControlError::Everywhere(failures))
+}
+
+/// All of `list` with their indexes, once round, beginning with a random one.
+fn from_any<T>(list: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let first = random::below(list.len());
+    let (before, after) = list.split_at_checked(first).unwrap_or((list, &[]));
+    let after = after.iter().zip(first..).map(|(item, index)| (index, item));
+    after.chain(before.iter().enumerate())
+}
+
+fn tried(place: &ControlPlace, address: SocketAddr) -> String {
+    let (place, address) = (place.to_string(), address.to_string());
+    if place == address {
+        address
+    } else {
+        format!("{place} ({address})")
+    }
+}
+
+async fn dial_one(
+    control: &ControlAddr,
+    address: SocketAddr,
+    trust: ControlTrust,
+    own: Option<&Svid>,
+    now: OffsetDateTime,
+) -> Result<Channel, ControlError> {
     let proven = async {
-        let tcp = reach(control).await.map_err(ControlError::Unreachable)?;
+        let tcp = reach(address, control.mark).await;
+        let tcp = tcp.map_err(ControlError::Unreachable)?;
         handshake(&control.trust_domain, trust, own, tcp, now).await
     };
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, proven)
@@ -86,12 +144,27 @@ pub async fn dial(
     channel(stream).await.map_err(ControlError::Http)
 }
 
+/// What came of one address, or of a name without one.
+#[derive(Debug)]
+pub struct Unproven {
+    /// Where it was tried.
+    pub at: String,
+    /// Why it is no control.
+    pub error: ControlError,
+}
+
 /// Why there is no proven connection to control.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// No authority is known yet: the first SVID was not issued.
     #[error("no authority is known yet")]
     NoBundle,
+    /// Every place was tried.
+    #[error("{}", .0.iter().map(|it| format!("{}: {}", it.at, causes(&it.error))).collect::<Vec<_>>().join("; "))]
+    Everywhere(Vec<Unproven>),
+    /// A name has no address.
+    #[error("the name is not resolved")]
+    Unresolved(#[source] io::Error),
     /// No TCP connection.
     #[error("control is not reached")]
     Unreachable(#[source] io::Error),
@@ -101,6 +174,9 @@ pub enum ControlError {
     /// The root is another than the token's.
     #[error("not the control service that the token names")]
     WrongRoot,
+    /// Its certificate comes from another authority than those of the trust anchor.
+    #[error("no authority of the trust anchor vouches for what answers as the control service")]
+    NotByAnchor,
     /// It proved another name, for example a workload's.
     #[error("this is not control but {found}")]
     NotControl {
@@ -124,6 +200,27 @@ pub enum ControlError {
     Http(#[source] tonic::transport::Error),
 }
 
+impl ControlError {
+    /// Whether somebody answered and one side does not believe the other, which a new attestation may mend.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Everywhere(failures) => failures.iter().any(|it| it.error.is_refusal()),
+            Self::NoBundle
+            | Self::WrongRoot
+            | Self::NotByAnchor
+            | Self::NotControl { .. }
+            | Self::Peer(_)
+            | Self::Handshake(_) => true,
+            Self::Unresolved(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut
+            | Self::Protocol
+            | Self::Config(_)
+            | Self::Http(_) => false,
+        }
+    }
+}
+
 /// Makes control prove itself over `io`.
 async fn handshake<T>(
     trust_domain: &TrustDomain,
@@ -135,14 +232,18 @@ async fn handshake<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let by_token = matches!(trust, ControlTrust::Root(_));
+    let unknown = match trust {
+        ControlTrust::Root(_) => ControlError::WrongRoot,
+        ControlTrust::Anchor(..) => ControlError::NotByAnchor,
+        ControlTrust::Bundles(..) => ControlError::Peer(PeerError::UnknownAuthority),
+    };
     let verifier = Arc::new(verifier(trust_domain, trust, now));
     let config =
         tls::client_config(own, Arc::clone(&verifier), HTTP2).map_err(ControlError::Config)?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(tls::no_server_name(), io)
         .await
-        .map_err(|error| refusal(tls::failure(error, &verifier), by_token))?;
+        .map_err(|error| refusal(tls::failure(error, &verifier), unknown))?;
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(ControlError::Protocol);
     }
@@ -159,7 +260,8 @@ fn verifier(trust_domain: &TrustDomain, trust: ControlTrust, now: OffsetDateTime
             };
             (pinned, Arc::default())
         }
-        ControlTrust::Bundles(bundles, revocations) => (Anchors::Bundles(bundles), revocations),
+        ControlTrust::Anchor(bundles, revocations)
+        | ControlTrust::Bundles(bundles, revocations) => (Anchors::Bundles(bundles), revocations),
     };
     PeerVerifier {
         role: PeerRole::Server,
@@ -172,12 +274,13 @@ fn verifier(trust_domain: &TrustDomain, trust: ControlTrust, now: OffsetDateTime
     }
 }
 
-fn refusal(error: HandshakeError, by_token: bool) -> ControlError {
+/// `unknown` is what an authority that is not trusted means.
+fn refusal(error: HandshakeError, unknown: ControlError) -> ControlError {
     match error {
         HandshakeError::Peer(PeerError::Unexpected { found, .. }) => {
             ControlError::NotControl { found }
         }
-        HandshakeError::Peer(PeerError::UnknownAuthority) if by_token => ControlError::WrongRoot,
+        HandshakeError::Peer(PeerError::UnknownAuthority) => unknown,
         HandshakeError::Peer(error) => ControlError::Peer(error),
         HandshakeError::NotMesh => ControlError::Protocol,
         other @ (HandshakeError::TimedOut
@@ -189,11 +292,11 @@ fn refusal(error: HandshakeError, by_token: bool) -> ControlError {
     }
 }
 
-async fn reach(control: &ControlAddr) -> io::Result<TcpStream> {
-    let socket = dial::socket(control.addr, control.mark)?;
+async fn reach(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let socket = dial::socket(address, mark)?;
     socket.set_tcp_user_timeout(Some(KEEP_ALIVE * 2))?;
     TcpSocket::from_std_stream(socket.into())
-        .connect(control.addr)
+        .connect(address)
         .await
 }
 
@@ -213,124 +316,9 @@ async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transpo
 }
 
 const HTTP2: &[u8] = b"h2";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one address: others may answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::fixture::{Authority, Certified, TRUST_DOMAIN, now, trust_domain};
-    use aws_lc_rs::digest::{SHA256, digest};
-    use rustls::ServerConfig;
-    use rustls::crypto::aws_lc_rs::default_provider;
-    use tokio_rustls::TlsAcceptor;
-
-    fn control(authority: &Authority) -> Certified {
-        let name = format!("spiffe://{TRUST_DOMAIN}/palisade/control");
-        authority.custom(|leaf| leaf.uris = vec![name])
-    }
-
-    fn root_of(authority: &Authority) -> ControlTrust {
-        let root = authority.certificate();
-        let parsed = crate::identity::leaf::parse(&root).unwrap();
-        let hash = digest(&SHA256, parsed.public_key().raw);
-        ControlTrust::Root(hash.as_ref().try_into().unwrap())
-    }
-
-    fn bundle_of(authority: &Authority) -> ControlTrust {
-        let bundles = TrustBundles::new(trust_domain(), authority.bundle());
-        ControlTrust::Bundles(Arc::new(bundles), Arc::default())
-    }
-
-    /// A handshake with a server that has `leaf`, and presents `root` behind it.
-    async fn meet(
-        leaf: Certified,
-        root: &Authority,
-        alpn: &[u8],
-        trust: ControlTrust,
-    ) -> Result<(), ControlError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der, root.certificate()], leaf.key)
-            .unwrap();
-        config.alpn_protocols = vec![alpn.to_vec()];
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let domain = trust_domain();
-        let (met, served) = tokio::join!(
-            handshake(&domain, trust, None, near, now()),
-            acceptor.accept(far)
-        );
-        // A server may not see that it was refused; it never sees an acceptance that was none.
-        assert!(met.is_err() || served.is_ok());
-        met.map(|_| ())
-    }
-
-    #[tokio::test]
-    async fn control_proves_itself_by_the_tokens_root_and_later_by_the_bundle() {
-        let ours = Authority::new();
-        for trust in [root_of(&ours), bundle_of(&ours)] {
-            meet(control(&ours), &ours, HTTP2, trust).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn another_root_than_the_tokens_is_refused() {
-        let (ours, other) = (Authority::new(), Authority::new());
-        // The second presents our root, which did not sign its leaf.
-        for (leaf, root) in [(control(&other), &other), (control(&other), &ours)] {
-            let met = meet(leaf, root, HTTP2, root_of(&ours)).await;
-            assert!(matches!(met, Err(ControlError::WrongRoot)), "{met:?}");
-        }
-        let met = meet(control(&other), &other, HTTP2, bundle_of(&ours)).await;
-        assert!(
-            matches!(met, Err(ControlError::Peer(PeerError::UnknownAuthority))),
-            "{met:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_workload_cannot_pose_as_control() {
-        let ours = Authority::new();
-        for trust in [root_of(&ours), bundle_of(&ours)] {
-            let met = meet(ours.leaf("web"), &ours, HTTP2, trust).await;
-            assert!(
-                matches!(&met, Err(ControlError::NotControl { found })
-                    if found.as_str() == "spiffe://cluster.local/ns/shop/sa/web"),
-                "{met:?}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_leaf_that_breaks_the_standard_is_not_control() {
-        let ours = Authority::new();
-        let name = trust_domain().control().to_string();
-        let two = ours.custom(|leaf| leaf.uris = vec![name, "spiffe://cluster.local/a".into()]);
-        let met = meet(two, &ours, HTTP2, root_of(&ours)).await;
-        assert!(
-            matches!(met, Err(ControlError::Peer(PeerError::ManyUriNames))),
-            "{met:?}"
-        );
-        let foreign =
-            ours.custom(|leaf| leaf.uris = vec!["spiffe://other/palisade/control".into()]);
-        let met = meet(foreign, &ours, HTTP2, root_of(&ours)).await;
-        assert!(
-            matches!(
-                met,
-                Err(ControlError::Peer(PeerError::UnknownTrustDomain(_)))
-            ),
-            "{met:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_mesh_peer_is_not_control() {
-        let ours = Authority::new();
-        let alpn = palisade_api::sidecar::ALPN;
-        let met = meet(control(&ours), &ours, alpn, root_of(&ours)).await;
-        assert!(matches!(met, Err(ControlError::Protocol)), "{met:?}");
-    }
-}
+mod tests;
