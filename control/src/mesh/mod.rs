@@ -1,6 +1,7 @@
 //! gRPC `Mesh`: who may watch, and the stream that it gets.
 
 mod channel;
+mod held;
 mod roster;
 mod session;
 
@@ -92,7 +93,7 @@ async fn serve(
         () = ended(peer) => return Err(expired()),
         _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
     };
-    admit(&workload, peer)?;
+    admit(&service.index.borrow(), &workload, peer)?;
     tracing::info!(workload = %hello.workload, version = %printable(&hello.version), "a proxy watches");
     let mut index = service.index.clone();
     let session = Session::new(service, peer, hello, responses)?;

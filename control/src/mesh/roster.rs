@@ -4,15 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use palisade_api::wire;
 
+use super::held::HeldPolicies;
 use crate::telemetry::metrics::{Metrics, channel_name};
 
 /// The live proxies.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     proxies: Mutex<BTreeMap<u64, Enforced>>,
+    /// Counts the changes of what [`Roster::snapshot`] says.
+    changes: watch::Sender<u64>,
+}
+
+/// The policy objects that one proxy holds, as far as it acknowledged them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Its workload, `namespace/name`.
+    pub(crate) workload: String,
+    /// The digest of each policy that it enforces, by the object's name.
+    pub(crate) policies: BTreeMap<String, Vec<u8>>,
+    /// The reason of each that it refused in its newest version, by the object's name.
+    pub(crate) refused: BTreeMap<String, String>,
 }
 
 /// What one proxy acknowledged.
@@ -23,22 +38,26 @@ pub(crate) struct Enforced {
     revisions: BTreeMap<&'static str, u64>,
     /// By channel: the objects that it refused in that revision.
     refused: BTreeMap<&'static str, Vec<String>>,
+    #[serde(skip)]
+    held: HeldPolicies,
 }
 
 impl Roster {
-    /// Adds a proxy, until what is returned is dropped.
-    pub(super) fn enter(self: &Arc<Self>, workload: &str, metrics: Arc<Metrics>) -> Entry {
+    /// Adds a proxy that has what its hello says, until what is returned is dropped.
+    pub(super) fn enter(self: &Arc<Self>, hello: &wire::Hello, metrics: Arc<Metrics>) -> Entry {
         let mut proxies = self.lock();
         let number = proxies.last_key_value().map_or(0, |(last, _)| last + 1);
         proxies.insert(
             number,
             Enforced {
-                workload: workload.to_owned(),
+                workload: hello.workload.clone(),
+                held: HeldPolicies::new(&hello.inventory),
                 ..Enforced::default()
             },
         );
         metrics.proxies(proxies.len());
         drop(proxies);
+        self.tell();
         Entry {
             number,
             roster: Arc::clone(self),
@@ -49,6 +68,26 @@ impl Roster {
     /// All of them, for people.
     pub(crate) fn list(&self) -> Vec<Enforced> {
         self.lock().values().cloned().collect()
+    }
+
+    /// What every live proxy holds. Where one workload has two streams, its newer one comes later.
+    pub(crate) fn snapshot(&self) -> Vec<Held> {
+        let held = |enforced: &Enforced| Held {
+            workload: enforced.workload.clone(),
+            policies: enforced.held.policies().clone(),
+            refused: enforced.held.refused().clone(),
+        };
+        self.lock().values().map(held).collect()
+    }
+
+    /// Changes whenever [`Roster::snapshot`] may say something else.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn tell(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Whoever panicked with the lock left no half-made entry: each change is one insertion.
@@ -66,6 +105,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Notes what the proxy is sent on the channel of the rules.
+    pub(super) fn sent(&self, rules: &wire::WatchResponse) {
+        if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
+            enforced.held.sent(rules);
+        }
+    }
+
     /// Notes what the proxy applied, of what it was sent.
     pub(super) fn acknowledge(&self, ack: &wire::Ack, sent: u64) {
         let Some(channel) = channel_name(ack.channel()) else {
@@ -74,6 +120,7 @@ impl Entry {
         if ack.revision > sent {
             return;
         }
+        let mut holds_other = false;
         if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
             enforced.revisions.insert(channel, ack.revision);
             let refused = ack
@@ -82,6 +129,10 @@ impl Entry {
                 .take(MAX_REFUSALS)
                 .map(|refusal| super::printable(&refusal.name));
             enforced.refused.insert(channel, refused.collect());
+            holds_other = ack.channel() == wire::Channel::Rules && enforced.held.acknowledge(ack);
+        }
+        if holds_other {
+            self.roster.tell();
         }
     }
 }
@@ -91,6 +142,8 @@ impl Drop for Entry {
         let mut proxies = self.roster.lock();
         proxies.remove(&self.number);
         self.metrics.proxies(proxies.len());
+        drop(proxies);
+        self.roster.tell();
     }
 }
 

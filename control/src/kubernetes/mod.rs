@@ -1,0 +1,90 @@
+//! What control does in a cluster.
+//!
+//! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
+
+mod assembly;
+mod facts;
+mod policies;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinSet;
+
+pub(crate) use assembly::{Ruling, Standing};
+
+use crate::index::{Facts, Ground, Index};
+use crate::telemetry::metrics::Metrics;
+use assembly::Assembly;
+
+/// What is known of the cluster, as it changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    /// Empty until [`Picture::ready`].
+    pub(crate) index: Receiver<Arc<Index>>,
+    /// How each object of the rules stands.
+    pub(crate) standing: Receiver<Arc<Standing>>,
+    /// True once everything was listed: before, it would be half a picture.
+    pub(crate) ready: Receiver<bool>,
+}
+
+/// Connects to the API server of the pod's own cluster or, outside of one, of the kubeconfig.
+///
+/// # Errors
+///
+/// Where there is neither, or what they say cannot be used. Whether the API server answers, later calls tell.
+pub(crate) async fn connect() -> Result<Client, ConnectError> {
+    let mut config = kube::Config::infer().await.map_err(ConnectError::Where)?;
+    config.connect_timeout = Some(CONNECT_TIME);
+    Client::try_from(config).map_err(ConnectError::How)
+}
+
+/// Watches the cluster until the tasks end.
+pub(crate) fn observe(
+    client: &Client,
+    ground: Ground,
+    metrics: Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> Picture {
+    let empty = Index::build(ground.clone(), Facts::default());
+    let (index, indexed) = channel(Arc::new(empty));
+    let (standing, stood) = channel(Arc::default());
+    let (ready, is_ready) = channel(false);
+    let (namespaced, namespaced_served) = channel(None);
+    let (cluster, cluster_served) = channel(None);
+    let (heard, hearing) = mpsc::channel(QUEUED);
+    let served = [namespaced_served, cluster_served];
+    watch::start(client, served, &heard, tasks);
+    let publish = watch::Publish {
+        index,
+        standing,
+        ready,
+        served: [namespaced, cluster],
+        metrics,
+    };
+    let assembly = Assembly::new(ground);
+    tasks.spawn(watch::assemble(client.clone(), assembly, hearing, publish));
+    Picture {
+        index: indexed,
+        standing: stood,
+        ready: is_ready,
+    }
+}
+
+/// Why there is no way to an API server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a service account nor a kubeconfig.
+    #[error("no cluster is known; run control in a pod with a service account, or set KUBECONFIG")]
+    Where(#[source] kube::config::InferConfigError),
+    /// What they say cannot be used.
+    #[error("the way to the API server that is configured cannot be used")]
+    How(#[source] kube::Error),
+}
+
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const QUEUED: usize = 1024;
