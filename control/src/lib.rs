@@ -39,6 +39,7 @@ pub mod file;
 mod grpc;
 mod identity;
 pub mod index;
+mod kubernetes;
 mod listen;
 mod mesh;
 mod run;

@@ -22,7 +22,7 @@ use crate::ca::{self, CaError};
 use crate::config::{CaCommand, Cli, Command, Config, ConfigError, TokenArgs, TokenCommand};
 use crate::file::{Directories, ReadError};
 use crate::grpc::{identity_server::IdentityServer, mesh_server::MeshServer};
-use crate::identity::{IdentityService, chain};
+use crate::identity::{Attestor, IdentityService, chain};
 use crate::index::{Ground, Index};
 use crate::listen;
 use crate::mesh::{MeshService, Roster};
@@ -144,7 +144,9 @@ impl Control {
         tasks.spawn(listen::accept(listener, identity, renewed, accepted));
         let issuing = IdentityService {
             ca,
-            store: config.store,
+            attestor: Attestor::JoinTokens {
+                store: config.store,
+            },
             svid_ttl: config.svid_ttl,
             index: index.clone(),
             metrics: Arc::clone(&metrics),
