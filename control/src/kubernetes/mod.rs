@@ -3,19 +3,29 @@
 //! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
 
 mod assembly;
+mod attest;
+mod authority;
 mod facts;
+mod leader;
+mod lease;
 mod policies;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::sync::watch::{Receiver, channel};
 use tokio::task::JoinSet;
 
-pub(crate) use assembly::{Ruling, Standing};
+pub(crate) use assembly::Standing;
+pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
+pub(crate) use authority::{AuthorityError, load_or_create as authority};
+pub(crate) use leader::{Cluster, lead};
+pub(crate) use lease::elect;
 
 use crate::index::{Facts, Ground, Index};
 use crate::telemetry::metrics::Metrics;
@@ -86,5 +96,21 @@ pub enum ConnectError {
     How(#[source] kube::Error),
 }
 
+/// The label of every object that control writes, by which it knows what it may delete.
+pub(crate) fn managed_by_us() -> BTreeMap<String, String> {
+    [(MANAGED_BY.to_owned(), MANAGED_BY_US.to_owned())].into()
+}
+
+/// Whether an object carries it.
+pub(crate) fn is_managed_by_us(object: &ObjectMeta) -> bool {
+    let labels = object.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .map(String::as_str)
+        == Some(MANAGED_BY_US)
+}
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const MANAGED_BY_US: &str = "palisade";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const QUEUED: usize = 1024;
