@@ -1,5 +1,6 @@
 //! What control does in a cluster.
 
+mod acks;
 mod attest;
 mod authority;
 mod leader;
@@ -27,3 +28,6 @@ pub(crate) fn is_managed_by_us(object: &ObjectMeta) -> bool {
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const MANAGED_BY_US: &str = "palisade";
+
+#[cfg(test)]
+mod tests;
