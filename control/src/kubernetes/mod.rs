@@ -2,6 +2,7 @@
 //!
 //! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
 
+mod acks;
 mod assembly;
 mod attest;
 mod authority;
@@ -9,6 +10,7 @@ mod facts;
 mod leader;
 mod lease;
 mod policies;
+mod report;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -21,11 +23,13 @@ use tokio::sync::mpsc;
 use tokio::sync::watch::{Receiver, channel};
 use tokio::task::JoinSet;
 
+pub(crate) use acks::report;
 pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
-pub(crate) use authority::{AuthorityError, load_or_create as authority};
-pub(crate) use leader::{Cluster, lead};
+pub(crate) use authority::load_or_create as authority;
+pub(crate) use leader::{Cluster, Selecting, Unmeshed, lead};
 pub(crate) use lease::elect;
+pub(crate) use report::held;
 
 use crate::index::{Facts, Ground, Index};
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +42,10 @@ pub(crate) struct Picture {
     pub(crate) index: Receiver<Arc<Index>>,
     /// How each object of the rules stands.
     pub(crate) standing: Receiver<Arc<Standing>>,
+    /// Every policy in force, with whom it concerns.
+    pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
+    /// Every pod that should be in the mesh and is not.
+    pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
     /// True once everything was listed: before, it would be half a picture.
     pub(crate) ready: Receiver<bool>,
 }
@@ -63,6 +71,8 @@ pub(crate) fn observe(
     let empty = Index::build(ground.clone(), Facts::default());
     let (index, indexed) = channel(Arc::new(empty));
     let (standing, stood) = channel(Arc::default());
+    let (selecting, policies) = channel(Arc::default());
+    let (unmeshed, outside) = channel(Arc::default());
     let (ready, is_ready) = channel(false);
     let (namespaced, namespaced_served) = channel(None);
     let (cluster, cluster_served) = channel(None);
@@ -72,6 +82,8 @@ pub(crate) fn observe(
     let publish = watch::Publish {
         index,
         standing,
+        selecting,
+        unmeshed,
         ready,
         served: [namespaced, cluster],
         metrics,
@@ -81,6 +93,8 @@ pub(crate) fn observe(
     Picture {
         index: indexed,
         standing: stood,
+        policies,
+        unmeshed: outside,
         ready: is_ready,
     }
 }
@@ -114,3 +128,6 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const MANAGED_BY_US: &str = "palisade";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const QUEUED: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ use super::assembly::{
     ACCOUNTS, Assembly, Change, Heard, NAMESPACES, NODES, PODS, SERVICES, SLICES, Standing,
 };
 use super::facts::{Name, Namespace, Node, Pod, Service, Slice};
+use super::leader::{Selecting, Unmeshed};
 use super::policies::{Definition, Kind, Notice, Object};
 use crate::identity::chain;
 use crate::index::Index;
@@ -190,6 +191,8 @@ fn name<K: Resource>(object: &K) -> Name {
 pub(super) struct Publish {
     pub(super) index: watch::Sender<Arc<Index>>,
     pub(super) standing: watch::Sender<Arc<Standing>>,
+    pub(super) selecting: watch::Sender<Arc<Vec<Selecting>>>,
+    pub(super) unmeshed: watch::Sender<Arc<Vec<Unmeshed>>>,
     /// True once everything was listed.
     pub(super) ready: watch::Sender<bool>,
     /// The definition whose objects are to be watched.
@@ -320,18 +323,25 @@ fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     publish.metrics.config_errors(assembled.warnings.len());
     said.warnings = assembled.warnings;
     said.remarks = assembled.remarks;
-    let standing = Arc::new(assembled.standing);
-    publish.standing.send_if_modified(|last| {
-        let is_other = **last != *standing;
-        *last = standing;
-        is_other
-    });
+    send_new(&publish.standing, assembled.standing);
+    send_new(&publish.selecting, assembled.policies);
+    send_new(&publish.unmeshed, assembled.unmeshed);
     if let Some(index) = assembled.index {
         publish.index.send_replace(index);
     }
     publish
         .ready
         .send_if_modified(|ready| !std::mem::replace(ready, true));
+}
+
+fn send_new<T: PartialEq>(to: &watch::Sender<Arc<T>>, new: T) {
+    to.send_if_modified(|last| {
+        let is_other = **last != new;
+        if is_other {
+            *last = Arc::new(new);
+        }
+        is_other
+    });
 }
 
 async fn until(due: Option<Instant>) {

@@ -25,7 +25,7 @@ use crate::listen::Caller;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::VerifiedPeer;
 
-pub(crate) use roster::Roster;
+pub(crate) use roster::{Held, Roster};
 use session::Session;
 
 /// The service, and what all its streams share.
@@ -140,8 +140,7 @@ fn admit(index: &Index, workload: &Workload, peer: &VerifiedPeer) -> Result<(), 
     let is_bound = match index.workload_uid(&workload.key()) {
         None => true,
         Some(uid) => peer.bound().is_some_and(|pod| {
-            (&*pod.namespace, &*pod.name, &*pod.uid)
-                == (&*workload.namespace, &*workload.name, uid)
+            (&*pod.namespace, &*pod.name, &*pod.uid) == (&*workload.namespace, &*workload.name, uid)
         }),
     };
     if is_bound {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use tokio::sync::watch;
 
 use palisade_api::wire;
 
@@ -15,8 +14,6 @@ use crate::telemetry::metrics::{Metrics, channel_name};
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     proxies: Mutex<BTreeMap<u64, Enforced>>,
-    /// Counts the changes of what [`Roster::snapshot`] says.
-    changes: watch::Sender<u64>,
 }
 
 /// The policy objects that one proxy holds, as far as it acknowledged them.
@@ -57,7 +54,6 @@ impl Roster {
         );
         metrics.proxies(proxies.len());
         drop(proxies);
-        self.tell();
         Entry {
             number,
             roster: Arc::clone(self),
@@ -78,16 +74,6 @@ impl Roster {
             refused: enforced.held.refused().clone(),
         };
         self.lock().values().map(held).collect()
-    }
-
-    /// Changes whenever [`Roster::snapshot`] may say something else.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    fn tell(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Whoever panicked with the lock left no half-made entry: each change is one insertion.
@@ -120,7 +106,6 @@ impl Entry {
         if ack.revision > sent {
             return;
         }
-        let mut holds_other = false;
         if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
             enforced.revisions.insert(channel, ack.revision);
             let refused = ack
@@ -129,10 +114,9 @@ impl Entry {
                 .take(MAX_REFUSALS)
                 .map(|refusal| super::printable(&refusal.name));
             enforced.refused.insert(channel, refused.collect());
-            holds_other = ack.channel() == wire::Channel::Rules && enforced.held.acknowledge(ack);
-        }
-        if holds_other {
-            self.roster.tell();
+            if ack.channel() == wire::Channel::Rules {
+                enforced.held.acknowledge(ack);
+            }
         }
     }
 }
@@ -142,8 +126,6 @@ impl Drop for Entry {
         let mut proxies = self.roster.lock();
         proxies.remove(&self.number);
         self.metrics.proxies(proxies.len());
-        drop(proxies);
-        self.roster.tell();
     }
 }
 

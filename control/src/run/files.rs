@@ -43,11 +43,7 @@ pub(super) fn known(
 }
 
 /// The first index takes every file or none.
-fn first_index(
-    config: &Config,
-    files: &Files,
-    ca: &Ca,
-) -> Result<(Source, Arc<Index>), RunError> {
+fn first_index(config: &Config, files: &Files, ca: &Ca) -> Result<(Source, Arc<Index>), RunError> {
     let mut source = Source::new(ground(config, ca));
     let update = source.update(&Directories::read(&files.directories)?);
     match update.index {

@@ -153,7 +153,12 @@ impl Control {
         } = match &config.mode {
             Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
             Mode::Kubernetes(replica) => {
-                cluster::known(&config, replica, &metrics, (&mut running, &stop)).await?
+                let shared = cluster::Shared {
+                    metrics: &metrics,
+                    roster: &roster,
+                    stop: &stop,
+                };
+                cluster::known(&config, replica, &shared, &mut running).await?
             }
         };
 

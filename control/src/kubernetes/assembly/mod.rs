@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_api::policy::{AuthorizationPolicy, From};
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::acks::Rule;
 use super::facts::{self, Cluster, Name, Namespace, Node, Pod, Service, Slice};
+use super::leader::{Selecting, Unmeshed};
 use super::policies::{Definition, Kind, Notice, Object, Policies};
 use crate::index::{Facts, Ground, Index};
 
@@ -50,6 +53,8 @@ pub(crate) struct Ruling {
     pub(crate) in_force: Option<i64>,
     /// What is wrong with the newest generation.
     pub(crate) errors: Vec<String>,
+    /// What its status says.
+    pub(crate) status: Option<Value>,
 }
 
 /// What is known of a cluster.
@@ -62,8 +67,8 @@ pub(crate) struct Assembly {
     /// The watches that have not told all of theirs yet.
     awaited: BTreeSet<&'static str>,
     changed: bool,
-    /// What the last index was made from.
-    last: Option<Facts>,
+    /// The last index, and what it was made from.
+    last: Option<(Facts, Arc<Index>)>,
 }
 
 /// What changed.
@@ -72,6 +77,10 @@ pub(crate) struct Assembled {
     /// The new index, if what it says is new.
     pub(crate) index: Option<Arc<Index>>,
     pub(crate) standing: Standing,
+    /// Every policy in force, with whom it concerns.
+    pub(crate) policies: Vec<Selecting>,
+    /// Every pod that should be in the mesh and is not.
+    pub(crate) unmeshed: Vec<Unmeshed>,
     /// What is wrong, each with its remedy.
     pub(crate) warnings: BTreeSet<String>,
     /// What may be wrong: it is so for a moment whenever things are created one after the other.
@@ -189,17 +198,27 @@ impl Assembly {
                  apply it and them again"
             )
         }));
-        let is_new = self.last.as_ref() != Some(&facts);
-        let index = is_new.then(|| {
-            self.last = Some(facts.clone());
-            Arc::new(Index::build(self.ground.clone(), facts))
-        });
+        let (index, is_new) = self.index(facts);
         Some(Assembled {
-            index,
+            policies: selecting(&index, &standing),
+            unmeshed: facts::unmeshed(&self.cluster),
+            index: is_new.then_some(index),
             standing,
             warnings,
             remarks,
         })
+    }
+
+    /// The index of these facts, and whether it is another than the last.
+    fn index(&mut self, facts: Facts) -> (Arc<Index>, bool) {
+        if let Some((last, index)) = &self.last
+            && *last == facts
+        {
+            return (Arc::clone(index), false);
+        }
+        let index = Arc::new(Index::build(self.ground.clone(), facts.clone()));
+        self.last = Some((facts, Arc::clone(&index)));
+        (index, true)
     }
 
     fn standing(&self) -> Standing {
@@ -213,6 +232,7 @@ impl Assembly {
                     generation: held.generation,
                     in_force: held.good.as_ref().map(|(generation, _)| *generation),
                     errors: held.errors.clone(),
+                    status: held.status.clone(),
                 };
                 (kind.object_name(name), ruling)
             })
@@ -244,6 +264,27 @@ impl Assembly {
         }
         remarks
     }
+}
+
+fn selecting(index: &Index, standing: &Standing) -> Vec<Selecting> {
+    let each = standing.iter().filter_map(|(name, ruling)| {
+        let namespace = &ruling.name.namespace;
+        Some(Selecting {
+            namespace: (!namespace.is_empty()).then(|| namespace.clone()),
+            name: ruling.name.name.clone(),
+            rule: Rule {
+                name: name.clone(),
+                generation: ruling.in_force?,
+            },
+            workloads: index
+                .selected(name)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            status: ruling.status.clone(),
+        })
+    });
+    each.collect()
 }
 
 fn wrong(name: &str, ruling: &Ruling, error: &str) -> String {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use palisade_api::cluster::PROXY_CONTAINER;
+use palisade_api::cluster::{ALLOW_OPT_OUT, ENABLED, MEMBER_LABEL, PROXY_CONTAINER};
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::workload::{Place, Workload};
 
 use super::{Name, unicast};
+use crate::kubernetes::leader::{Reason, unmeshed};
 
 /// What is kept of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +30,18 @@ pub(crate) struct Pod {
     /// In seconds of Unix time.
     pub(crate) created: i64,
     pub(crate) addresses: Vec<IpAddr>,
+    /// Why it is not in the mesh, if its namespace is and lets nobody out.
+    pub(crate) outside: Option<Reason>,
+    /// The same, if its namespace lets pods out.
+    pub(crate) outside_if_lenient: Option<Reason>,
 }
 
 impl Pod {
     /// What is kept of the API's object.
     pub(crate) fn keep(pod: core::Pod) -> Option<Self> {
+        let outside_of = |namespace| unmeshed(&pod, &namespace).map(|unmeshed| unmeshed.reason);
+        let outside = outside_of(member());
+        let outside_if_lenient = outside_of(lenient_member());
         let (metadata, spec) = (pod.metadata, pod.spec?);
         let status = pod.status.unwrap_or_default();
         let first = status.pod_ip.into_iter();
@@ -63,6 +72,8 @@ impl Pod {
                 .creation_timestamp
                 .map_or(0, |created| created.0.as_second()),
             addresses,
+            outside,
+            outside_if_lenient,
         })
     }
 
@@ -88,6 +99,22 @@ impl Pod {
                 zone: zone.to_owned(),
             },
         })
+    }
+}
+
+/// A namespace of the mesh.
+fn member() -> ObjectMeta {
+    ObjectMeta {
+        labels: Some([(MEMBER_LABEL.to_owned(), ENABLED.to_owned())].into()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// One that lets pods out.
+fn lenient_member() -> ObjectMeta {
+    ObjectMeta {
+        annotations: Some([(ALLOW_OPT_OUT.to_owned(), "true".to_owned())].into()),
+        ..member()
     }
 }
 

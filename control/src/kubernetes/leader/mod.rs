@@ -3,11 +3,14 @@
 //! Each task compares what should be with what is, whenever either changed, and writes the difference. None remembers
 //! what it wrote: whoever leads next, and whatever was edited meanwhile, it comes to the same.
 
+mod aggregate;
+mod audit;
 mod bundles;
 mod member;
 mod namespaces;
 mod pace;
 mod serving;
+mod status;
 mod trust;
 mod webhook;
 
@@ -18,6 +21,8 @@ use tokio::sync::watch;
 
 use crate::ca::Ca;
 use crate::telemetry::metrics::Metrics;
+pub(crate) use aggregate::Selecting;
+pub(crate) use audit::{Reason, Unmeshed, unmeshed};
 
 /// What the tasks work with.
 #[derive(Clone)]
@@ -27,6 +32,12 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     pub(crate) ca: Arc<Ca>,
     pub(crate) metrics: Arc<Metrics>,
+    /// This replica's pod, which signs Events.
+    pub(crate) replica: String,
+    /// Every policy, with whom it concerns.
+    pub(crate) policies: watch::Receiver<Arc<Vec<Selecting>>>,
+    /// Every pod that should be in the mesh and is not.
+    pub(crate) unmeshed: watch::Receiver<Arc<Vec<Unmeshed>>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -46,12 +57,17 @@ pub(crate) async fn lead(cluster: Cluster, mut leading: watch::Receiver<bool>) {
         tokio::select! {
             // Where nobody holds elections any more, nobody leads.
             _ = leading.wait_for(|leads| !*leads) => {}
-            ((), ()) = work(&cluster) => {}
+            () = work(&cluster) => {}
         }
         cluster.metrics.leading(false);
     }
 }
 
-async fn work(cluster: &Cluster) -> ((), ()) {
-    tokio::join!(namespaces::keep(cluster), webhook::keep(cluster))
+async fn work(cluster: &Cluster) {
+    tokio::join!(
+        namespaces::keep(cluster),
+        webhook::keep(cluster),
+        status::keep(cluster),
+        audit::keep(cluster),
+    );
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use palisade_api::cluster::TRUST_CONFIG_MAP;
 
 use super::Cluster;
-use super::pace::{Pace, Settled, is_complete, is_overtaken, watched};
+use super::pace::{Pace, Settled, failures, is_complete, is_overtaken, watched};
 use super::{member, trust};
 
 /// Until it is dropped.
@@ -71,11 +71,8 @@ async fn settle(
     let pem = cluster.ca.root().pem();
     // The bundle before the mark: no pod is injected that would wait for it.
     let bundles = trust::corrections(&named(true), &named(false), found, pem);
-    let failed = stream::iter(&bundles)
-        .map(|correction| bundle(cluster, correction))
-        .buffer_unordered(AT_ONCE)
-        .fold(0, |failed, written| async move { failed + written })
-        .await;
+    let writes = bundles.iter().map(|correction| bundle(cluster, correction));
+    let failed = failures(writes.collect()).await;
     let marks: Vec<_> = living
         .iter()
         .filter_map(|namespace| {
@@ -83,12 +80,10 @@ async fn settle(
             Some((namespace.name.as_deref()?, patch))
         })
         .collect();
-    let failed = stream::iter(&marks)
-        .map(|(namespace, patch)| mark(cluster, namespace, patch))
-        .buffer_unordered(AT_ONCE)
-        .fold(failed, |failed, written| async move { failed + written })
-        .await;
-    Settled::after(failed)
+    let writes = marks
+        .iter()
+        .map(|(namespace, patch)| mark(cluster, namespace, patch));
+    Settled::after(failed + failures(writes.collect()).await)
 }
 
 async fn bundle(cluster: &Cluster, correction: &trust::Correction) -> usize {
@@ -120,6 +115,3 @@ fn count(written: Result<(), kube::Error>, namespace: &str, what: &str) -> usize
         }
     }
 }
-
-/// Writes that are under way together.
-const AT_ONCE: usize = 8;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use kube::api::Resource;
 use kube::runtime::reflector::{self, Lookup, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -109,6 +109,17 @@ pub(super) fn is_overtaken(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
 }
 
+/// Does some writes, a few at a time, and says how many failed. Each writes its own line about it.
+pub(super) async fn failures<W: Future<Output = usize>>(writes: Vec<W>) -> usize {
+    let failed: Vec<usize> = stream::iter(writes)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    failed.into_iter().sum()
+}
+
+/// A cluster has thousands of namespaces, and an API server.
+const AT_ONCE: usize = 8;
 /// Changes come in groups.
 const GATHER: Duration = Duration::from_millis(50);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);

@@ -25,6 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use palisade_api::policy::AuthorizationPolicy;
@@ -64,6 +65,8 @@ pub(crate) struct Held {
     pub(crate) good: Option<(i64, AuthorizationPolicy)>,
     /// What is wrong with the newest generation.
     pub(crate) errors: Vec<String>,
+    /// What its status says.
+    pub(crate) status: Option<Value>,
 }
 
 /// What is known of the definition.
@@ -111,13 +114,17 @@ impl Policies {
     pub(crate) fn set(&mut self, name: Name, object: &Object) {
         self.doubted.remove(&name);
         let came_back = self.orphans.remove(&name);
+        if let Some(held) = self.held.get_mut(&name)
+            && held.uid == object.uid
+            && held.generation == object.generation
+        {
+            held.status.clone_from(&object.status);
+            return;
+        }
         let former = self
             .held
             .get(&name)
             .filter(|held| held.uid == object.uid || came_back);
-        if former.is_some_and(|f| f.uid == object.uid && f.generation == object.generation) {
-            return;
-        }
         let (good, errors) = match object.policy(self.kind, &name) {
             Ok(policy) => (Some((object.generation, policy)), Vec::new()),
             Err(errors) => (former.and_then(|former| former.good.clone()), errors),
@@ -127,6 +134,7 @@ impl Policies {
             generation: object.generation,
             good,
             errors,
+            status: object.status.clone(),
         };
         self.held.insert(name, held);
     }

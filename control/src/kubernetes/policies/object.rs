@@ -65,6 +65,7 @@ pub(crate) struct Object {
     pub(crate) generation: i64,
     /// Everything beside its metadata and its status.
     pub(crate) content: Map<String, Value>,
+    pub(crate) status: Option<Value>,
 }
 
 impl Object {
@@ -73,11 +74,12 @@ impl Object {
         let Value::Object(mut content) = object.data else {
             return None;
         };
-        content.remove("status");
+        let status = content.remove("status");
         Some(Self {
             uid: object.metadata.uid?,
             generation: object.metadata.generation.unwrap_or_default(),
             content,
+            status,
         })
     }
 

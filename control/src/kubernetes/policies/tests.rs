@@ -26,6 +26,7 @@ fn with_spec(uid: &str, generation: i64, spec: Value) -> Object {
         uid: uid.to_owned(),
         generation,
         content: [("spec".to_owned(), spec)].into_iter().collect(),
+        status: None,
     }
 }
 
