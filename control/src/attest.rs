@@ -1,6 +1,8 @@
 //! Who is asking for an SVID, by what the caller proved.
 
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use time::OffsetDateTime;
 
@@ -8,6 +10,7 @@ use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
 use crate::ca::{Csr, Root};
 use crate::index::Revoked;
+use crate::kubernetes::Reviewed;
 use crate::tls::VerifiedPeer;
 use crate::token::{self, RedeemError};
 
@@ -15,6 +18,7 @@ use crate::token::{self, RedeemError};
 #[derive(Debug)]
 pub struct Attested {
     id: SpiffeId,
+    bound: Option<BoundPod>,
 }
 
 impl Attested {
@@ -22,7 +26,62 @@ impl Attested {
     pub fn id(&self) -> &SpiffeId {
         &self.id
     }
+
+    /// The pod that the proof holds for, where it holds for one alone.
+    pub fn bound(&self) -> Option<&BoundPod> {
+        self.bound.as_ref()
+    }
 }
+
+/// The one pod that a service-account token, and each SVID that comes of it, is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundPod {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// What tells it from another pod of the same name.
+    pub uid: String,
+}
+
+impl fmt::Display for BoundPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.name, self.uid)
+    }
+}
+
+impl FromStr for BoundPod {
+    type Err = BoundPodError;
+
+    fn from_str(text: &str) -> Result<Self, BoundPodError> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let bound = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(name), Some(uid), None) => Self {
+                namespace,
+                name,
+                uid,
+            },
+            _ => return Err(BoundPodError),
+        };
+        let parts = [&bound.namespace, &bound.name, &bound.uid];
+        let printable = |part: &&String| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        };
+        if text.len() <= MAX_BOUND_BYTES && parts.iter().all(printable) {
+            Ok(bound)
+        } else {
+            Err(BoundPodError)
+        }
+    }
+}
+
+/// What should name a pod does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is no pod: <namespace>/<name>/<uid>")]
+pub struct BoundPodError;
 
 /// What a decision about a caller is made from, beside what the caller sent.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +107,7 @@ pub fn by_join_token(
     csr: &Csr,
 ) -> Result<Attested, AttestError> {
     let id = token::redeem(store, root, token, &csr.key_hash(), grounds.now)?;
-    permit(grounds, id)
+    permit(grounds, id, None)
 }
 
 /// Attests by the certificate of the connection that the request came over.
@@ -63,10 +122,27 @@ pub fn by_svid(grounds: &Grounds<'_>, peer: &VerifiedPeer) -> Result<Attested, A
     if grounds.revoked.refuses(peer.id(), peer.serial()) {
         return Err(AttestError::Revoked);
     }
-    permit(grounds, peer.id().clone())
+    permit(grounds, peer.id().clone(), peer.bound().cloned())
 }
 
-fn permit(grounds: &Grounds<'_>, id: SpiffeId) -> Result<Attested, AttestError> {
+/// Attests by a service-account token, which the API server and the pod's status vouched for.
+///
+/// # Errors
+///
+/// Where who it names is refused.
+pub(crate) fn by_service_account(
+    grounds: &Grounds<'_>,
+    reviewed: Reviewed,
+) -> Result<Attested, AttestError> {
+    let (id, bound) = reviewed.into_parts();
+    permit(grounds, id, Some(bound))
+}
+
+fn permit(
+    grounds: &Grounds<'_>,
+    id: SpiffeId,
+    bound: Option<BoundPod>,
+) -> Result<Attested, AttestError> {
     if id == grounds.trust_domain.control() {
         return Err(AttestError::Control);
     }
@@ -76,7 +152,7 @@ fn permit(grounds: &Grounds<'_>, id: SpiffeId) -> Result<Attested, AttestError> 
     if grounds.revoked.identity(&id) {
         return Err(AttestError::Revoked);
     }
-    Ok(Attested { id })
+    Ok(Attested { id, bound })
 }
 
 /// Why a caller is nobody to us.
@@ -98,3 +174,6 @@ pub enum AttestError {
     #[error("the name is of another trust domain")]
     TrustDomain,
 }
+
+/// A namespace of 63, a name of 253, a uid, and what X.520 allows: 1024.
+const MAX_BOUND_BYTES: usize = 1024;

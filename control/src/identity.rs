@@ -1,5 +1,6 @@
 //! gRPC `Identity`: attest, then sign. No decisions of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +15,29 @@ use crate::attest::{self, AttestError, Attested, Grounds};
 use crate::ca::{Ca, Csr, CsrError, SignError, Svid};
 use crate::grpc::identity_server::Identity;
 use crate::index::Index;
+use crate::kubernetes::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 use crate::listen::Caller;
 use crate::telemetry::metrics::{IssueOutcome, Metrics};
+use crate::tls::VerifiedPeer;
 use crate::token::RedeemError;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct IdentityService {
     pub(crate) ca: Arc<Ca>,
-    pub(crate) store: PathBuf,
+    pub(crate) attestor: Attestor,
     pub(crate) svid_ttl: Duration,
     pub(crate) index: watch::Receiver<Arc<Index>>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What a caller without an SVID proves its name by. One control accepts one kind.
+#[derive(Debug, Clone)]
+pub(crate) enum Attestor {
+    /// Join tokens of this store.
+    JoinTokens { store: PathBuf },
+    /// Tokens of Kubernetes service accounts.
+    ServiceAccounts(ServiceAccounts),
 }
 
 #[tonic::async_trait]
@@ -39,21 +51,16 @@ impl Identity for IdentityService {
             .get::<Caller>()
             .cloned()
             .ok_or_else(|| Status::internal("the connection is unknown"))?;
-        let service = self.clone();
-        let request = request.into_inner();
-        // Redeeming a token waits for a disk.
-        let issued = tokio::task::spawn_blocking(move || service.issue_to(&caller, request))
-            .await
-            .map_err(|_error| Status::internal("the request failed"))?;
-        match issued {
+        let from = caller.from;
+        match self.issue_to(caller, request.into_inner()).await {
             Ok((attested, svid)) => {
                 self.metrics.issued(IssueOutcome::Issued);
-                tracing::info!(id = %attested.id(), serial = %svid.serial, "an SVID was issued");
+                let pod = attested.bound().map(ToString::to_string);
+                tracing::info!(id = %attested.id(), pod, serial = %svid.serial, "an SVID was issued");
                 Ok(Response::new(self.answer(svid)))
             }
             Err(error) => {
-                self.metrics.issued(error.outcome());
-                tracing::warn!(error = %chain(&error), "an SVID was refused");
+                self.refused(&error, from);
                 Err(error.status())
             }
         }
@@ -61,29 +68,70 @@ impl Identity for IdentityService {
 }
 
 impl IdentityService {
-    fn issue_to(
+    async fn issue_to(
         &self,
-        caller: &Caller,
+        caller: Caller,
         request: IssueRequest,
     ) -> Result<(Attested, Svid), IssueError> {
+        let csr = blocking(move || Csr::parse(&request.csr).map_err(IssueError::Csr)).await?;
+        let proof = self.proof(request.attestation, caller).await?;
+        let service = self.clone();
+        blocking(move || service.sign(proof, &csr)).await
+    }
+
+    /// What the caller has to show, of the kind that is accepted here; a token comes before a certificate.
+    async fn proof(
+        &self,
+        attestation: Option<Attestation>,
+        caller: Caller,
+    ) -> Result<Proof, IssueError> {
+        match (attestation, &self.attestor) {
+            (Some(Attestation::JoinToken(token)), Attestor::JoinTokens { store }) => {
+                Ok(Proof::JoinToken(store.clone(), token))
+            }
+            (
+                Some(Attestation::ServiceAccountToken(token)),
+                Attestor::ServiceAccounts(accounts),
+            ) => {
+                let reviewed = accounts.review(&token, caller.from.ip()).await?;
+                Ok(Proof::ServiceAccount(reviewed))
+            }
+            (Some(Attestation::JoinToken(_)), Attestor::ServiceAccounts(_)) => {
+                Err(IssueError::JoinTokenInCluster)
+            }
+            (Some(Attestation::ServiceAccountToken(_)), Attestor::JoinTokens { .. }) => {
+                Err(IssueError::ServiceAccountOutside)
+            }
+            (None, _) => caller.peer.map(Proof::Svid).ok_or(IssueError::Nothing),
+        }
+    }
+
+    /// Waits for a disk where a join token is redeemed.
+    fn sign(&self, proof: Proof, csr: &Csr) -> Result<(Attested, Svid), IssueError> {
         let now = OffsetDateTime::now_utc();
-        let csr = Csr::parse(&request.csr)?;
         let index = Arc::clone(&self.index.borrow());
         let grounds = Grounds {
             trust_domain: self.ca.trust_domain(),
             revoked: index.revoked(),
             now,
         };
-        let attested = match (request.attestation, &caller.peer) {
-            (Some(Attestation::JoinToken(token)), _) => {
-                attest::by_join_token(&grounds, &self.store, self.ca.root(), &token, &csr)?
+        let attested = match proof {
+            Proof::JoinToken(store, token) => {
+                attest::by_join_token(&grounds, &store, self.ca.root(), &token, csr)?
             }
-            (Some(Attestation::ServiceAccountToken(_)), _) => return Err(IssueError::Nothing),
-            (None, Some(peer)) => attest::by_svid(&grounds, peer)?,
-            (None, None) => return Err(IssueError::Nothing),
+            Proof::ServiceAccount(reviewed) => attest::by_service_account(&grounds, reviewed)?,
+            Proof::Svid(peer) => attest::by_svid(&grounds, &peer)?,
         };
-        let svid = self.ca.sign(&attested, &csr, now, self.svid_ttl)?;
+        let svid = self.ca.sign(&attested, csr, now, self.svid_ttl)?;
         Ok((attested, svid))
+    }
+
+    /// One warning, and the metrics.
+    fn refused(&self, error: &IssueError, from: SocketAddr) {
+        self.metrics.issued(error.outcome());
+        let reason = error.reason();
+        self.metrics.refused(reason);
+        tracing::warn!(%from, reason, error = %chain(error), "an SVID was refused");
     }
 
     fn answer(&self, svid: Svid) -> IssueResponse {
@@ -97,34 +145,93 @@ impl IdentityService {
     }
 }
 
+/// Runs what takes a processor or a disk for long, away from the thread of the connections.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IssueError> + Send + 'static,
+) -> Result<T, IssueError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(IssueError::Aborted)?
+}
+
+/// What a caller showed.
+enum Proof {
+    JoinToken(PathBuf, String),
+    ServiceAccount(Reviewed),
+    Svid(VerifiedPeer),
+}
+
 /// Why no SVID was issued.
 #[derive(Debug, thiserror::Error)]
 enum IssueError {
-    #[error("the caller proved nothing: neither a join token nor a client certificate")]
+    #[error("the caller proved nothing: neither a token nor a client certificate")]
     Nothing,
+    #[error(
+        "join tokens are not accepted here: control runs with --kubernetes; send a service-account token"
+    )]
+    JoinTokenInCluster,
+    #[error(
+        "service-account tokens are not accepted here: control runs without --kubernetes; send a join token"
+    )]
+    ServiceAccountOutside,
     #[error("the signing request is refused")]
     Csr(#[from] CsrError),
+    #[error("the service-account token is refused")]
+    Review(#[from] ReviewError),
     #[error("the caller is refused")]
     Attest(#[from] AttestError),
     #[error("nothing could be signed")]
     Sign(#[from] SignError),
+    #[error("the request failed")]
+    Aborted(#[source] tokio::task::JoinError),
 }
 
 impl IssueError {
     fn outcome(&self) -> IssueOutcome {
         match self {
-            Self::Sign(_) | Self::Attest(AttestError::Token(RedeemError::Store(_))) => {
-                IssueOutcome::Failed
-            }
-            Self::Nothing | Self::Csr(_) | Self::Attest(_) => IssueOutcome::Refused,
+            Self::Sign(_)
+            | Self::Aborted(_)
+            | Self::Attest(AttestError::Token(RedeemError::Store(_)))
+            | Self::Review(
+                ReviewError::Review(_)
+                | ReviewError::Pod(_)
+                | ReviewError::Late(_)
+                | ReviewError::Stopping(_),
+            ) => IssueOutcome::Failed,
+            Self::Nothing
+            | Self::JoinTokenInCluster
+            | Self::ServiceAccountOutside
+            | Self::Csr(_)
+            | Self::Review(ReviewError::Refused(_))
+            | Self::Attest(_) => IssueOutcome::Refused,
+        }
+    }
+
+    /// The reason in one word, of a closed set.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing_proved",
+            Self::JoinTokenInCluster | Self::ServiceAccountOutside => "other_attestation",
+            Self::Csr(_) => "signing_request",
+            Self::Review(ReviewError::Refused(refusal)) => refusal.reason(),
+            Self::Review(_) => "api_server",
+            Self::Attest(AttestError::Token(_)) => "join_token",
+            Self::Attest(AttestError::Expired) => "expired",
+            Self::Attest(AttestError::Revoked) => "revoked",
+            Self::Attest(AttestError::Control | AttestError::TrustDomain) => "name",
+            Self::Sign(_) | Self::Aborted(_) => "internal",
         }
     }
 
     /// What the caller is told: enough to know what to do, and nothing about us.
     fn status(&self) -> Status {
         match self {
-            Self::Nothing => Status::unauthenticated(self.to_string()),
+            Self::Nothing | Self::JoinTokenInCluster | Self::ServiceAccountOutside => {
+                Status::unauthenticated(self.to_string())
+            }
             Self::Csr(error) => Status::invalid_argument(error.to_string()),
+            Self::Review(ReviewError::Refused(refusal)) => refused(refusal),
+            Self::Review(error) => Status::unavailable(error.to_string()),
             Self::Attest(AttestError::Token(RedeemError::Store(_))) => {
                 Status::unavailable("the store of join tokens cannot be used")
             }
@@ -136,7 +243,29 @@ impl IssueError {
             }
             Self::Attest(error) => Status::permission_denied(error.to_string()),
             Self::Sign(_) => Status::internal("nothing could be signed"),
+            Self::Aborted(_) => Status::internal("the request failed"),
         }
+    }
+}
+
+/// Who proved nothing is told so; who did and may not; and who came too early comes again.
+fn refused(refusal: &Refusal) -> Status {
+    let said = refusal.to_string();
+    match refusal {
+        Refusal::Malformed
+        | Refusal::NotAuthenticated(_)
+        | Refusal::Audience
+        | Refusal::NotServiceAccount(_)
+        | Refusal::Unbound { .. } => Status::unauthenticated(said),
+        Refusal::PodName(_)
+        | Refusal::Name(_)
+        | Refusal::PodGone(_)
+        | Refusal::PodReplaced(_)
+        | Refusal::PodEnded(_)
+        | Refusal::HostNetwork(_)
+        | Refusal::Account { .. }
+        | Refusal::Address { .. } => Status::permission_denied(said),
+        Refusal::NotVisibleYet(_) => Status::unavailable(said),
     }
 }
 

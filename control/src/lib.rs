@@ -10,6 +10,9 @@
 //!
 //! [`run`](run()) is the program; [`Control`] is the same inside another program.
 //!
+//! In a cluster the API server is the only store: `kubernetes` watches what runs there and its rules, attests by
+//! service-account tokens, and the elected one of the replicas writes what others need.
+//!
 //! # Files
 //!
 //! A file that does not validate never replaces a good state: its last good version stays in force, and the error is
@@ -39,6 +42,7 @@ pub mod file;
 mod grpc;
 mod identity;
 pub mod index;
+mod kubernetes;
 mod listen;
 mod mesh;
 mod run;
@@ -48,7 +52,9 @@ mod tls;
 pub mod token;
 
 pub use config::{
-    CaArgs, CaCommand, Cli, Command, Config, ConfigError, RunArgs, TokenArgs, TokenCommand,
+    CaArgs, CaCommand, Cli, Command, Config, ConfigError, Files, Mode, Replica, RunArgs, TokenArgs,
+    TokenCommand,
 };
+pub use kubernetes::ConnectError;
 pub use run::{Control, RunError, run};
 pub use tls::{PeerError, TlsError, VerifiedPeer};

@@ -1,6 +1,7 @@
 //! Accepts connections, finishes their handshakes, and hands them to gRPC with who is at the other end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,6 +24,8 @@ use crate::tls::{Identity, VerifiedPeer};
 pub(crate) struct Caller {
     /// Proved by a client certificate; none was presented otherwise.
     pub(crate) peer: Option<VerifiedPeer>,
+    /// Where it comes from: IPv4 as itself, also where we listen on IPv6 for both.
+    pub(crate) from: SocketAddr,
 }
 
 /// A connection after its handshake. It counts for as long as it lives.
@@ -61,14 +64,15 @@ pub(crate) async fn accept(
             }
         };
         backoff = MIN_BACKOFF;
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
         let (identity, accepted) = (identity.clone(), accepted.clone());
         tokio::spawn(async move {
             match handshake(&acceptor, &identity, stream).await {
-                Ok((stream, caller)) => {
+                Ok((stream, peer)) => {
                     let connection = Connection {
                         stream,
-                        caller,
+                        caller: Caller { peer, from },
                         _counted: counted,
                     };
                     // Nobody takes it any more: control stops.
@@ -84,7 +88,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     identity: &Identity,
     stream: TcpStream,
-) -> io::Result<(TlsStream<TcpStream>, Caller)> {
+) -> io::Result<(TlsStream<TcpStream>, Option<VerifiedPeer>)> {
     stream.set_nodelay(true)?;
     let stream = timeout(HANDSHAKE_TIME, acceptor.accept(stream))
         .await
@@ -105,7 +109,7 @@ async fn handshake(
                 .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?,
         ),
     };
-    Ok((stream, Caller { peer }))
+    Ok((stream, peer))
 }
 
 impl Connected for Connection {

@@ -1,24 +1,31 @@
 //! The certificate authority: signs what was attested, and nothing that a caller asks for.
 
+//!
+//! A leaf's one name is its SPIFFE ID. One that was issued for a service-account token has in its subject, as the
+//! attribute `description` (2.5.4.13, up to 1024 characters: a common name ends at 64, a pod's name at 253), the pod
+//! that the token was bound to. Control alone reads that, when the SVID comes back to renew or to watch.
+
 mod csr;
+mod pem;
 mod store;
 
 use std::fmt;
 use std::time::Duration;
 
 use rcgen::{
-    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
-use crate::attest::Attested;
+use crate::attest::{Attested, BoundPod};
 use crate::digest::{Sha256, hex};
 
 pub use csr::{Csr, CsrError};
+pub use pem::{GenerateError, Generated, PairError, from_pem, generate};
 pub use store::{CaError, load_or_create};
 pub(crate) use store::{root, sync_directory, write_new};
 
@@ -35,6 +42,7 @@ pub struct Root {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key_hash: Sha256,
     pub(crate) not_after: OffsetDateTime,
+    pub(crate) pem: String,
 }
 
 impl Root {
@@ -46,6 +54,11 @@ impl Root {
     /// The certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The certificate as PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 }
 
@@ -74,7 +87,12 @@ impl Ca {
         now: OffsetDateTime,
         ttl: Duration,
     ) -> Result<Svid, SignError> {
-        self.leaf(attested.id(), csr.public_key(), now, ttl)
+        self.leaf(
+            attested.id(),
+            attested.bound(),
+            csr.public_key(),
+            (now, ttl),
+        )
     }
 
     /// Signs control's own SVID, with the one name that no caller can be issued.
@@ -84,16 +102,74 @@ impl Ca {
         now: OffsetDateTime,
         ttl: Duration,
     ) -> Result<Svid, SignError> {
-        self.leaf(&self.trust_domain.control(), key, now, ttl)
+        self.leaf(&self.trust_domain.control(), None, key, (now, ttl))
+    }
+
+    /// Signs for a webhook that the API server calls: DNS names, for servers only, and no SPIFFE ID, so that no
+    /// proxy takes it for anybody.
+    pub(crate) fn sign_webhook(
+        &self,
+        key: &KeyPair,
+        dns_names: &[String],
+        now: OffsetDateTime,
+        ttl: Duration,
+    ) -> Result<ServingCertificate, SignError> {
+        let names = dns_names
+            .iter()
+            .map(|name| name.as_str().try_into().map(SanType::DnsName))
+            .collect::<Result<_, _>>()
+            .map_err(SignError::Encode)?;
+        let (mut params, _serial) = self.params(now, ttl)?;
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let not_after = params.not_after;
+        let signed: Certificate = params
+            .signed_by(key, &self.issuer)
+            .map_err(SignError::Encode)?;
+        Ok(ServingCertificate {
+            pem: signed.pem(),
+            not_after,
+        })
     }
 
     fn leaf(
         &self,
         id: &SpiffeId,
+        bound: Option<&BoundPod>,
         key: &impl PublicKeyData,
+        (now, ttl): (OffsetDateTime, Duration),
+    ) -> Result<Svid, SignError> {
+        let (mut params, serial) = self.params(now, ttl)?;
+        if let Some(bound) = bound {
+            params.distinguished_name.push(
+                DnType::CustomDnType(DESCRIPTION.to_vec()),
+                bound.to_string(),
+            );
+        }
+        params.subject_alt_names = vec![SanType::URI(
+            id.as_str().try_into().map_err(SignError::Encode)?,
+        )];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let not_after = params.not_after;
+        let leaf = params
+            .signed_by(key, &self.issuer)
+            .map_err(SignError::Encode)?;
+        Ok(Svid {
+            chain: vec![leaf.into(), self.root.certificate.clone()],
+            not_after,
+            serial: hex(&serial),
+        })
+    }
+
+    /// What all leaves have in common; they have no name yet, and no usage.
+    fn params(
+        &self,
         now: OffsetDateTime,
         ttl: Duration,
-    ) -> Result<Svid, SignError> {
+    ) -> Result<(CertificateParams, [u8; 16]), SignError> {
         let not_after = time::Duration::try_from(ttl)
             .ok()
             .and_then(|ttl| now.checked_add(ttl))
@@ -104,27 +180,13 @@ impl Ca {
         let serial = serial()?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(
-            id.as_str().try_into().map_err(SignError::Encode)?,
-        )];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
         params.use_authority_key_identifier_extension = true;
         params.not_before = now - BACKDATED;
         params.not_after = not_after;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
-        let leaf = params
-            .signed_by(key, &self.issuer)
-            .map_err(SignError::Encode)?;
-        Ok(Svid {
-            chain: vec![leaf.into(), self.root.certificate.clone()],
-            not_after,
-            serial: hex(&serial),
-        })
+        Ok((params, serial))
     }
 }
 
@@ -145,6 +207,13 @@ pub struct Svid {
     pub not_after: OffsetDateTime,
     /// The leaf's serial number, in lower-case hex.
     pub serial: String,
+}
+
+/// What a webhook serves with, beside its key.
+#[derive(Debug, Clone)]
+pub(crate) struct ServingCertificate {
+    pub(crate) pem: String,
+    pub(crate) not_after: OffsetDateTime,
 }
 
 /// Why nothing was signed.
@@ -173,6 +242,8 @@ fn serial() -> Result<[u8; 16], SignError> {
 
 /// Clocks of a cluster differ.
 const BACKDATED: Duration = Duration::from_secs(5 * 60);
+/// X.520's `description`.
+const DESCRIPTION: &[u64] = &[2, 5, 4, 13];
 
 #[cfg(test)]
 mod tests;

@@ -8,21 +8,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
-};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use palisade_api::spiffe::TrustDomain;
 
-use super::{Ca, Root, SignError, serial};
-use crate::digest::sha256;
+use super::pem::{self, GenerateError, PairError};
+use super::{Ca, Root};
 
 /// Loads the authority of a store, or creates it where the store has none.
 ///
@@ -50,9 +43,10 @@ pub fn load_or_create(store: &Path, trust_domain: &TrustDomain) -> Result<Ca, Ca
 
 /// The certificate of a store that has one already.
 pub(crate) fn root(store: &Path, trust_domain: &TrustDomain) -> Result<Root, CaError> {
-    let path = Paths::new(store).certificate;
-    let pem = fs::read(&path).map_err(|source| CaError::Read(path.clone(), source))?;
-    parse_root(&path, &pem, trust_domain)
+    let paths = Paths::new(store);
+    let certificate = fs::read(&paths.certificate)
+        .map_err(|source| CaError::Read(paths.certificate.clone(), source))?;
+    pem::root_from_pem(&certificate, trust_domain).map_err(|error| paths.refused(error))
 }
 
 fn load(paths: &Paths, trust_domain: &TrustDomain) -> Result<Ca, CaError> {
@@ -64,77 +58,15 @@ fn load(paths: &Paths, trust_domain: &TrustDomain) -> Result<Ca, CaError> {
     if mode & 0o077 != 0 {
         return Err(CaError::KeyMode(paths.key.clone(), mode & 0o777));
     }
-    let root = parse_root(&paths.certificate, &read(&paths.certificate)?, trust_domain)?;
-    let pem = Zeroizing::new(read(&paths.key)?);
-    let key = std::str::from_utf8(&pem)
-        .ok()
-        .and_then(|pem| KeyPair::from_pem(pem).ok())
-        .ok_or_else(|| CaError::Key(paths.key.clone()))?;
-    if sha256(&key.subject_public_key_info()) != root.key_hash {
-        return Err(CaError::Mismatch(
-            paths.key.clone(),
-            paths.certificate.clone(),
-        ));
-    }
-    let issuer = Issuer::from_ca_cert_der(&root.certificate, key)
-        .map_err(|_error: rcgen::Error| CaError::Certificate(paths.certificate.clone()))?;
-    Ok(Ca {
-        trust_domain: trust_domain.clone(),
-        issuer,
-        root,
-    })
-}
-
-fn parse_root(path: &Path, pem: &[u8], expected: &TrustDomain) -> Result<Root, CaError> {
-    let malformed = || CaError::Certificate(path.into());
-    let certificate = CertificateDer::from_pem_slice(pem)
-        .map_err(|_error: rustls_pki_types::pem::Error| malformed())?;
-    let (_rest, parsed) = X509Certificate::from_der(&certificate)
-        .map_err(|_error: x509_parser::nom::Err<_>| malformed())?;
-    let names = parsed
-        .subject_alternative_name()
-        .map_err(|_error: x509_parser::error::X509Error| malformed())?
-        .ok_or_else(malformed)?;
-    let whole = format!("spiffe://{expected}");
-    let own =
-        matches!(names.value.general_names.as_slice(), [GeneralName::URI(uri)] if *uri == whole);
-    if !own {
-        return Err(CaError::TrustDomain(path.into(), expected.clone()));
-    }
-    if !parsed.is_ca() {
-        return Err(malformed());
-    }
-    Ok(Root {
-        key_hash: sha256(parsed.public_key().raw),
-        not_after: parsed.validity().not_after.to_datetime(),
-        certificate: certificate.clone(),
-    })
+    let certificate = read(&paths.certificate)?;
+    let key = Zeroizing::new(read(&paths.key)?);
+    pem::from_pem(&certificate, &key, trust_domain).map_err(|error| paths.refused(error))
 }
 
 fn create(store: &Path, paths: &Paths, trust_domain: &TrustDomain) -> Result<(), CaError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
-    let now = OffsetDateTime::now_utc();
-    let mut params = CertificateParams::default();
-    let mut name = DistinguishedName::new();
-    name.push(DnType::OrganizationName, "Palisade");
-    name.push(DnType::CommonName, "Palisade root");
-    params.distinguished_name = name;
-    params.subject_alt_names = vec![SanType::URI(
-        format!("spiffe://{trust_domain}")
-            .try_into()
-            .map_err(CaError::Make)?,
-    )];
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = now - super::BACKDATED;
-    params.not_after = now + LIFETIME;
-    params.serial_number = Some(SerialNumber::from_slice(
-        &serial().map_err(CaError::Serial)?,
-    ));
-    let certificate = params.self_signed(&key).map_err(CaError::Make)?;
-    let key_pem = Zeroizing::new(key.serialize_pem());
-    place(&paths.key, key_pem.as_bytes(), 0o600)?;
-    place(&paths.certificate, certificate.pem().as_bytes(), 0o644)?;
+    let made = pem::generate(trust_domain, OffsetDateTime::now_utc())?;
+    place(&paths.key, made.key_pem.as_bytes(), 0o600)?;
+    place(&paths.certificate, made.cert_pem.as_bytes(), 0o644)?;
     sync_directory(store).map_err(|source| CaError::Write(store.into(), source))
 }
 
@@ -197,6 +129,18 @@ impl Paths {
             lock: store.join("lock"),
         }
     }
+
+    /// Which file is to blame.
+    fn refused(&self, error: PairError) -> CaError {
+        match error {
+            PairError::Key => CaError::Key(self.key.clone()),
+            PairError::Certificate => CaError::Certificate(self.certificate.clone()),
+            PairError::Mismatch => CaError::Mismatch(self.key.clone(), self.certificate.clone()),
+            PairError::TrustDomain(expected) => {
+                CaError::TrustDomain(self.certificate.clone(), expected)
+            }
+        }
+    }
 }
 
 /// Why there is no authority.
@@ -245,12 +189,9 @@ pub enum CaError {
         "{0} is not the authority of trust domain {1}; use the store that is, or the trust domain that it names"
     )]
     TrustDomain(PathBuf, TrustDomain),
-    /// The certificate could not be made.
-    #[error("the authority's certificate could not be made")]
-    Make(#[source] rcgen::Error),
-    /// It has no serial number.
-    #[error("the authority's certificate has no serial number")]
-    Serial(#[source] SignError),
+    /// None could be made.
+    #[error("no authority could be made")]
+    Generate(#[from] GenerateError),
 }
 
 impl CaError {
@@ -261,5 +202,3 @@ impl CaError {
         }
     }
 }
-
-const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

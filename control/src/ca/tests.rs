@@ -2,14 +2,20 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::{fs, io};
 
+use rustls_pki_types::UnixTime;
+use rustls_pki_types::pem::PemObject;
+use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::*;
-use crate::attest::{self, Grounds};
+use crate::attest::{self, BoundPodError, Grounds};
 use crate::digest::sha256;
 use crate::index::Revoked;
+use crate::kubernetes::Reviewed;
+use crate::tls::Identity;
 use crate::token;
 
 fn domain() -> TrustDomain {
@@ -77,6 +83,88 @@ fn a_leaf_has_what_was_proved_and_nothing_that_was_asked() {
     );
     assert_eq!(leaf.raw_serial().len(), 16);
     assert_eq!(hex(leaf.raw_serial()), svid.serial);
+}
+
+#[test]
+fn the_pod_of_a_service_account_token_goes_from_svid_to_svid() {
+    let ca = Arc::new(generated());
+    let now = OffsetDateTime::now_utc();
+    let hour = Duration::from_secs(3600);
+    let grounds = Grounds {
+        trust_domain: ca.trust_domain(),
+        revoked: &Revoked::default(),
+        now,
+    };
+    // Far longer than a common name may be.
+    let pod: BoundPod = format!("{}/{}/{}", "n".repeat(63), "p".repeat(253), "u".repeat(36))
+        .parse()
+        .unwrap();
+    let id: SpiffeId = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
+    let reviewed = Reviewed::of(id.clone(), pod.clone());
+    let mut attested = attest::by_service_account(&grounds, reviewed).unwrap();
+    let (_publish, index) = watch::channel(Arc::new(crate::index::tests::index("")));
+    let identity = Identity {
+        ca: Arc::clone(&ca),
+        index,
+    };
+    for _renewal in 0..2 {
+        let csr = greedy(&KeyPair::generate().unwrap());
+        let svid = ca.sign(&attested, &csr, now, hour).unwrap();
+        let (leaf, rest) = svid.chain.split_first().unwrap();
+        let peer = identity.peer((leaf, rest), UnixTime::now()).unwrap();
+        assert_eq!((peer.id(), peer.bound()), (&id, Some(&pod)));
+        // Proxies are servers too, and read no subject.
+        webpki::EndEntityCert::try_from(leaf)
+            .unwrap()
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &[webpki::anchor_from_trusted_cert(ca.root().certificate()).unwrap()],
+                &[],
+                UnixTime::now(),
+                webpki::KeyUsage::server_auth(),
+                None,
+                None,
+            )
+            .unwrap();
+        attested = attest::by_svid(&grounds, &peer).unwrap();
+        assert_eq!(attested.bound(), Some(&pod));
+    }
+}
+
+#[test]
+fn what_is_no_pod_is_not_read_as_one() {
+    let whole: BoundPod = "shop/web-1/8d1f".parse().unwrap();
+    assert_eq!(whole.to_string(), "shop/web-1/8d1f");
+    let long = format!("n/{}/u", "p".repeat(1024));
+    for text in [
+        "",
+        "a",
+        "a/b",
+        "a//c",
+        "a/b/c/d",
+        "a/b c/d",
+        "a/b/\u{e4}",
+        &long,
+    ] {
+        assert_eq!(text.parse::<BoundPod>(), Err(BoundPodError), "{text}");
+    }
+}
+
+fn generated() -> Ca {
+    let made = generate(&domain(), OffsetDateTime::now_utc()).unwrap();
+    from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &domain()).unwrap()
+}
+
+#[test]
+fn a_root_is_read_whatever_stands_around_it() {
+    let made = generate(&domain(), OffsetDateTime::now_utc()).unwrap();
+    let provided = format!("the root of shop\n{}\nkeep it well\n", made.cert_pem);
+    let ca = from_pem(provided.as_bytes(), made.key_pem.as_bytes(), &domain()).unwrap();
+    assert_eq!(
+        CertificateDer::from_pem_slice(ca.root().pem().as_bytes()).unwrap(),
+        ca.root().certificate().clone()
+    );
+    assert!(!ca.root().pem().contains("shop"));
 }
 
 #[test]

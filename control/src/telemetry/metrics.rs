@@ -18,11 +18,15 @@ pub(crate) struct Metrics {
     proxies: Gauge,
     revisions: Family<ChannelLabel, Gauge<u64, AtomicU64>>,
     config_errors: Gauge,
+    refusals: Family<ReasonLabel, Counter>,
+    leading: Gauge,
+    unmeshed_pods: Family<ReasonLabel, Gauge>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("palisade_control");
+        let mut all = Registry::with_prefix("palisade");
+        let registry = all.sub_registry_with_prefix("control");
         let svids = Family::<Issue, Counter>::default();
         let proxies = Gauge::default();
         let revisions = Family::default();
@@ -43,6 +47,24 @@ impl Metrics {
             "Errors in configuration files that stand now; last good versions are in force",
             config_errors.clone(),
         );
+        let refusals = Family::default();
+        registry.register(
+            "svids_refused",
+            "Requests for an SVID that got none, by why",
+            refusals.clone(),
+        );
+        let leading = Gauge::default();
+        registry.register(
+            "leading",
+            "1 in the replica that writes to the cluster",
+            leading.clone(),
+        );
+        let unmeshed_pods = Family::default();
+        all.register(
+            "unmeshed_pods",
+            "Pods in namespaces of the mesh that run without the sidecar, by why; counted by the leading replica",
+            unmeshed_pods.clone(),
+        );
         for outcome in [
             IssueOutcome::Issued,
             IssueOutcome::Refused,
@@ -52,16 +74,34 @@ impl Metrics {
             drop(svids.get_or_create(&Issue { outcome }));
         }
         Self {
-            registry,
+            registry: all,
             svids,
             proxies,
             revisions,
             config_errors,
+            refusals,
+            leading,
+            unmeshed_pods,
         }
     }
 
     pub(crate) fn issued(&self, outcome: IssueOutcome) {
         self.svids.get_or_create(&Issue { outcome }).inc();
+    }
+
+    /// Counts a request that got no SVID. The reasons are a closed set.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(crate) fn leading(&self, leads: bool) {
+        self.leading.set(i64::from(leads));
+    }
+
+    pub(crate) fn unmeshed_pods(&self, reason: &'static str, count: usize) {
+        self.unmeshed_pods
+            .get_or_create(&ReasonLabel { reason })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn proxies(&self, count: usize) {
@@ -93,6 +133,11 @@ impl Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Issue {
     outcome: IssueOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 /// What a request for an SVID came to.

@@ -2,10 +2,12 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::oid_registry::OID_X509_DESCRIPTION;
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, GeneralName, X509Certificate};
 
 use palisade_api::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
+use crate::attest::{BoundPod, BoundPodError};
 use crate::digest::hex;
 use crate::index::Revoked;
 
@@ -15,6 +17,7 @@ pub struct VerifiedPeer {
     id: SpiffeId,
     serial: String,
     not_after: OffsetDateTime,
+    bound: Option<BoundPod>,
 }
 
 impl VerifiedPeer {
@@ -31,6 +34,11 @@ impl VerifiedPeer {
     /// When the certificate ends, and with it what it proves.
     pub fn not_after(&self) -> OffsetDateTime {
         self.not_after
+    }
+
+    /// The pod that the certificate was issued to, where a service-account token proved one.
+    pub fn bound(&self) -> Option<&BoundPod> {
+        self.bound.as_ref()
     }
 }
 
@@ -72,6 +80,7 @@ pub(crate) fn verify(
         return Err(PeerError::Revoked(id));
     }
     Ok(VerifiedPeer {
+        bound: bound_pod(&leaf)?,
         id,
         serial,
         not_after: leaf.validity().not_after.to_datetime(),
@@ -115,6 +124,19 @@ fn only_name(leaf: &X509Certificate<'_>) -> Result<SpiffeId, PeerError> {
     }
 }
 
+/// What [`crate::ca`] wrote into the subject; a join token's SVID has none there.
+fn bound_pod(leaf: &X509Certificate<'_>) -> Result<Option<BoundPod>, PeerError> {
+    let mut written = leaf
+        .subject()
+        .iter_by_oid(&OID_X509_DESCRIPTION)
+        .map(AttributeTypeAndValue::as_str);
+    match (written.next(), written.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(text)), None) => Ok(Some(text.parse()?)),
+        (Some(_), _) => Err(PeerError::Malformed),
+    }
+}
+
 /// Why a certificate proves no name to us.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -139,6 +161,9 @@ pub enum PeerError {
     /// Its name is no SPIFFE ID.
     #[error("the certificate's URI name is no SPIFFE ID")]
     Name(#[from] SpiffeIdError),
+    /// Its subject has a description that is no pod.
+    #[error("the certificate's subject names no pod")]
+    Bound(#[from] BoundPodError),
     /// Our authority vouches for no other trust domain.
     #[error("{0} is of another trust domain")]
     TrustDomain(SpiffeId),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::*;
@@ -63,7 +63,14 @@ fn each_of_these_proves_nothing() {
     type Spoil = fn(&mut CertificateParams);
     type Refused = fn(&PeerError) -> bool;
     let (issuer, root) = root();
-    let spoils: [(Spoil, Refused); 9] = [
+    let spoils: [(Spoil, Refused); 10] = [
+        (
+            |p| {
+                let description = DnType::CustomDnType(vec![2, 5, 4, 13]);
+                p.distinguished_name.push(description, "shop/web-1");
+            },
+            |e| matches!(e, PeerError::Bound(_)),
+        ),
         (
             |p| p.subject_alt_names.push(uri("spiffe://cluster.local/b")),
             |e| matches!(e, PeerError::ManyNames),
