@@ -51,5 +51,6 @@ pub mod token;
 pub use config::{
     CaArgs, CaCommand, Cli, Command, Config, ConfigError, RunArgs, TokenArgs, TokenCommand,
 };
+pub use kubernetes::AuthorityError;
 pub use run::{Control, RunError, run};
 pub use tls::{PeerError, TlsError, VerifiedPeer};

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use authority::AuthorityError;
+
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 
 /// The label of every object that control writes, by which it knows what it may delete.
