@@ -55,6 +55,6 @@ pub use config::{
     CaArgs, CaCommand, Cli, Command, Config, ConfigError, Files, Mode, Replica, RunArgs, TokenArgs,
     TokenCommand,
 };
-pub use kubernetes::ConnectError;
+pub use kubernetes::{AuthorityError, ConnectError};
 pub use run::{Control, RunError, run};
 pub use tls::{PeerError, TlsError, VerifiedPeer};

@@ -89,8 +89,14 @@ fn config_map(name: &str, owner: Option<&Pod>, text: &str) -> ConfigMap {
 #[derive(Serialize, Deserialize)]
 struct Written {
     rules: Vec<Rule>,
-    /// By workload: what it enforces, and what it refuses.
-    proxies: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
+    /// By workload.
+    proxies: BTreeMap<String, Places>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Places {
+    enforces: Vec<usize>,
+    refuses: Vec<usize>,
 }
 
 fn written(held: &[Held]) -> String {
@@ -105,7 +111,10 @@ fn written(held: &[Held]) -> String {
     let proxies = held
         .iter()
         .map(|held| {
-            let both = (places(&held.enforces), places(&held.refuses));
+            let both = Places {
+                enforces: places(&held.enforces),
+                refuses: places(&held.refuses),
+            };
             (held.workload.clone(), both)
         })
         .collect();
@@ -124,10 +133,10 @@ pub(super) fn read<'a>(config_maps: impl IntoIterator<Item = &'a ConfigMap>) -> 
                 let rule = |place| rules.get(place).cloned();
                 places.into_iter().filter_map(rule).collect()
             };
-            let held = |(workload, (enforces, refuses))| Held {
+            let held = |(workload, places): (String, Places)| Held {
                 workload,
-                enforces: named(enforces),
-                refuses: named(refuses),
+                enforces: named(places.enforces),
+                refuses: named(places.refuses),
             };
             proxies.into_iter().map(held).collect::<Vec<_>>()
         })

@@ -40,7 +40,7 @@ pub(crate) async fn load_or_create(
             let secret = read(&secrets).await?.ok_or(AuthorityError::Vanished)?;
             authority(&secret, trust_domain)
         }
-        Err(error) => Err(AuthorityError::Create(error)),
+        Err(error) => Err(AuthorityError::Create(Box::new(error))),
     }
 }
 
@@ -48,7 +48,7 @@ async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, AuthorityError> {
     secrets
         .get_opt(CA_SECRET)
         .await
-        .map_err(AuthorityError::Read)
+        .map_err(|error| AuthorityError::Read(Box::new(error)))
 }
 
 fn generated(trust_domain: &TrustDomain) -> Result<Secret, AuthorityError> {
@@ -93,13 +93,13 @@ pub(crate) enum AuthorityError {
     #[error(
         "the Secret {CA_SECRET} cannot be read; see that control's service account may get it in its namespace"
     )]
-    Read(#[source] kube::Error),
+    Read(#[source] Box<kube::Error>),
     /// The API server does not create it.
     #[error(
         "the Secret {CA_SECRET} cannot be created; see that control's service account may create Secrets in its \
          namespace"
     )]
-    Create(#[source] kube::Error),
+    Create(#[source] Box<kube::Error>),
     /// No authority could be made.
     #[error("no authority could be made")]
     Generate(#[from] GenerateError),

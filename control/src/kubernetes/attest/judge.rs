@@ -111,7 +111,7 @@ pub(super) fn judge(
     pod: Option<&PodSeen>,
     check: AddressCheck,
 ) -> Result<(), Refusal> {
-    let named = || claim.pod.clone();
+    let named = || claim.pod.to_string();
     let Some(pod) = pod else {
         return Err(Refusal::PodGone(named()));
     };
@@ -168,16 +168,16 @@ pub(crate) enum Refusal {
     #[error("the account is no part of a SPIFFE ID")]
     Name(#[source] SpiffeIdError),
     #[error("the token's pod {0} is gone")]
-    PodGone(BoundPod),
+    PodGone(String),
     #[error("the token's pod {0} is gone; another of its name runs now")]
-    PodReplaced(BoundPod),
+    PodReplaced(String),
     #[error("the token's pod {0} has ended")]
-    PodEnded(BoundPod),
+    PodEnded(String),
     #[error("the token's pod {0} uses its node's network, and so is not in the mesh")]
-    HostNetwork(BoundPod),
+    HostNetwork(String),
     #[error("the token is service account {token}'s, and its pod {pod} runs as {runs_as}")]
     Account {
-        pod: BoundPod,
+        pod: String,
         token: String,
         runs_as: String,
     },
@@ -187,12 +187,12 @@ pub(crate) enum Refusal {
         listed(addresses)
     )]
     Address {
-        pod: BoundPod,
+        pod: String,
         caller: IpAddr,
         addresses: Vec<IpAddr>,
     },
     #[error("the addresses of pod {0} are not known yet; ask again")]
-    NotVisibleYet(BoundPod),
+    NotVisibleYet(String),
 }
 
 impl Refusal {

@@ -103,7 +103,7 @@ impl ServiceAccounts {
         let status = reviews
             .create(&PostParams::default(), &review)
             .await
-            .map_err(ReviewError::Review)?
+            .map_err(|error| ReviewError::Review(Box::new(error)))?
             .status
             .unwrap_or_default();
         let claim = Claim::read(&status)?;
@@ -111,7 +111,7 @@ impl ServiceAccounts {
         let pod = pods
             .get_opt(&claim.pod.name)
             .await
-            .map_err(ReviewError::Pod)?;
+            .map_err(|error| ReviewError::Pod(Box::new(error)))?;
         let seen = pod.as_ref().map(PodSeen::read);
         judge(&claim, caller, seen.as_ref(), self.address_check)?;
         let Claim { account, pod } = claim;
@@ -149,10 +149,10 @@ pub(crate) enum ReviewError {
     Refused(#[from] Refusal),
     /// The API server did not review it.
     #[error("the API server did not review the token")]
-    Review(#[source] kube::Error),
+    Review(#[source] Box<kube::Error>),
     /// The API server did not show the pod.
     #[error("the API server did not show the token's pod")]
-    Pod(#[source] kube::Error),
+    Pod(#[source] Box<kube::Error>),
     /// It took too long.
     #[error("the API server did not answer in time")]
     Late(#[source] tokio::time::error::Elapsed),

@@ -145,7 +145,8 @@ mod tests {
     fn each_state_of_a_config_map_has_its_correction() {
         type Edit = fn(&mut ConfigMap);
         let unlabelled: Edit = |map| map.metadata.labels = None;
-        let cases: [(&str, Edit, Vec<Correction>); 9] = [
+        type Case = (&'static str, Edit, Vec<Correction>);
+        let cases: [Case; 9] = [
             ("member", |_| {}, vec![]),
             ("member", |map| map.data = None, vec![replaced("member")]),
             (

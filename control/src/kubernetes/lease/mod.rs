@@ -79,27 +79,38 @@ enum Action {
 
 impl Candidate {
     async fn run(&mut self, leads: &watch::Sender<bool>) {
+        // Until when this replica leads without another renewal.
         let mut until: Option<Instant> = None;
         loop {
             let began = Instant::now();
-            let limit = until
-                .unwrap_or(began + REQUEST_TIME)
-                .min(began + REQUEST_TIME);
-            match timeout_at(limit, self.attempt(began)).await {
-                Ok(Ok(true)) => until = Some(began + DEADLINE),
-                Ok(Ok(false)) => until = None,
-                Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed"),
-                Err(_elapsed) => tracing::warn!("the API server did not answer about the lease"),
-            }
-            if until.is_some_and(|until| until <= Instant::now()) {
-                until = None;
-            }
+            let limit = began + REQUEST_TIME;
+            let limit = until.map_or(limit, |until| until.min(limit));
+            until = match self.renewed(began, limit).await {
+                Some(true) => Some(began + DEADLINE),
+                Some(false) => None,
+                None => until.filter(|until| *until > Instant::now()),
+            };
             let leading = until.is_some();
             if leads.send_replace(leading) != leading {
                 tracing::info!(leading, holder = %self.me, "the election changed");
             }
             let next = Instant::now() + RETRY;
             sleep_until(until.map_or(next, |until| until.min(next))).await;
+        }
+    }
+
+    /// Whether the lease is ours now; nothing where that could not be found out before `limit`.
+    async fn renewed(&mut self, began: Instant, limit: Instant) -> Option<bool> {
+        match timeout_at(limit, self.attempt(began)).await {
+            Ok(Ok(ours)) => Some(ours),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease could not be renewed");
+                None
+            }
+            Err(_elapsed) => {
+                tracing::warn!("the API server did not answer about the lease");
+                None
+            }
         }
     }
 

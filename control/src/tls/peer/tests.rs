@@ -63,14 +63,7 @@ fn each_of_these_proves_nothing() {
     type Spoil = fn(&mut CertificateParams);
     type Refused = fn(&PeerError) -> bool;
     let (issuer, root) = root();
-    let spoils: [(Spoil, Refused); 10] = [
-        (
-            |p| {
-                let description = DnType::CustomDnType(vec![2, 5, 4, 13]);
-                p.distinguished_name.push(description, "shop/web-1");
-            },
-            |e| matches!(e, PeerError::Bound(_)),
-        ),
+    let spoils: [(Spoil, Refused); 9] = [
         (
             |p| p.subject_alt_names.push(uri("spiffe://cluster.local/b")),
             |e| matches!(e, PeerError::ManyNames),
@@ -121,6 +114,21 @@ fn each_of_these_proves_nothing() {
         let error = check(&params, &issuer, &root, &Revoked::default()).unwrap_err();
         assert!(matches!(error, PeerError::Chain(_)), "{error:?}");
     }
+}
+
+#[test]
+fn a_subject_names_one_whole_pod_or_none() {
+    let (issuer, root) = root();
+    let mut params = params();
+    let mut describe = |text: &str| {
+        let description = DnType::CustomDnType(vec![2, 5, 4, 13]);
+        params.distinguished_name.push(description, text);
+        check(&params, &issuer, &root, &Revoked::default())
+    };
+    let error = describe("shop/web-1").unwrap_err();
+    assert!(matches!(error, PeerError::Bound(_)), "{error:?}");
+    let peer = describe("shop/web-1/8d1f").unwrap();
+    assert_eq!(peer.bound().unwrap().to_string(), "shop/web-1/8d1f");
 }
 
 #[test]
