@@ -36,6 +36,9 @@ fn plain(value: &Value) -> Value {
     if let Some(mounts) = fields.get_mut("volumeMounts").and_then(Value::as_array_mut) {
         mounts.retain(|mount| !is_api_token(mount));
     }
+    if fields.get("volumeMounts") == Some(&json!([])) {
+        fields.remove("volumeMounts");
+    }
     if let Some(resources) = fields.remove("resources") {
         let resources = amounts(&resources);
         if !resources.is_empty() {
