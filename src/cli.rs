@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{ask, demo, exec, up};
+use crate::{ask, demo, exec, inject, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
 #[derive(Debug, Parser)]
@@ -25,6 +25,10 @@ enum Command {
     Exec(ExecArgs),
     /// Prints the records of the running mesh's connections
     Logs(LogsArgs),
+    /// Puts the sidecar into the pods of YAML files, as the webhook does it, and prints them
+    Inject(inject::InjectArgs),
+    /// Takes the sidecar out of the pods of YAML files again, and prints them
+    Uninject(inject::UninjectArgs),
     /// The sidecar
     #[command(subcommand)]
     Proxy(palisade_proxy::cli::Command),
@@ -137,6 +141,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => ask::ps(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Logs(args) => ask::logs(&args),
+        Command::Inject(args) => inject::inject(&args),
+        Command::Uninject(args) => inject::uninject(&args),
         Command::Demo(demo) => demo::run(demo),
         Command::Stage { .. } => up::stage::run(),
         Command::Proxy(command) => palisade_proxy::cli::main(command).map(|()| ExitCode::SUCCESS),

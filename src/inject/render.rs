@@ -1,0 +1,75 @@
+//! Values as YAML: in block style for people, or on one line as JSON, which is YAML too.
+
+use serde_json::{Map, Value};
+
+/// The lines of `key: value` at a column.
+pub(super) fn entry(key: &str, value: &Value, column: usize) -> String {
+    let mut lines = String::new();
+    write_entry(key, value, column, &mut lines);
+    lines
+}
+
+/// The lines of a list's item whose dash is at a column.
+pub(super) fn item(value: &Value, column: usize) -> String {
+    let indent = " ".repeat(column);
+    let nested = match value {
+        Value::Object(fields) if !fields.is_empty() => fields_at(fields, column + 2),
+        Value::Array(items) if !items.is_empty() => items_at(items, column + 2),
+        scalar => return format!("{indent}- {}\n", scalar_text(scalar)),
+    };
+    // The first line's own indentation makes room for the dash.
+    let rest = nested.get(column + 2..).unwrap_or_default();
+    format!("{indent}- {rest}")
+}
+
+/// A scalar, or an empty collection.
+pub(super) fn scalar_text(value: &Value) -> String {
+    match value {
+        Value::String(text) if is_plain(text) => text.clone(),
+        Value::String(text) if text.contains('"') && can_be_single_quoted(text) => {
+            format!("'{}'", text.replace('\'', "''"))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn write_entry(key: &str, value: &Value, column: usize, lines: &mut String) {
+    let indent = " ".repeat(column);
+    let key = scalar_text(&Value::from(key));
+    let nested = match value {
+        Value::Object(fields) if !fields.is_empty() => fields_at(fields, column + 2),
+        Value::Array(items) if !items.is_empty() => items_at(items, column + 2),
+        scalar => {
+            lines.push_str(&format!("{indent}{key}: {}\n", scalar_text(scalar)));
+            return;
+        }
+    };
+    lines.push_str(&format!("{indent}{key}:\n{nested}"));
+}
+
+/// A name comes first: it is what people look for.
+fn fields_at(fields: &Map<String, Value>, column: usize) -> String {
+    let mut lines = String::new();
+    let (names, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(key, _)| *key == "name");
+    for (key, value) in names.into_iter().chain(rest) {
+        write_entry(key, value, column, &mut lines);
+    }
+    lines
+}
+
+fn items_at(items: &[Value], column: usize) -> String {
+    items.iter().map(|value| item(value, column)).collect()
+}
+
+/// Whether a text means itself without quotes, to parsers of YAML 1.1 also.
+fn is_plain(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let is_word = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    let has_start = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '$');
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "_./-:$()".contains(c);
+    has_start && text.chars().all(is_safe) && !text.ends_with(':') && !is_word.contains(&&*lower)
+}
+
+fn can_be_single_quoted(text: &str) -> bool {
+    text.chars().all(|c| c == ' ' || c.is_ascii_graphic())
+}
