@@ -35,6 +35,9 @@ enum Command {
     /// The control service
     #[command(subcommand)]
     Control(palisade_control::Command),
+    /// The admission webhook
+    #[command(subcommand)]
+    Injector(palisade_injector::Command),
     /// The small programs of the example shop
     #[command(hide = true, subcommand)]
     Demo(demo::Demo),
@@ -148,6 +151,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Proxy(command) => palisade_proxy::cli::main(command).map(|()| ExitCode::SUCCESS),
         Command::Control(command) => {
             palisade_control::run(palisade_control::Cli { command })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Injector(command) => {
+            palisade_injector::main(command)?;
             Ok(ExitCode::SUCCESS)
         }
     }

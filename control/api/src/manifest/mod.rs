@@ -1,12 +1,13 @@
 //! The YAML that people write, and what is wrong with it.
 //!
 //! One validator for the command, the admission check and control. What it cannot understand in exactly one
-//! way, it refuses, and says what to write instead.
+//! way, it refuses, and says what to write instead. [`parse`] reads files, [`check_object`] what the API server holds.
 
 mod check;
 mod name;
 mod namespace;
 mod node;
+mod object;
 mod policy;
 mod read;
 mod resource;
@@ -15,6 +16,7 @@ mod rule;
 mod tests;
 mod trust;
 mod unreachable;
+mod warning;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +27,8 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::workload::{NamespaceSettings, ServicePort};
 
 pub use check::check;
+pub use object::{ObjectDiagnostic, check_object};
+pub use warning::warnings;
 
 /// Reads every document of a file; `file` is its name, for messages.
 ///
@@ -34,11 +38,12 @@ pub use check::check;
 /// the first mistake is known.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
     let documents = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
-    let mut reader = read::Reader::new(file);
+    let mut reader = read::Reader::new(read::Places::Lines);
     let manifests = reader.each(&documents, resource::document);
-    let diagnostics = reader.into_diagnostics();
-    let Some(manifests) = manifests.filter(|_| diagnostics.is_empty()) else {
-        return Err(diagnostics);
+    let found = reader.into_found();
+    let Some(manifests) = manifests.filter(|_| found.is_empty()) else {
+        let found = found.into_iter();
+        return Err(found.map(|found| Diagnostic::new(file, found)).collect());
     };
     let placed = manifests.iter().zip(&documents);
     let placed: Vec<_> = placed
@@ -133,6 +138,18 @@ pub struct Diagnostic {
     pub message: String,
     /// What to write instead.
     pub remedy: String,
+}
+
+impl Diagnostic {
+    fn new(file: &str, found: read::Found) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: found.at.line,
+            column: found.at.column,
+            message: found.message,
+            remedy: found.remedy,
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {

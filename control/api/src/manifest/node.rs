@@ -16,7 +16,7 @@ use super::Diagnostic;
 use super::read::{quoted, without_controls};
 
 /// A line and a column, both from 1; 0 where unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Position {
     pub(super) line: u64,
     pub(super) column: u64,

@@ -117,10 +117,8 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
     let placed = reader.each(nodes, |reader, node| {
         let (rule, at) = rule::rule(reader, node)?;
         if let Some((name, first)) = named.iter().find(|(name, _)| *name == rule.name) {
-            let message = format!(
-                "the rule `{name}` has the name of the one in line {}",
-                first.line
-            );
+            let first = reader.places().name(*first);
+            let message = format!("the rule `{name}` has the name of the one {first}");
             return reader.refuse(at, message, "give each rule of a policy its own name");
         }
         named.push((rule.name.clone(), at));

@@ -2,15 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use super::Diagnostic;
 use super::name;
 use super::node::{Entry, Node, Position, Value};
+use super::object::FieldPaths;
 
-/// Collects diagnostics of one file. Whatever is read as `None` was refused.
+/// Collects what is wrong with one text. Whatever is read as `None` was refused.
 #[derive(Debug)]
-pub(super) struct Reader<'f> {
-    file: &'f str,
-    diagnostics: Vec<Diagnostic>,
+pub(super) struct Reader<'p> {
+    places: Places<'p>,
+    found: Vec<Found>,
+}
+
+/// What a position means to whoever wrote the text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Places<'p> {
+    /// Line and column of a file.
+    Lines,
+    /// A field of an object, of which only the rules' kinds exist.
+    Fields(&'p FieldPaths),
+}
+
+/// One mistake.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) at: Position,
+    pub(super) message: String,
+    pub(super) remedy: String,
 }
 
 /// A mapping of which every field is known.
@@ -26,18 +43,22 @@ impl<'n> Fields<'n> {
     }
 }
 
-impl<'f> Reader<'f> {
-    pub(super) fn new(file: &'f str) -> Self {
+impl<'p> Reader<'p> {
+    pub(super) fn new(places: Places<'p>) -> Self {
         Self {
-            file,
-            diagnostics: Vec::new(),
+            places,
+            found: Vec::new(),
         }
     }
 
-    pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
-        self.diagnostics
-            .sort_by_key(|found| (found.line, found.column));
-        self.diagnostics
+    /// What was refused, in the order of the text.
+    pub(super) fn into_found(mut self) -> Vec<Found> {
+        self.found.sort_by_key(|found| found.at);
+        self.found
+    }
+
+    pub(super) fn places(&self) -> Places<'p> {
+        self.places
     }
 
     /// Says what is wrong. Always `None`, so that a refusal can be a value's end.
@@ -47,10 +68,8 @@ impl<'f> Reader<'f> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Option<T> {
-        self.diagnostics.push(Diagnostic {
-            file: self.file.to_owned(),
-            line: at.line,
-            column: at.column,
+        self.found.push(Found {
+            at,
             message: message.into(),
             remedy: remedy.into(),
         });
@@ -238,6 +257,16 @@ impl<'f> Reader<'f> {
         }
         let value = self.name(&entry.value, &entry.key, name::Form::LabelValue)?;
         Some((entry.key.clone(), value))
+    }
+}
+
+impl Places<'_> {
+    /// A place that another message refers to.
+    pub(super) fn name(self, at: Position) -> String {
+        match self {
+            Self::Lines => format!("in line {}", at.line),
+            Self::Fields(paths) => format!("at {}", paths.path(at)),
+        }
     }
 }
 

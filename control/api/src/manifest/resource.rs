@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::name::Form;
 use super::node::Node;
-use super::read::{Fields, Reader, listed, quoted};
+use super::read::{Fields, Places, Reader, listed, quoted};
 use super::{Manifest, ServiceSpec, WorkloadSpec, namespace, policy, rule, trust};
 use crate::workload::ServicePort;
 
@@ -21,20 +21,25 @@ pub(super) fn document(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest>
         let message = format!("`apiVersion` cannot be {}", quoted(text));
         return reader.refuse(version.at, message, VERSION_REMEDY);
     }
-    let remedy = format!("write {}", listed(&KINDS, ""));
+    let kinds: &[&str] = match reader.places() {
+        Places::Lines => &KINDS,
+        Places::Fields(_) => &KINDS_OF_RULES,
+    };
+    let remedy = format!("write {}", listed(kinds, ""));
     let kind = reader.required(&fields, "kind", &remedy)?;
-    match reader.text(kind, "kind")? {
+    let text = reader.text(kind, "kind")?;
+    if !kinds.contains(&text) {
+        let message = format!("there is no kind {}", quoted(text));
+        return reader.refuse(kind.at, message, remedy);
+    }
+    match text {
         "AuthorizationPolicy" => policy::of_namespace(reader, &fields),
         "ClusterAuthorizationPolicy" => policy::of_cluster(reader, &fields),
         "Workload" => workload(reader, &fields),
         "Service" => service(reader, &fields),
         "Namespace" => namespace::namespace(reader, &fields),
         "Revocations" => trust::revocations(reader, &fields),
-        "TrustBundle" => trust::trust_bundle(reader, &fields),
-        unknown => {
-            let message = format!("there is no kind {}", quoted(unknown));
-            reader.refuse(kind.at, message, remedy)
-        }
+        _ => trust::trust_bundle(reader, &fields),
     }
 }
 
@@ -224,3 +229,5 @@ const KINDS: [&str; 7] = [
     "Revocations",
     "TrustBundle",
 ];
+/// What the API server has CRDs of: everything else is known there by other names.
+const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];

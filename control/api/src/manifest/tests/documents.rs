@@ -7,7 +7,7 @@ fn a_mistake_around_the_rules_is_refused_where_it_stands() {
     refuses(POLICY, AROUND);
 }
 
-const AROUND: &[Mistake] = &[
+pub(super) const AROUND: &[Mistake] = &[
     (
         "apiVersion: palisade.dev/v1alpha1\n",
         "",

@@ -12,7 +12,7 @@ fn a_mistake_in_any_kind_is_refused_where_it_stands() {
     refuses(BUNDLE, OF_BUNDLE);
 }
 
-const OF_CLUSTER: &[Mistake] = &[
+pub(super) const OF_CLUSTER: &[Mistake] = &[
     (
         "{name: baseline}",
         "{name: baseline, namespace: shop}",

@@ -3,6 +3,7 @@
 mod documents;
 mod good;
 mod kinds;
+mod objects;
 mod rules;
 mod sources;
 mod text;

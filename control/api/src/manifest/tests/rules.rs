@@ -7,7 +7,7 @@ fn a_mistake_in_a_rule_is_refused_where_it_stands() {
     refuses(POLICY, IN_A_RULE);
 }
 
-const IN_A_RULE: &[Mistake] = &[
+pub(super) const IN_A_RULE: &[Mistake] = &[
     (
         "effect: allow",
         "effect: Allow",

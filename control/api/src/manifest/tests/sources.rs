@@ -7,7 +7,7 @@ fn a_mistake_in_a_source_is_refused_where_it_stands() {
     refuses(POLICY, IN_A_SOURCE);
 }
 
-const IN_A_SOURCE: &[Mistake] = &[
+pub(super) const IN_A_SOURCE: &[Mistake] = &[
     (
         "- serviceAccount: shop/web",
         "- shop/web",

@@ -1,0 +1,163 @@
+//! Objects of the API server: the reader of files, with field paths for lines.
+//!
+//! What the API server keeps in an object beside what people wrote is passed over: `status`, and all of the metadata
+//! but the names, whose schema is its own.
+
+use std::fmt;
+
+use serde_json::Value as Json;
+
+use super::Manifest;
+use super::node::{Entry, Node, Position, Value};
+use super::read::{Places, Reader, quoted};
+use super::resource;
+
+/// Reads one object of a kind of rules, as the API server writes it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, in the order of its fields, with the messages and remedies of
+/// [`parse`](super::parse).
+pub fn check_object(json: &str) -> Result<Manifest, Vec<ObjectDiagnostic>> {
+    let mut object: Json = serde_json::from_str(json).map_err(|error| {
+        vec![ObjectDiagnostic {
+            path: String::new(),
+            message: format!("this is no JSON: {error}"),
+            remedy: "write one object as JSON".to_owned(),
+        }]
+    })?;
+    keep_what_people_write(&mut object);
+    let mut paths = FieldPaths::default();
+    let node = paths.node(Step::Root, Position::default(), object);
+    let mut reader = Reader::new(Places::Fields(&paths));
+    let manifest = resource::document(&mut reader, &node);
+    let found = reader.into_found();
+    manifest.filter(|_| found.is_empty()).ok_or_else(|| {
+        let found = found.into_iter();
+        found
+            .map(|found| ObjectDiagnostic {
+                path: paths.path(found.at),
+                message: found.message,
+                remedy: found.remedy,
+            })
+            .collect()
+    })
+}
+
+fn keep_what_people_write(object: &mut Json) {
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
+    fields.remove("status");
+    if let Some(metadata) = fields.get_mut("metadata").and_then(Json::as_object_mut) {
+        metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace"));
+    }
+}
+
+/// What is wrong with an object, in which field, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectDiagnostic {
+    /// The field, as in `spec.rules[0].from[1]`; empty where the object as a whole is meant.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl fmt::Display for ObjectDiagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}; {}", self.message, self.remedy)
+    }
+}
+
+/// The way to each node of an object, which its position is the number of.
+///
+/// Each holds its last step only: whole paths are made for what is reported, not for every node.
+#[derive(Debug, Default)]
+pub(super) struct FieldPaths(Vec<(Position, Step)>);
+
+#[derive(Debug)]
+enum Step {
+    Root,
+    Field(String),
+    Index(usize),
+}
+
+impl FieldPaths {
+    /// The tree below a value, numbered in its order.
+    fn node(&mut self, step: Step, parent: Position, json: Json) -> Node {
+        self.0.push((parent, step));
+        let at = Position {
+            line: u64::try_from(self.0.len()).unwrap_or(u64::MAX),
+            column: 0,
+        };
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(value),
+            Json::Number(number) => number.as_u64().map_or(Value::OtherNumber, Value::Int),
+            Json::String(text) => Value::Text(text),
+            Json::Array(list) => {
+                let nodes = list.into_iter().enumerate();
+                Value::List(
+                    nodes
+                        .map(|(index, json)| self.node(Step::Index(index), at, json))
+                        .collect(),
+                )
+            }
+            Json::Object(fields) => {
+                let entries = fields.into_iter().map(|(key, json)| {
+                    let value = self.node(Step::Field(key.clone()), at, json);
+                    Entry {
+                        key,
+                        key_at: value.at,
+                        value,
+                    }
+                });
+                Value::Map(entries.collect())
+            }
+        };
+        Node { at, value }
+    }
+
+    /// The path as Kubernetes writes it.
+    pub(super) fn path(&self, at: Position) -> String {
+        let mut steps = Vec::new();
+        let mut at = at;
+        while let Some((parent, step)) = self.step(at) {
+            steps.push(step);
+            at = *parent;
+        }
+        let mut path = String::new();
+        for step in steps.into_iter().rev() {
+            match step {
+                Step::Root => {}
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Field(key) if !is_plain(key) => path.push_str(&format!("[{}]", quoted(key))),
+                Step::Field(key) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(key);
+                }
+            }
+        }
+        path
+    }
+
+    fn step(&self, at: Position) -> Option<&(Position, Step)> {
+        let number = usize::try_from(at.line).ok()?.checked_sub(1)?;
+        self.0.get(number)
+    }
+}
+
+/// Whether a dot before it is enough to tell where it begins and ends.
+fn is_plain(key: &str) -> bool {
+    let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !key.is_empty() && key.len() <= LONGEST_PLAIN_BYTES && key.bytes().all(is_inside)
+}
+
+const LONGEST_PLAIN_BYTES: usize = 63;

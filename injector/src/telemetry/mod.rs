@@ -1,0 +1,7 @@
+//! What operators see of the injector: metrics, readiness, logs.
+
+pub(crate) mod admin;
+mod log;
+pub(crate) mod metrics;
+
+pub(crate) use log::start;

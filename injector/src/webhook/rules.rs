@@ -1,0 +1,139 @@
+//! Rules: nothing wrong gets in, and what is in can always go out.
+
+use palisade_api::manifest::{Manifest, check_object, warnings};
+use serde_json::Value;
+
+use super::review::{Change, Verdict};
+
+/// Checks a rule object; `permissive` names the namespaces that take plaintext.
+pub(crate) fn review(change: &Change, permissive: &[String]) -> Verdict {
+    let object = match change {
+        Change::Create(object) => object,
+        // Labels and finalizers of an object that an older version let in can be changed: it could not even be
+        // deleted otherwise.
+        Change::Update { old, new } if old.get("spec") == new.get("spec") => {
+            return Verdict::allow();
+        }
+        Change::Update { new, .. } => new,
+        Change::Other => return Verdict::allow(),
+    };
+    check(object, permissive)
+}
+
+fn check(object: &Value, permissive: &[String]) -> Verdict {
+    match check_object(&object.to_string()) {
+        Ok(Manifest::Policy(policy)) => {
+            let permissive: Vec<_> = permissive.iter().map(String::as_str).collect();
+            let warnings = warnings(&policy, &permissive);
+            Verdict::Allow { warnings }
+        }
+        // No object is of another kind.
+        Ok(
+            Manifest::Workload(_)
+            | Manifest::Service(_)
+            | Manifest::Namespace { .. }
+            | Manifest::Revocations(_)
+            | Manifest::TrustBundle { .. },
+        ) => Verdict::allow(),
+        Err(found) => {
+            let mut lines: Vec<_> = found
+                .iter()
+                .take(MAX_LINES)
+                .map(ToString::to_string)
+                .collect();
+            if let Some(more) = found.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+                lines.push(format!("and {more} more"));
+            }
+            Verdict::Refuse {
+                code: UNPROCESSABLE,
+                message: lines.join("\n"),
+            }
+        }
+    }
+}
+
+const UNPROCESSABLE: u16 = 422;
+const MAX_LINES: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(spec: Value) -> Value {
+        json!({
+            "apiVersion": "palisade.dev/v1alpha1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "u", "generation": 1},
+            "spec": spec,
+        })
+    }
+
+    fn good() -> Value {
+        policy(
+            json!({"rules": [{"name": "web", "effect": "allow", "from": [{"namespace": "web"}]}]}),
+        )
+    }
+
+    fn wrong() -> Value {
+        policy(json!({"rules": [
+            {"name": "web", "effect": "Allow", "from": [{"namespac": "web"}], "port": [80]},
+        ]}))
+    }
+
+    const WRONG: &str = "\
+spec.rules[0].effect: `effect` cannot be \"Allow\"; write `allow` or `deny`
+spec.rules[0].from[0].namespac: there is no source \"namespac\"; write `serviceAccount:`, `identity:`, `namespace:`, `trustDomain:` or `unauthenticated:`
+spec.rules[0].port: `rules` has no field \"port\"; its fields are `name`, `effect`, `from`, `ports`, `mode`, `expires` or `reason`";
+
+    fn update(old: Value, new: Value) -> Change {
+        Change::Update { old, new }
+    }
+
+    fn labelled(mut object: Value) -> Value {
+        object["metadata"]["labels"] = json!({"a": "b"});
+        object
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_every_line() {
+        let refused = Verdict::Refuse {
+            code: 422,
+            message: WRONG.to_owned(),
+        };
+        for (change, expected) in [
+            (Change::Create(good()), Verdict::allow()),
+            (Change::Create(wrong()), refused.clone()),
+            (update(good(), wrong()), refused.clone()),
+            (update(wrong(), good()), Verdict::allow()),
+            (update(wrong(), labelled(wrong())), Verdict::allow()),
+            (Change::Other, Verdict::allow()),
+        ] {
+            assert_eq!(review(&change, &[]), expected, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_stays_readable() {
+        let rule = json!({"name": "web"});
+        let change = Change::Create(policy(json!({"rules": vec![rule; 1000]})));
+        let Verdict::Refuse { message, .. } = review(&change, &[]) else {
+            panic!("not refused");
+        };
+        assert_eq!(message.lines().count(), MAX_LINES + 1);
+        assert_eq!(message.lines().last(), Some("and 1950 more"));
+    }
+
+    #[test]
+    fn a_denied_identity_in_a_permissive_namespace_is_warned_of() {
+        let rule = json!({"name": "no", "effect": "deny", "from": [{"namespace": "batch"}]});
+        let change = Change::Create(policy(json!({"rules": [rule]})));
+        assert_eq!(review(&change, &["web".to_owned()]), Verdict::allow());
+        let Verdict::Allow { warnings } = review(&change, &["shop".to_owned()]) else {
+            panic!("not allowed");
+        };
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("`no` denies identities in `shop`"));
+    }
+}
