@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{ask, demo, exec, up};
+use crate::{ask, demo, exec, install, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
 #[derive(Debug, Parser)]
@@ -25,6 +25,10 @@ enum Command {
     Exec(ExecArgs),
     /// Prints the records of the running mesh's connections
     Logs(LogsArgs),
+    /// Prints what the mesh needs in a cluster: palisade install | kubectl apply -f -
+    Install(install::InstallArgs),
+    /// Takes the mesh out of the cluster of the current kubeconfig
+    Uninstall(install::uninstall::UninstallArgs),
     /// The sidecar
     #[command(subcommand)]
     Proxy(palisade_proxy::cli::Command),
@@ -137,6 +141,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => ask::ps(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Logs(args) => ask::logs(&args),
+        Command::Install(args) => install::run(&args),
+        Command::Uninstall(args) => install::uninstall::run(&args),
         Command::Demo(demo) => demo::run(demo),
         Command::Stage { .. } => up::stage::run(),
         Command::Proxy(command) => palisade_proxy::cli::main(command).map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@ mod ask;
 mod cli;
 mod demo;
 mod exec;
+mod install;
 mod records;
 mod up;
 
