@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{ask, demo, exec, inject, up};
+use crate::{ask, demo, exec, inject, install, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ enum Command {
     Inject(inject::InjectArgs),
     /// Takes the sidecar out of the pods of YAML files again, and prints them
     Uninject(inject::UninjectArgs),
+    /// Prints what the mesh needs in a cluster: palisade install | kubectl apply -f -
+    Install(install::InstallArgs),
+    /// Takes the mesh out of the cluster of the current kubeconfig
+    Uninstall(install::uninstall::UninstallArgs),
     /// The sidecar
     #[command(subcommand)]
     Proxy(palisade_proxy::cli::Command),
@@ -146,6 +150,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => ask::logs(&args),
         Command::Inject(args) => inject::inject(&args),
         Command::Uninject(args) => inject::uninject(&args),
+        Command::Install(args) => install::run(&args),
+        Command::Uninstall(args) => install::uninstall::run(&args),
         Command::Demo(demo) => demo::run(demo),
         Command::Stage { .. } => up::stage::run(),
         Command::Proxy(command) => palisade_proxy::cli::main(command).map(|()| ExitCode::SUCCESS),

@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod exec;
 mod inject;
+mod install;
 mod records;
 mod up;
 
