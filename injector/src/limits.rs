@@ -236,7 +236,7 @@ impl Ord for Quantity {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -269,61 +269,52 @@ mod tests {
         }
     }
 
+    fn container(bounds: Value) -> Value {
+        let mut item = bounds;
+        item["type"] = json!("Container");
+        json!({"spec": {"limits": [item]}})
+    }
+
     #[test]
     fn limits_are_demanded_by_quotas_and_ranges() {
-        let range = |item| json!({"spec": {"limits": [item]}});
         let quota = json!({"spec": {"hard": {"limits.cpu": "4", "requests.memory": "4Gi"}}});
+        let of_pods = json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "100m"}}]}});
+        let of_claims = json!({"spec": {"limits": [{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}}]}});
         // What the objects are, what limits then stand beside requests of 10m and 32Mi.
-        for (ranges, quotas, cpu, memory) in [
-            (vec![], vec![], None, None),
-            (vec![], vec![quota.clone()], Some("500m"), None),
+        for (range, quota, cpu, memory) in [
+            (None, None, None, None),
+            (None, Some(quota.clone()), Some("500m"), None),
             (
-                vec![range(
-                    json!({"type": "Container", "default": {"memory": "100Mi"}}),
-                )],
-                vec![],
+                Some(container(json!({"default": {"memory": "100Mi"}}))),
+                None,
                 None,
                 Some("100Mi"),
             ),
             (
-                vec![range(json!({"type": "Container", "max": {"cpu": "200m"}}))],
-                vec![quota],
+                Some(container(json!({"max": {"cpu": "200m"}}))),
+                Some(quota),
                 Some("200m"),
                 None,
             ),
             (
-                vec![range(
-                    json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}),
-                )],
-                vec![],
+                Some(container(json!({"maxLimitRequestRatio": {"cpu": "2"}}))),
+                None,
                 Some("10m"),
                 None,
             ),
+            (Some(of_pods), None, Some("500m"), None),
             (
-                vec![range(json!({"type": "Pod", "max": {"cpu": "100m"}}))],
-                vec![],
-                Some("500m"),
+                Some(container(json!({"default": {"memory": "8Mi"}}))),
                 None,
-            ),
-            (
-                vec![range(
-                    json!({"type": "Container", "default": {"memory": "8Mi"}}),
-                )],
-                vec![],
                 None,
                 Some("32Mi"),
             ),
-            (
-                vec![range(
-                    json!({"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}}),
-                )],
-                vec![],
-                None,
-                None,
-            ),
+            (Some(of_claims), None, None, None),
         ] {
-            let ranges: Vec<LimitRange> = serde_json::from_value(ranges.into()).unwrap();
-            let quotas: Vec<ResourceQuota> = serde_json::from_value(quotas.into()).unwrap();
+            let ranges: Vec<LimitRange> =
+                serde_json::from_value(range.into_iter().collect()).unwrap();
+            let quotas: Vec<ResourceQuota> =
+                serde_json::from_value(quota.into_iter().collect()).unwrap();
             let limits = demanded(&ranges, &quotas);
             let of = |bounds: &Bounds, request: &str, usual: &str| {
                 bounds.limit(&quantity(request), &quantity(usual))

@@ -12,14 +12,11 @@ pub(super) fn entry(key: &str, value: &Value, column: usize) -> String {
 /// The lines of a list's item whose dash is at a column.
 pub(super) fn item(value: &Value, column: usize) -> String {
     let indent = " ".repeat(column);
-    let nested = match value {
-        Value::Object(fields) if !fields.is_empty() => fields_at(fields, column + 2),
-        Value::Array(items) if !items.is_empty() => items_at(items, column + 2),
-        scalar => return format!("{indent}- {}\n", scalar_text(scalar)),
-    };
-    // The first line's own indentation makes room for the dash.
-    let rest = nested.get(column + 2..).unwrap_or_default();
-    format!("{indent}- {rest}")
+    match nested(value, column + 2) {
+        // The first line's own indentation makes room for the dash.
+        Some(lines) => format!("{indent}- {}", lines.get(column + 2..).unwrap_or_default()),
+        None => format!("{indent}- {}\n", scalar_text(value)),
+    }
 }
 
 /// A scalar, or an empty collection.
@@ -29,22 +26,32 @@ pub(super) fn scalar_text(value: &Value) -> String {
         Value::String(text) if text.contains('"') && can_be_single_quoted(text) => {
             format!("'{}'", text.replace('\'', "''"))
         }
-        other => other.to_string(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => value.to_string(),
     }
 }
 
 fn write_entry(key: &str, value: &Value, column: usize, lines: &mut String) {
     let indent = " ".repeat(column);
     let key = scalar_text(&Value::from(key));
-    let nested = match value {
-        Value::Object(fields) if !fields.is_empty() => fields_at(fields, column + 2),
-        Value::Array(items) if !items.is_empty() => items_at(items, column + 2),
-        scalar => {
-            lines.push_str(&format!("{indent}{key}: {}\n", scalar_text(scalar)));
-            return;
-        }
+    lines.push_str(&match nested(value, column + 2) {
+        Some(nested) => format!("{indent}{key}:\n{nested}"),
+        None => format!("{indent}{key}: {}\n", scalar_text(value)),
+    });
+}
+
+/// The lines of a collection that has something in it.
+fn nested(value: &Value, column: usize) -> Option<String> {
+    let lines = match value {
+        Value::Object(fields) => fields_at(fields, column),
+        Value::Array(items) => items_at(items, column),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     };
-    lines.push_str(&format!("{indent}{key}:\n{nested}"));
+    Some(lines).filter(|lines| !lines.is_empty())
 }
 
 /// A name comes first: it is what people look for.

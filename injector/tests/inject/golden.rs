@@ -166,9 +166,12 @@ fn a_copy_without_probes_gets_a_sidecar_without_them() {
     let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [
         {"name": "app", "image": "app", "livenessProbe": probe}]}});
     let namespace = NamespaceFacts::default();
-    let decide = |pod: &Value| match inject(pod, &super::settings(), &namespace) {
-        Injection::Patch { operations, .. } => super::apply(pod, &operations),
-        other => panic!("{other:?}"),
+    let decide = |pod: &Value| {
+        let Injection::Patch { operations, .. } = inject(pod, &super::settings(), &namespace)
+        else {
+            panic!("no patch");
+        };
+        super::apply(pod, &operations)
     };
     let mut copy = decide(&pod);
     let app = &mut copy["spec"]["containers"][0];

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// A pod that an API server accepts and that may be injected: 1 to 4 containers, init containers, native sidecars,
 /// probes and hooks of all kinds, ports, security settings, resources and volumes. Its name is `name`.
-pub fn pod(name: &'static str) -> impl Strategy<Value = Value> {
+pub(crate) fn pod(name: &'static str) -> impl Strategy<Value = Value> {
     let containers = prop::collection::vec(container(), 1..=4);
     let init = prop::collection::vec(init_container(), 0..=3);
     let volumes = prop::collection::vec(volume(), 0..=3);

@@ -31,7 +31,7 @@ impl Cluster {
             namespaces: AtomicU32::new(0),
             image: OnceLock::new(),
         };
-        let keep = env::var_os(KEEP).is_some();
+        let keep = env::var_os(KEEP).is_some_and(|value| !value.is_empty());
         if keep && cluster.run(&["exec", "true"]).status.success() {
             return cluster;
         }
