@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use palisade_api::cluster::{CONTROL, SYSTEM_NAMESPACE};
 use palisade_api::spiffe::TrustDomain;
 
 /// Issues SVIDs, serves workloads and rules to proxies.
@@ -49,29 +50,22 @@ pub enum CaCommand {
 /// `palisade control run`, as written.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// The trust domain of the mesh.
+    #[arg(long, env = "PALISADE_TRUST_DOMAIN", value_name = "NAME")]
+    trust_domain: TrustDomain,
     #[command(flatten)]
-    store: CaArgs,
-    /// A directory of *.yaml files that is watched; may be given several times.
-    #[arg(
-        long,
-        env = "PALISADE_CONFIG",
-        value_name = "DIR",
-        required = true,
-        value_delimiter = ','
-    )]
-    config: Vec<PathBuf>,
-    /// Where proxies connect.
+    files: FilesArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Where proxies connect; with --kubernetes [::]:15012 if not given.
     #[arg(long, env = "PALISADE_LISTEN", value_name = "IP:PORT")]
-    listen: String,
-    /// How long an SVID lives: from 1s to 24h. Shorter means more renewals; longer, that a stolen one is worth more.
-    #[arg(
-        long,
-        env = "PALISADE_SVID_TTL",
-        value_name = "DURATION",
-        default_value = "1h"
-    )]
-    svid_ttl: String,
-    /// Where an address that nothing is known about is waited for, and refused, instead of passed.
+    listen: Option<String>,
+    /// How long an SVID lives: from 1s to 24h, which it is with --kubernetes if not given, and 1h otherwise. Shorter
+    /// means more renewals; longer, that a stolen one is worth more.
+    #[arg(long, env = "PALISADE_SVID_TTL", value_name = "DURATION")]
+    svid_ttl: Option<String>,
+    /// Where an address that nothing is known about is waited for, and refused, instead of passed. In a cluster, the
+    /// ranges of pods and services.
     #[arg(
         long,
         env = "PALISADE_MESH_CIDR",
@@ -87,9 +81,60 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     outside_cidr: Vec<String>,
-    /// Where /metrics, /ready and /proxies are served; nowhere if not given.
+    /// Where /metrics, /ready and /proxies are served; nowhere if not given, but with --kubernetes [::]:15020.
     #[arg(long, env = "PALISADE_TELEMETRY", value_name = "IP:PORT")]
     telemetry: Option<String>,
+}
+
+/// A mesh that is described by files.
+#[derive(Debug, Args)]
+struct FilesArgs {
+    /// The directory of the authority and its tokens; not with --kubernetes.
+    #[arg(long, env = "PALISADE_STORE", value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// A directory of *.yaml files that is watched; may be given several times; not with --kubernetes.
+    #[arg(
+        long,
+        env = "PALISADE_CONFIG",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
+    config: Vec<PathBuf>,
+}
+
+/// A mesh that is a cluster's.
+#[derive(Debug, Args)]
+struct ClusterArgs {
+    /// Serve the cluster that control runs in, whose API server is the only store.
+    #[arg(long, env = "PALISADE_KUBERNETES")]
+    kubernetes: bool,
+    /// Where control and the injector run.
+    #[arg(
+        long,
+        env = "PALISADE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = SYSTEM_NAMESPACE
+    )]
+    system_namespace: String,
+    /// What this replica is called: its pod's name; the host's if not given.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    replica: Option<String>,
+    /// Whether a caller must come from an address of the pod that its token is bound to. Off only where the network
+    /// hides the addresses of pods.
+    #[arg(
+        long,
+        env = "PALISADE_ATTEST_ADDRESS",
+        value_name = "on|off",
+        default_value = "on"
+    )]
+    attest_address: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Which authority.
@@ -124,10 +169,8 @@ pub struct TokenArgs {
 pub struct Config {
     /// The trust domain of the mesh.
     pub trust_domain: TrustDomain,
-    /// The directory of the authority and its tokens.
-    pub store: PathBuf,
-    /// The directories of YAML files.
-    pub directories: Vec<PathBuf>,
+    /// Where the mesh is described.
+    pub mode: Mode,
     /// Where proxies connect; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// How long an SVID lives.
@@ -140,32 +183,64 @@ pub struct Config {
     pub telemetry: Option<SocketAddr>,
 }
 
+/// Where the mesh is described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// In files.
+    Files(Files),
+    /// In the API server of a cluster.
+    Kubernetes(Replica),
+}
+
+/// What control serves files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The directory of the authority and its tokens.
+    pub store: PathBuf,
+    /// The directories of YAML files.
+    pub directories: Vec<PathBuf>,
+}
+
+/// One of the replicas that serve a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Where control and the injector run.
+    pub system_namespace: String,
+    /// Whether a caller must come from an address of its own pod.
+    pub attest_address: bool,
+}
+
 impl TryFrom<RunArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: RunArgs) -> Result<Self, ConfigError> {
         let mut mistakes = Vec::new();
-        let listen = address("--listen", &args.listen, &mut mistakes);
-        let telemetry = args
-            .telemetry
-            .as_deref()
-            .and_then(|text| address("--telemetry", text, &mut mistakes));
-        let svid_ttl = ttl(&args.svid_ttl, &mut mistakes);
+        let defaults = if args.cluster.kubernetes {
+            IN_CLUSTER
+        } else {
+            WITH_FILES
+        };
+        let mode = mode(args.files, args.cluster, &mut mistakes);
+        let given = args.listen.as_deref().or(defaults.listen);
+        let listen = match given {
+            Some(text) => address("--listen", text, &mut mistakes),
+            None => {
+                mistakes.push("--listen: where do proxies connect? write IP:PORT".to_owned());
+                None
+            }
+        };
+        let given = args.telemetry.as_deref().or(defaults.telemetry);
+        let telemetry = given.and_then(|text| address("--telemetry", text, &mut mistakes));
+        let given = args.svid_ttl.as_deref().unwrap_or(defaults.svid_ttl);
+        let svid_ttl = ttl(given, &mut mistakes);
         let mesh_cidrs = cidrs("--mesh-cidr", &args.mesh_cidr, &mut mistakes);
         let outside_cidrs = cidrs("--outside-cidr", &args.outside_cidr, &mut mistakes);
-        for directory in &args.config {
-            if !directory.is_dir() {
-                let directory = directory.display();
-                mistakes.push(format!(
-                    "--config: {directory} is not a directory; create it"
-                ));
-            }
-        }
-        match (listen, svid_ttl) {
-            (Some(listen), Some(svid_ttl)) if mistakes.is_empty() => Ok(Self {
-                trust_domain: args.store.trust_domain,
-                store: args.store.store,
-                directories: args.config,
+        match (mode, listen, svid_ttl) {
+            (Some(mode), Some(listen), Some(svid_ttl)) if mistakes.is_empty() => Ok(Self {
+                trust_domain: args.trust_domain,
+                mode,
                 listen,
                 svid_ttl,
                 mesh_cidrs,
@@ -175,6 +250,60 @@ impl TryFrom<RunArgs> for Config {
             _ => Err(ConfigError { mistakes }),
         }
     }
+}
+
+/// What is taken where nothing is said.
+struct Defaults {
+    listen: Option<&'static str>,
+    telemetry: Option<&'static str>,
+    svid_ttl: &'static str,
+}
+
+fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> Option<Mode> {
+    if cluster.kubernetes {
+        for (flag, is_given) in [
+            ("--store", files.store.is_some()),
+            ("--config", !files.config.is_empty()),
+        ] {
+            if is_given {
+                mistakes.push(format!(
+                    "{flag}: not with --kubernetes, where the API server is the only store; remove one of them"
+                ));
+            }
+        }
+        return Some(Mode::Kubernetes(Replica {
+            name: cluster.replica.unwrap_or_else(host_name),
+            system_namespace: cluster.system_namespace,
+            attest_address: cluster.attest_address == Switch::On,
+        }));
+    }
+    for directory in &files.config {
+        if !directory.is_dir() {
+            let directory = directory.display();
+            mistakes.push(format!(
+                "--config: {directory} is not a directory; create it"
+            ));
+        }
+    }
+    match (files.store, files.config) {
+        (Some(store), directories) if !directories.is_empty() => {
+            Some(Mode::Files(Files { store, directories }))
+        }
+        _ => {
+            mistakes.push(
+                "--kubernetes: where is the mesh described? write --kubernetes in a cluster, or both --store and \
+                 --config"
+                    .to_owned(),
+            );
+            None
+        }
+    }
+}
+
+/// The host's name, for people; in a pod it is the pod's.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_error| CONTROL.to_owned(), |name| name.trim().to_owned())
 }
 
 fn address(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
@@ -226,6 +355,16 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+const WITH_FILES: Defaults = Defaults {
+    listen: None,
+    telemetry: None,
+    svid_ttl: "1h",
+};
+const IN_CLUSTER: Defaults = Defaults {
+    listen: Some("[::]:15012"),
+    telemetry: Some("[::]:15020"),
+    svid_ttl: "24h",
+};
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -233,25 +372,26 @@ const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 mod tests {
     use super::*;
 
-    fn args(rest: &[&str]) -> RunArgs {
-        let whole = [
-            "palisade-control",
-            "run",
-            "--trust-domain",
-            "a",
-            "--store",
-            "s",
-        ];
+    fn config(rest: &[&str]) -> Result<Config, ConfigError> {
+        let whole = ["palisade-control", "run", "--trust-domain", "a"];
         let cli = Cli::try_parse_from(whole.iter().chain(rest)).unwrap();
         match cli.command {
-            Command::Run(args) => args,
+            Command::Run(args) => Config::try_from(args),
             Command::Token(_) | Command::Ca(_) => panic!("not run"),
         }
     }
 
+    /// The flags that are wrong.
+    fn mistakes(rest: &[&str]) -> Vec<String> {
+        let mistakes = config(rest).unwrap_err().mistakes;
+        let flag = |mistake: &String| mistake.split(':').next().unwrap().to_owned();
+        mistakes.iter().map(flag).collect()
+    }
+
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let args = args(&[
+        let flags = mistakes(&[
+            "--store=s",
             "--config=/nowhere/at/all",
             "--listen=here",
             "--telemetry=there",
@@ -259,29 +399,48 @@ mod tests {
             "--mesh-cidr=10.0.0.0/8,ten",
             "--outside-cidr=nine",
         ]);
-        let mistakes = Config::try_from(args).unwrap_err().mistakes;
-        let flags: Vec<_> = mistakes
-            .iter()
-            .map(|m| m.split(':').next().unwrap())
-            .collect();
         assert_eq!(
             flags,
             [
+                "--config",
                 "--listen",
                 "--telemetry",
                 "--svid-ttl",
                 "--mesh-cidr",
                 "--outside-cidr",
-                "--config"
             ]
         );
     }
 
     #[test]
+    fn one_of_the_two_modes_is_chosen() {
+        let listen = "--listen=[::1]:0";
+        assert_eq!(mistakes(&[]), ["--kubernetes", "--listen"]);
+        assert_eq!(mistakes(&[listen]), ["--kubernetes"]);
+        assert_eq!(mistakes(&[listen, "--store=s"]), ["--kubernetes"]);
+        assert_eq!(mistakes(&[listen, "--config=/"]), ["--kubernetes"]);
+        assert_eq!(
+            mistakes(&["--kubernetes", "--store=s", "--config=/"]),
+            ["--store", "--config"]
+        );
+    }
+
+    #[test]
     fn what_is_not_said_has_its_default() {
-        let config = Config::try_from(args(&["--config=/", "--listen=[::1]:0"])).unwrap();
-        assert_eq!(config.svid_ttl, Duration::from_secs(3600));
-        assert_eq!(config.telemetry, None);
-        assert!(config.mesh_cidrs.is_empty());
+        let files = config(&["--store=s", "--config=/", "--listen=[::1]:0"]).unwrap();
+        assert_eq!(files.svid_ttl, Duration::from_secs(3600));
+        assert_eq!(files.telemetry, None);
+        assert!(files.mesh_cidrs.is_empty());
+
+        let cluster = config(&["--kubernetes", "--replica=one"]).unwrap();
+        assert_eq!(cluster.svid_ttl, Duration::from_secs(24 * 3600));
+        assert_eq!(cluster.listen, "[::]:15012".parse().unwrap());
+        assert_eq!(cluster.telemetry, Some("[::]:15020".parse().unwrap()));
+        let replica = Replica {
+            name: "one".to_owned(),
+            system_namespace: "palisade-system".to_owned(),
+            attest_address: true,
+        };
+        assert_eq!(cluster.mode, Mode::Kubernetes(replica));
     }
 }

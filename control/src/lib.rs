@@ -11,6 +11,9 @@
 //!
 //! [`run`](run()) is the program; [`Control`] is the same inside another program.
 //!
+//! In a cluster the API server is the only store: `kubernetes` watches what runs there and its rules, attests by
+//! service-account tokens, and the elected one of the replicas writes what others need.
+//!
 //! # Files
 //!
 //! A file that does not validate never replaces a good state: its last good version stays in force, and the error is
@@ -50,8 +53,9 @@ mod tls;
 pub mod token;
 
 pub use config::{
-    CaArgs, CaCommand, Cli, Command, Config, ConfigError, RunArgs, TokenArgs, TokenCommand,
+    CaArgs, CaCommand, Cli, Command, Config, ConfigError, Files, Mode, Replica, RunArgs, TokenArgs,
+    TokenCommand,
 };
-pub use kubernetes::AuthorityError;
+pub use kubernetes::ConnectError;
 pub use run::{Control, RunError, run};
 pub use tls::{PeerError, TlsError, VerifiedPeer};

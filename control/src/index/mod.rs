@@ -1,8 +1,9 @@
-//! What is known of the mesh: manifests in, an immutable index out. Pure.
+//! What is known of the mesh: facts in, an immutable index out. Pure.
 //!
 //! Every object that a proxy can be sent is made here, once, with its digest; a proxy's channels are selections of
-//! them. So what two proxies, or two runs of control, are sent for the same manifests is the same to the byte.
+//! them. So what two proxies, or two runs of control, are sent for the same facts is the same to the byte.
 
+mod facts;
 mod object;
 mod revoked;
 
@@ -11,19 +12,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::CertificateDer;
 
-use palisade_api::manifest::{Manifest, ServiceSpec, WorkloadSpec};
 use palisade_api::policy::{AuthorizationPolicy, Effect};
-use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
+use palisade_api::spiffe::TrustDomain;
 use palisade_api::wire::Object;
-use palisade_api::workload::{
-    AtAddress, Endpoint, NamespaceSettings, Place, Prefer, Scope, Service, Workload,
-};
+use palisade_api::workload::{AtAddress, NamespaceSettings, Workload};
 
+pub use facts::{Facts, FactsError};
+pub(crate) use object::policy_name;
 pub use revoked::Revoked;
 
-/// What does not come from manifests.
+/// What is not found out, but said when control starts.
 #[derive(Debug, Clone)]
 pub struct Ground {
     /// The trust domain of every workload.
@@ -41,6 +41,7 @@ pub struct Ground {
 pub struct Index {
     ground: Ground,
     workloads: BTreeMap<String, Workload>,
+    uids: BTreeMap<String, String>,
     namespaces: BTreeMap<String, NamespaceSettings>,
     policies: Vec<(AuthorizationPolicy, Arc<Object>)>,
     bundles: Vec<Arc<Object>>,
@@ -50,28 +51,17 @@ pub struct Index {
 }
 
 impl Index {
-    /// Puts manifests that were checked together into an index.
-    ///
-    /// # Errors
-    ///
-    /// Where a name cannot stand in a SPIFFE ID, or a trust bundle is none.
-    pub fn build<'a>(
-        ground: Ground,
-        manifests: impl IntoIterator<Item = &'a Manifest>,
-    ) -> Result<Self, IndexError> {
-        let mut gathered = Gathered::default();
-        for manifest in manifests {
-            gathered.add(&ground.trust_domain, manifest)?;
-        }
+    /// Makes the objects of everything that is known.
+    pub fn build(ground: Ground, facts: Facts) -> Self {
         let own = object::bundle(&ground.trust_domain, &ground.authorities);
-        let foreign = gathered
+        let foreign = facts
             .bundles
             .iter()
             .map(|(domain, authorities)| object::bundle(domain, authorities));
-        Ok(Self {
+        Self {
             bundles: std::iter::once(own).chain(foreign).collect(),
-            addresses: addresses(&gathered),
-            policies: gathered
+            addresses: addresses(&facts),
+            policies: facts
                 .policies
                 .into_iter()
                 .map(|policy| {
@@ -79,17 +69,51 @@ impl Index {
                     (policy, object)
                 })
                 .collect(),
-            revocations: object::revocations(&gathered.revoked),
-            revoked: gathered.revoked,
-            workloads: gathered.workloads,
-            namespaces: gathered.namespaces,
+            revocations: object::revocations(&facts.revoked),
+            revoked: facts.revoked,
+            workloads: facts
+                .workloads
+                .into_iter()
+                .map(|workload| (workload.key(), workload))
+                .collect(),
+            uids: facts.uids,
+            namespaces: facts.namespaces,
             ground,
-        })
+        }
     }
 
     /// The workload `namespace/name`.
     pub fn workload(&self, key: &str) -> Option<&Workload> {
         self.workloads.get(key)
+    }
+
+    /// The unique id of the workload `namespace/name`, where it has one.
+    pub fn workload_uid(&self, key: &str) -> Option<&str> {
+        self.uids.get(key).map(String::as_str)
+    }
+
+    /// The name and digest of every policy object that is in force.
+    pub fn policies(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.policies
+            .iter()
+            .map(|(_, object)| (object.name.as_str(), object.digest.as_slice()))
+    }
+
+    /// The keys of the meshed workloads that a policy object selects, by the object's name; none for one that is not
+    /// in force.
+    pub fn selected(&self, policy: &str) -> Vec<&str> {
+        let found = self
+            .policies
+            .iter()
+            .find(|(_, object)| object.name == policy);
+        let Some((policy, _)) = found else {
+            return Vec::new();
+        };
+        self.workloads
+            .iter()
+            .filter(|(_, workload)| workload.meshed && selects(policy, workload))
+            .map(|(key, _)| key.as_str())
+            .collect()
     }
 
     /// Who is refused from now on.
@@ -142,118 +166,32 @@ impl Index {
     }
 }
 
-/// Manifests by kind.
-#[derive(Default)]
-struct Gathered {
-    workloads: BTreeMap<String, Workload>,
-    services: Vec<ServiceSpec>,
-    namespaces: BTreeMap<String, NamespaceSettings>,
-    policies: Vec<AuthorizationPolicy>,
-    revoked: Revoked,
-    bundles: BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>,
-}
-
-impl Gathered {
-    fn add(&mut self, own: &TrustDomain, manifest: &Manifest) -> Result<(), IndexError> {
-        match manifest {
-            Manifest::Policy(policy) => self.policies.push(policy.clone()),
-            Manifest::Workload(spec) => {
-                let workload = workload(own, spec)?;
-                self.workloads.insert(workload.key(), workload);
-            }
-            Manifest::Service(spec) => self.services.push(spec.clone()),
-            Manifest::Namespace { name, settings } => {
-                self.namespaces.insert(name.clone(), *settings);
-            }
-            Manifest::Revocations(spec) => self.revoked.extend(&spec.identities, &spec.serials),
-            Manifest::TrustBundle {
-                trust_domain,
-                authorities_pem,
-            } => {
-                if trust_domain == own {
-                    return Err(IndexError::OwnBundle(own.clone()));
-                }
-                let authorities = authorities(trust_domain, authorities_pem)?;
-                self.bundles
-                    .entry(trust_domain.clone())
-                    .or_default()
-                    .extend(authorities);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn workload(trust_domain: &TrustDomain, spec: &WorkloadSpec) -> Result<Workload, IndexError> {
-    let identity = Workload::identity_of(trust_domain, &spec.namespace, &spec.service_account)
-        .map_err(|source| IndexError::Name(format!("{}/{}", spec.namespace, spec.name), source))?;
-    Ok(Workload {
-        namespace: spec.namespace.clone(),
-        name: spec.name.clone(),
-        service_account: spec.service_account.clone(),
-        labels: spec.labels.clone(),
-        addresses: spec.addresses.clone(),
-        meshed: spec.meshed,
-        identity,
-        place: Place::default(),
-    })
-}
-
-fn authorities(
-    trust_domain: &TrustDomain,
-    pem: &str,
-) -> Result<Vec<CertificateDer<'static>>, IndexError> {
-    let none = || IndexError::Bundle(trust_domain.clone());
-    let authorities = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_error: rustls_pki_types::pem::Error| none())?;
-    let all_parse = authorities
-        .iter()
-        .all(|authority| webpki::anchor_from_trusted_cert(authority).is_ok());
-    if authorities.is_empty() || !all_parse {
-        return Err(none());
-    }
-    Ok(authorities)
-}
-
-/// A workload's own address wins over a service's: what answers there is known by name.
-fn addresses(gathered: &Gathered) -> HashMap<IpAddr, Arc<Object>> {
+/// A workload's own address wins over a service's: what answers there is known by name. What claims an address first
+/// has it.
+fn addresses(facts: &Facts) -> HashMap<IpAddr, Arc<Object>> {
     let mut addresses = HashMap::new();
-    for spec in &gathered.services {
-        let at = AtAddress::Service(service(spec, &gathered.workloads));
-        for ip in &spec.addresses {
-            addresses.insert(*ip, object::address(*ip, &at));
-        }
-    }
-    for workload in gathered.workloads.values() {
+    for workload in &facts.workloads {
         let at = AtAddress::Workload(workload.clone());
         for ip in &workload.addresses {
-            addresses.insert(*ip, object::address(*ip, &at));
+            addresses
+                .entry(*ip)
+                .or_insert_with(|| object::address(*ip, &at));
         }
     }
-    addresses
-}
-
-fn service(spec: &ServiceSpec, workloads: &BTreeMap<String, Workload>) -> Service {
-    Service {
-        namespace: spec.namespace.clone(),
-        name: spec.name.clone(),
-        ports: spec.ports.clone(),
-        // As in Kubernetes, a service that selects by nothing has no endpoints of its own.
-        endpoints: workloads
-            .values()
-            .filter(|workload| {
-                !spec.selector.is_empty()
-                    && workload.namespace == spec.namespace
-                    && has_labels(workload, &spec.selector)
-            })
-            .cloned()
-            .map(Endpoint::of)
-            .collect(),
-        scope: Scope::default(),
-        prefer: Prefer::default(),
-        affinity: None,
+    for (ips, service) in &facts.services {
+        let at = AtAddress::Service(service.clone());
+        for ip in ips {
+            addresses
+                .entry(*ip)
+                .or_insert_with(|| object::address(*ip, &at));
+        }
     }
+    for ip in &facts.outside {
+        addresses
+            .entry(*ip)
+            .or_insert_with(|| object::address(*ip, &AtAddress::Outside));
+    }
+    addresses
 }
 
 fn selects(policy: &AuthorizationPolicy, workload: &Workload) -> bool {
@@ -278,24 +216,6 @@ fn has_labels(workload: &Workload, labels: &BTreeMap<String, String>) -> bool {
 
 fn denies(policy: &AuthorizationPolicy) -> bool {
     policy.rules.iter().any(|rule| rule.effect == Effect::Deny)
-}
-
-/// Why manifests that parse make no index.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// A namespace or service account that cannot stand in a SPIFFE ID.
-    #[error("workload {0} has no SPIFFE ID: {1}; change its namespace or serviceAccount")]
-    Name(String, #[source] SpiffeIdError),
-    /// Not certificates.
-    #[error(
-        "the trust bundle of {0} is no list of certificates; give its authorities in PEM, whole"
-    )]
-    Bundle(TrustDomain),
-    /// Our own authorities come from the store.
-    #[error(
-        "{0} is this mesh's own trust domain, whose authority is in the store; remove the TrustBundle"
-    )]
-    OwnBundle(TrustDomain),
 }
 
 #[cfg(test)]

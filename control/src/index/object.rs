@@ -41,13 +41,18 @@ pub(super) fn own(workload: &Workload, settings: NamespaceSettings) -> Arc<Objec
 }
 
 pub(super) fn policy(policy: &AuthorizationPolicy) -> Arc<Object> {
-    let name = match &policy.namespace {
-        Some(namespace) => format!("AuthorizationPolicy/{namespace}/{}", policy.name),
-        None => format!("ClusterAuthorizationPolicy/{}", policy.name),
-    };
+    let name = policy_name(policy.namespace.as_deref(), &policy.name);
     let policy = convert::policy_to_wire(policy);
     let digest = digest(&policy);
     object(name, digest, Body::Policy(policy))
+}
+
+/// What the object of a policy is called.
+pub(crate) fn policy_name(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("AuthorizationPolicy/{namespace}/{name}"),
+        None => format!("ClusterAuthorizationPolicy/{name}"),
+    }
 }
 
 pub(super) fn address(ip: IpAddr, at: &AtAddress) -> Arc<Object> {

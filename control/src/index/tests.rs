@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_api::manifest;
+use palisade_api::manifest::{self, Manifest};
 use palisade_api::wire::{address::At, object::Body};
 
 use super::*;
@@ -10,7 +10,9 @@ use super::*;
 /// An index of one file, where 10.0.0.0/8 is the mesh's but for 10.9.0.0/16.
 pub(crate) fn index(text: &str) -> Index {
     let manifests = manifest::parse("test.yaml", text).unwrap();
-    Index::build(ground(), &manifests).unwrap()
+    let ground = ground();
+    let facts = Facts::from_manifests(&ground.trust_domain, &manifests).unwrap();
+    Index::build(ground, facts)
 }
 
 fn ground() -> Ground {
@@ -163,16 +165,76 @@ fn a_trust_bundle_is_foreign_and_whole() {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pem = params.self_signed(&key).unwrap().pem();
-    let build = |manifest: Manifest| Index::build(ground(), [&manifest]);
-    let index = build(bundle("partner.example", pem.clone())).unwrap();
+    let own = "cluster.local".parse().unwrap();
+    let build = |manifest: Manifest| Facts::from_manifests(&own, [&manifest]);
+    let index = Index::build(
+        ground(),
+        build(bundle("partner.example", pem.clone())).unwrap(),
+    );
     assert_eq!(names(index.bundles()), ["cluster.local", "partner.example"]);
     for no_pem in [
         "",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ] {
         let refused = build(bundle("partner.example", no_pem.into()));
-        assert!(matches!(refused, Err(IndexError::Bundle(_))), "{no_pem}");
+        assert!(matches!(refused, Err(FactsError::Bundle(_))), "{no_pem}");
     }
     let own = build(bundle("cluster.local", pem));
-    assert!(matches!(own, Err(IndexError::OwnBundle(_))));
+    assert!(matches!(own, Err(FactsError::OwnBundle(_))));
+}
+
+#[test]
+fn a_policy_says_whom_it_selects_and_only_the_meshed() {
+    let plain =
+        workload("shop", "plain", "web", "10.0.0.3").replace("spec: {", "spec: {meshed: false, ");
+    let text = [
+        workload("shop", "orders-0", "orders", "10.0.0.1"),
+        workload("shop", "web-0", "web", "10.0.0.2"),
+        plain,
+        namespaced("labels", "shop", "labels: {app: web}", "allow"),
+        cluster("everywhere", ""),
+    ];
+    let index = index(&text.concat());
+    assert_eq!(
+        index.selected("AuthorizationPolicy/shop/labels"),
+        ["shop/web-0"]
+    );
+    assert_eq!(
+        index.selected("ClusterAuthorizationPolicy/everywhere"),
+        ["shop/orders-0", "shop/web-0"]
+    );
+    assert!(index.selected("AuthorizationPolicy/shop/none").is_empty());
+    let names: Vec<_> = index.policies().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn of_two_claims_to_an_address_the_workload_s_holds_and_outside_comes_last() {
+    let own = ground().trust_domain;
+    let text = [
+        workload("shop", "web-0", "web", "10.0.0.1"),
+        "apiVersion: palisade.dev/v1alpha1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {addresses: [10.1.0.1], selector: {app: web}, ports: [{port: 80}]}
+"
+        .to_owned(),
+    ];
+    let manifests = manifest::parse("test.yaml", &text.concat()).unwrap();
+    let mut facts = Facts::from_manifests(&own, &manifests).unwrap();
+    let claimed: Vec<IpAddr> = ["10.0.0.1", "10.1.0.1", "10.0.0.9"]
+        .map(|ip| ip.parse().unwrap())
+        .to_vec();
+    for (ips, _) in &mut facts.services {
+        ips.push(claimed[0]);
+    }
+    facts.outside.clone_from(&claimed);
+    let index = Index::build(ground(), facts);
+    let at = |ip: IpAddr| match index.address(ip).body.clone() {
+        Some(Body::Address(address)) => address.at.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(at(claimed[0]), At::Workload(_)));
+    assert!(matches!(at(claimed[1]), At::Service(_)));
+    assert!(matches!(at(claimed[2]), At::Outside(_)));
 }

@@ -1,18 +1,114 @@
 //! What control does in a cluster.
+//!
+//! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
 
 mod acks;
+mod assembly;
 mod attest;
 mod authority;
+mod facts;
 mod leader;
 mod lease;
+mod policies;
+mod report;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinSet;
 
-pub use authority::AuthorityError;
-
+pub(crate) use acks::report;
+pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
+pub(crate) use authority::load_or_create as authority;
+pub(crate) use leader::{Cluster, Selecting, Unmeshed, lead};
+pub(crate) use lease::elect;
+pub(crate) use report::held;
+
+use crate::index::{Facts, Ground, Index};
+use crate::telemetry::metrics::Metrics;
+use assembly::Assembly;
+
+/// What is known of the cluster, as it changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    /// Empty until [`Picture::ready`].
+    pub(crate) index: Receiver<Arc<Index>>,
+    /// How each object of the rules stands.
+    pub(crate) standing: Receiver<Arc<Standing>>,
+    /// Every policy in force, with whom it concerns.
+    pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
+    /// Every pod that should be in the mesh and is not.
+    pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
+    /// True once everything was listed: before, it would be half a picture.
+    pub(crate) ready: Receiver<bool>,
+}
+
+/// Connects to the API server of the pod's own cluster or, outside of one, of the kubeconfig.
+///
+/// # Errors
+///
+/// Where there is neither, or what they say cannot be used. Whether the API server answers, later calls tell.
+pub(crate) async fn connect() -> Result<Client, ConnectError> {
+    let mut config = kube::Config::infer().await.map_err(ConnectError::Where)?;
+    config.connect_timeout = Some(CONNECT_TIME);
+    Client::try_from(config).map_err(ConnectError::How)
+}
+
+/// Watches the cluster until the tasks end.
+pub(crate) fn observe(
+    client: &Client,
+    ground: Ground,
+    metrics: Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> Picture {
+    let empty = Index::build(ground.clone(), Facts::default());
+    let (index, indexed) = channel(Arc::new(empty));
+    let (standing, stood) = channel(Arc::default());
+    let (selecting, policies) = channel(Arc::default());
+    let (unmeshed, outside) = channel(Arc::default());
+    let (ready, is_ready) = channel(false);
+    let (namespaced, namespaced_served) = channel(None);
+    let (cluster, cluster_served) = channel(None);
+    let (heard, hearing) = mpsc::channel(QUEUED);
+    let served = [namespaced_served, cluster_served];
+    watch::start(client, served, &heard, tasks);
+    let publish = watch::Publish {
+        index,
+        standing,
+        selecting,
+        unmeshed,
+        ready,
+        served: [namespaced, cluster],
+        metrics,
+    };
+    let assembly = Assembly::new(ground);
+    tasks.spawn(watch::assemble(client.clone(), assembly, hearing, publish));
+    Picture {
+        index: indexed,
+        standing: stood,
+        policies,
+        unmeshed: outside,
+        ready: is_ready,
+    }
+}
+
+/// Why there is no way to an API server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a service account nor a kubeconfig.
+    #[error("no cluster is known; run control in a pod with a service account, or set KUBECONFIG")]
+    Where(#[source] kube::config::InferConfigError),
+    /// What they say cannot be used.
+    #[error("the way to the API server that is configured cannot be used")]
+    How(#[source] kube::Error),
+}
 
 /// The label of every object that control writes, by which it knows what it may delete.
 pub(crate) fn managed_by_us() -> BTreeMap<String, String> {
@@ -30,6 +126,8 @@ pub(crate) fn is_managed_by_us(object: &ObjectMeta) -> bool {
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const MANAGED_BY_US: &str = "palisade";
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const QUEUED: usize = 1024;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! gRPC `Mesh`: who may watch, and the stream that it gets.
 
 mod channel;
+mod held;
 mod roster;
 mod session;
 
@@ -24,7 +25,7 @@ use crate::listen::Caller;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::VerifiedPeer;
 
-pub(crate) use roster::Roster;
+pub(crate) use roster::{Held, Roster};
 use session::Session;
 
 /// The service, and what all its streams share.
@@ -92,7 +93,7 @@ async fn serve(
         () = ended(peer) => return Err(expired()),
         _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
     };
-    admit(&workload, peer)?;
+    admit(&service.index.borrow(), &workload, peer)?;
     tracing::info!(workload = %hello.workload, version = %printable(&hello.version), "a proxy watches");
     let mut index = service.index.clone();
     let session = Session::new(service, peer, hello, responses)?;
@@ -128,13 +129,25 @@ async fn awaited(index: &mut watch::Receiver<Arc<Index>>, key: &str) -> Result<W
     index.workload(key).cloned().ok_or_else(unknown_workload)
 }
 
-/// What the proxy runs, it says; that it may run it, its SVID says.
-fn admit(workload: &Workload, peer: &VerifiedPeer) -> Result<(), Status> {
-    if workload.identity == *peer.id() {
+/// What the proxy runs, it says; that it may run it, its SVID says: by its service account and, where workloads are
+/// pods, by the one pod that it was issued to. A pod that comes again under its name is another.
+fn admit(index: &Index, workload: &Workload, peer: &VerifiedPeer) -> Result<(), Status> {
+    if workload.identity != *peer.id() {
+        return Err(Status::permission_denied(
+            "the workload has another service account than the SVID",
+        ));
+    }
+    let is_bound = match index.workload_uid(&workload.key()) {
+        None => true,
+        Some(uid) => peer.bound().is_some_and(|pod| {
+            (&*pod.namespace, &*pod.name, &*pod.uid) == (&*workload.namespace, &*workload.name, uid)
+        }),
+    };
+    if is_bound {
         Ok(())
     } else {
         Err(Status::permission_denied(
-            "the workload has another service account than the SVID",
+            "the SVID was issued to another pod than the workload",
         ))
     }
 }

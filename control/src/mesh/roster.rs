@@ -7,12 +7,24 @@ use serde::Serialize;
 
 use palisade_api::wire;
 
+use super::held::HeldPolicies;
 use crate::telemetry::metrics::{Metrics, channel_name};
 
 /// The live proxies.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     proxies: Mutex<BTreeMap<u64, Enforced>>,
+}
+
+/// The policy objects that one proxy holds, as far as it acknowledged them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Its workload, `namespace/name`.
+    pub(crate) workload: String,
+    /// The digest of each policy that it enforces, by the object's name.
+    pub(crate) policies: BTreeMap<String, Vec<u8>>,
+    /// The reason of each that it refused in its newest version, by the object's name.
+    pub(crate) refused: BTreeMap<String, String>,
 }
 
 /// What one proxy acknowledged.
@@ -23,17 +35,20 @@ pub(crate) struct Enforced {
     revisions: BTreeMap<&'static str, u64>,
     /// By channel: the objects that it refused in that revision.
     refused: BTreeMap<&'static str, Vec<String>>,
+    #[serde(skip)]
+    held: HeldPolicies,
 }
 
 impl Roster {
-    /// Adds a proxy, until what is returned is dropped.
-    pub(super) fn enter(self: &Arc<Self>, workload: &str, metrics: Arc<Metrics>) -> Entry {
+    /// Adds a proxy that has what its hello says, until what is returned is dropped.
+    pub(super) fn enter(self: &Arc<Self>, hello: &wire::Hello, metrics: Arc<Metrics>) -> Entry {
         let mut proxies = self.lock();
         let number = proxies.last_key_value().map_or(0, |(last, _)| last + 1);
         proxies.insert(
             number,
             Enforced {
-                workload: workload.to_owned(),
+                workload: hello.workload.clone(),
+                held: HeldPolicies::new(&hello.inventory),
                 ..Enforced::default()
             },
         );
@@ -51,6 +66,16 @@ impl Roster {
         self.lock().values().cloned().collect()
     }
 
+    /// What every live proxy holds. Where one workload has two streams, its newer one comes later.
+    pub(crate) fn snapshot(&self) -> Vec<Held> {
+        let held = |enforced: &Enforced| Held {
+            workload: enforced.workload.clone(),
+            policies: enforced.held.policies().clone(),
+            refused: enforced.held.refused().clone(),
+        };
+        self.lock().values().map(held).collect()
+    }
+
     /// Whoever panicked with the lock left no half-made entry: each change is one insertion.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Enforced>> {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,6 +91,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Notes what the proxy is sent on the channel of the rules.
+    pub(super) fn sent(&self, rules: &wire::WatchResponse) {
+        if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
+            enforced.held.sent(rules);
+        }
+    }
+
     /// Notes what the proxy applied, of what it was sent.
     pub(super) fn acknowledge(&self, ack: &wire::Ack, sent: u64) {
         let Some(channel) = channel_name(ack.channel()) else {
@@ -82,6 +114,9 @@ impl Entry {
                 .take(MAX_REFUSALS)
                 .map(|refusal| super::printable(&refusal.name));
             enforced.refused.insert(channel, refused.collect());
+            if ack.channel() == wire::Channel::Rules {
+                enforced.held.acknowledge(ack);
+            }
         }
     }
 }

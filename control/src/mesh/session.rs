@@ -53,9 +53,7 @@ impl<'a> Session<'a> {
             rules: channel(wire::Channel::Rules),
             addresses,
             subscribed,
-            entry: service
-                .roster
-                .enter(&hello.workload, Arc::clone(&service.metrics)),
+            entry: service.roster.enter(&hello, Arc::clone(&service.metrics)),
             workload: hello.workload,
             service,
             peer,
@@ -98,7 +96,7 @@ impl<'a> Session<'a> {
         let workload = index
             .workload(&self.workload)
             .ok_or_else(unknown_workload)?;
-        admit(workload, self.peer)?;
+        admit(index, workload, self.peer)?;
         let rules = self.rules.difference(&index.rules(workload), now_ms);
         self.send(rules).await?;
         let wanted: Vec<_> = self
@@ -115,6 +113,9 @@ impl<'a> Session<'a> {
             self.service
                 .metrics
                 .revision(difference.channel(), difference.revision);
+            if difference.channel() == wire::Channel::Rules {
+                self.entry.sent(&difference);
+            }
             // Nobody reads any more: the stream's own end says why.
             if self.responses.send(Ok(difference)).await.is_err() {
                 return Err(Status::cancelled("the proxy went away"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use palisade_api::manifest::{self, Manifest};
 
 use crate::digest::{Sha256, sha256};
-use crate::index::{Ground, Index};
+use crate::index::{Facts, Ground, Index};
 
 /// The files as they were found: a name for people, and the content, or why there is none.
 pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
@@ -133,11 +133,10 @@ impl Source {
         if !diagnostics.is_empty() {
             return Err(diagnostics.iter().map(ToString::to_string).collect());
         }
-        let index = Index::build(
-            self.ground.clone(),
-            manifests.iter().map(|(_, manifest)| manifest),
-        );
-        index.map(Arc::new).map_err(|error| vec![error.to_string()])
+        let manifests = manifests.iter().map(|(_, manifest)| manifest);
+        Facts::from_manifests(&self.ground.trust_domain, manifests)
+            .map(|facts| Arc::new(Index::build(self.ground.clone(), facts)))
+            .map_err(|error| vec![error.to_string()])
     }
 
     fn unchanged(&self) -> Update {

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
 use super::metrics::Metrics;
@@ -22,6 +22,8 @@ use crate::mesh::Roster;
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Arc<Roster>,
+    /// Whether proxies are served.
+    pub(crate) ready: watch::Receiver<bool>,
 }
 
 /// Serves until it is dropped.
@@ -67,7 +69,11 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
         );
     }
     match request.uri().path() {
-        // It listens only while control serves.
+        "/ready" if !*admin.ready.borrow() => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            TEXT,
+            "not everything is known yet; the log says what is awaited\n".into(),
+        ),
         "/ready" => answer(StatusCode::OK, TEXT, "ready\n".into()),
         "/metrics" => match admin.metrics.text() {
             Ok(text) => answer(StatusCode::OK, OPEN_METRICS, text),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_api::spiffe::SpiffeId;
-use palisade_control::{Config, Control, token};
+use palisade_control::{Config, Control, Files, Mode, token};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -38,8 +38,10 @@ impl Mesh {
     pub(crate) async fn begin(&mut self) {
         let config = Config {
             trust_domain: "cluster.local".parse().unwrap(),
-            store: self.store(),
-            directories: vec![self.files()],
+            mode: Mode::Files(Files {
+                store: self.store(),
+                directories: vec![self.files()],
+            }),
             listen: "127.0.0.1:0".parse().unwrap(),
             svid_ttl: self.svid_ttl,
             mesh_cidrs: vec!["10.111.0.0/16".parse().unwrap()],

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::ca::Ca;
 use crate::telemetry::metrics::Metrics;
 pub(crate) use aggregate::Selecting;
-pub(crate) use audit::{Unmeshed, unmeshed};
+pub(crate) use audit::{Reason, Unmeshed, unmeshed};
 
 /// What the tasks work with.
 #[derive(Clone)]

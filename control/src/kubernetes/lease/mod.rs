@@ -29,7 +29,10 @@ pub(crate) fn elect(
     namespace: &str,
     replica: &str,
     mut stopping: watch::Receiver<bool>,
-) -> (watch::Receiver<bool>, impl Future<Output = ()> + Send) {
+) -> (
+    watch::Receiver<bool>,
+    impl Future<Output = ()> + Send + use<>,
+) {
     let (leads, leading) = watch::channel(false);
     let mut candidate = Candidate {
         leases: Api::namespaced(client, namespace),

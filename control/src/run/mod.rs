@@ -1,8 +1,10 @@
 //! Starts what lives long and stops it: the only place that does, beside the accept loops.
 
+mod cluster;
+mod files;
+
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +20,15 @@ use tonic::transport::Server;
 
 use palisade_api::spiffe::{SpiffeId, SpiffeIdError};
 
-use crate::ca::{self, CaError};
-use crate::config::{CaCommand, Cli, Command, Config, ConfigError, TokenArgs, TokenCommand};
-use crate::file::{Directories, ReadError};
+use crate::ca::{self, Ca, CaError};
+use crate::config::{CaCommand, Cli, Command, Config, ConfigError, Mode, TokenArgs, TokenCommand};
+use crate::file::ReadError;
 use crate::grpc::{identity_server::IdentityServer, mesh_server::MeshServer};
 use crate::identity::{Attestor, IdentityService, chain};
 use crate::index::{Ground, Index};
+use crate::kubernetes::ConnectError;
 use crate::listen;
 use crate::mesh::{MeshService, Roster};
-use crate::source::Source;
 use crate::telemetry::{admin, metrics::Metrics};
 use crate::tls::{Identity, TlsError};
 use crate::token::{self, CreateTokenError};
@@ -70,7 +72,12 @@ fn print_token(args: &TokenArgs) -> Result<(), RunError> {
 async fn until_signalled(config: Config) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
-    let control = Control::start(config).await?;
+    // In a cluster this waits for the API server, and may be told to stop meanwhile.
+    let control = tokio::select! {
+        control = Control::start(config) => control?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     announce(control.listen()).map_err(RunError::Output)?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -96,57 +103,80 @@ pub struct Control {
     listen: SocketAddr,
     telemetry: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
-    /// Ends once every connection has.
-    server: JoinSet<()>,
+    ready: watch::Sender<bool>,
+    running: Running,
+}
+
+/// The tasks of a control service.
+#[derive(Debug, Default)]
+struct Running {
+    /// They end by themselves once control stops: the server, when every connection has.
+    ending: JoinSet<()>,
+    /// They are ended.
     tasks: JoinSet<()>,
 }
 
+/// What control serves from, wherever it is found out.
+struct Known {
+    ca: Arc<Ca>,
+    attestor: Attestor,
+    index: watch::Receiver<Arc<Index>>,
+}
+
 impl Control {
-    /// Serves, once the store and every file are good: a denial that cannot be read must not be a denial less.
+    /// Serves, once everything is known that was written: a denial that is not must not be a denial less.
+    ///
+    /// From files that is so at once, or never; from a cluster, when the API server has listed everything.
     ///
     /// # Errors
     ///
-    /// Where the store, a file or an address cannot be used.
+    /// Where the store, a file, the cluster's configuration or an address cannot be used.
     pub async fn start(config: Config) -> Result<Self, RunError> {
-        let ca = Arc::new(ca::load_or_create(&config.store, &config.trust_domain)?);
-        let directories = Directories::watch(config.directories.clone());
-        let (source, index) = first_index(&config, &ca)?;
-        let (publish, index) = watch::channel(index);
+        let (stopping, stop) = watch::channel(false);
+        let (ready, is_ready) = watch::channel(false);
+        let metrics = Arc::new(Metrics::new());
+        let roster = Arc::new(Roster::default());
+        let mut running = Running::default();
+        let admin = admin::Admin {
+            metrics: Arc::clone(&metrics),
+            roster: Arc::clone(&roster),
+            ready: is_ready,
+        };
+        let telemetry = match config.telemetry {
+            None => None,
+            Some(addr) => Some(show(addr, admin, &mut running.tasks).await?),
+        };
+        let Known {
+            ca,
+            attestor,
+            index,
+        } = match &config.mode {
+            Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
+            Mode::Kubernetes(replica) => {
+                let shared = cluster::Shared {
+                    metrics: &metrics,
+                    roster: &roster,
+                    stop: &stop,
+                };
+                cluster::known(&config, replica, &shared, &mut running).await?
+            }
+        };
+
         let identity = Identity {
             ca: Arc::clone(&ca),
             index: index.clone(),
         };
         let (tls, renewed) = watch::channel(identity.server(OffsetDateTime::now_utc(), OWN_TTL)?.0);
-        let (stopping, stop) = watch::channel(false);
-        let metrics = Arc::new(Metrics::new());
-        let roster = Arc::new(Roster::default());
-
         let listener = bind("--listen", config.listen).await?;
         let listen = local_addr(&listener, config.listen)?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(follow(directories, source, publish, Arc::clone(&metrics)));
-        tasks.spawn(renew(identity.clone(), tls));
-        tasks.spawn(sweep(config.store.clone()));
-        let telemetry = match config.telemetry {
-            None => None,
-            Some(addr) => {
-                let listener = bind("--telemetry", addr).await?;
-                let addr = local_addr(&listener, addr)?;
-                let admin = admin::Admin {
-                    metrics: Arc::clone(&metrics),
-                    roster: Arc::clone(&roster),
-                };
-                tasks.spawn(admin::serve(listener, admin));
-                Some(addr)
-            }
-        };
         let (accepted, connections) = mpsc::channel(QUEUED_CONNECTIONS);
-        tasks.spawn(listen::accept(listener, identity, renewed, accepted));
+        running.tasks.spawn(renew(identity.clone(), tls));
+        running
+            .tasks
+            .spawn(listen::accept(listener, identity, renewed, accepted));
         let issuing = IdentityService {
             ca,
-            attestor: Attestor::JoinTokens {
-                store: config.store,
-            },
+            attestor,
             svid_ttl: config.svid_ttl,
             index: index.clone(),
             metrics: Arc::clone(&metrics),
@@ -157,14 +187,16 @@ impl Control {
             roster,
             metrics,
         };
-        let mut server = JoinSet::new();
-        server.spawn(serve(issuing, watching, connections, stop));
+        running
+            .ending
+            .spawn(serve(issuing, watching, connections, stop));
+        ready.send_replace(true);
         Ok(Self {
             listen,
             telemetry,
             stopping,
-            server,
-            tasks,
+            ready,
+            running,
         })
     }
 
@@ -180,62 +212,36 @@ impl Control {
 
     /// Ends every watch with the reason, then everything else.
     pub async fn stop(mut self) {
+        self.ready.send_replace(false);
         self.stopping.send_replace(true);
-        let ended = async { while self.server.join_next().await.is_some() {} };
+        let Running { ending, tasks } = &mut self.running;
+        let ended = async { while ending.join_next().await.is_some() {} };
         if timeout(STOP_TIME, ended).await.is_err() {
             tracing::warn!("connections outlived the time to stop");
         }
-        self.server.shutdown().await;
-        self.tasks.shutdown().await;
+        ending.shutdown().await;
+        tasks.shutdown().await;
     }
 }
 
-/// The first index takes every file or none.
-fn first_index(config: &Config, ca: &ca::Ca) -> Result<(Source, Arc<Index>), RunError> {
-    let mut source = Source::new(Ground {
+async fn show(
+    addr: SocketAddr,
+    admin: admin::Admin,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr, RunError> {
+    let listener = bind("--telemetry", addr).await?;
+    let addr = local_addr(&listener, addr)?;
+    tasks.spawn(admin::serve(listener, admin));
+    Ok(addr)
+}
+
+/// What every index stands on.
+fn ground(config: &Config, ca: &Ca) -> Ground {
+    Ground {
         trust_domain: config.trust_domain.clone(),
         authorities: vec![ca.root().certificate().clone()],
         mesh: config.mesh_cidrs.clone(),
         outside: config.outside_cidrs.clone(),
-    });
-    let update = source.update(&Directories::read(&config.directories)?);
-    match update.index {
-        Some(index) if update.errors == 0 => Ok((source, index)),
-        _ => Err(RunError::Files(update.new_errors.join("\n"))),
-    }
-}
-
-/// Files to index, for as long as control lives.
-async fn follow(
-    directories: Directories,
-    mut source: Source,
-    publish: watch::Sender<Arc<Index>>,
-    metrics: Arc<Metrics>,
-) {
-    let mut unreadable = None;
-    loop {
-        let found = match directories.changed().await {
-            Ok(found) => found,
-            Err(error) => {
-                let message = chain(&error);
-                if unreadable.as_ref() != Some(&message) {
-                    tracing::error!(error = %message, "the last good configuration stays in force");
-                    unreadable = Some(message);
-                }
-                metrics.config_errors(1);
-                sleep(UNREADABLE_PAUSE).await;
-                continue;
-            }
-        };
-        unreadable = None;
-        let update = source.update(&found);
-        for error in update.new_errors {
-            tracing::error!(%error, "the last good version of the file stays in force");
-        }
-        metrics.config_errors(update.errors);
-        if let Some(index) = update.index {
-            publish.send_replace(index);
-        }
     }
 }
 
@@ -255,18 +261,6 @@ async fn renew(identity: Identity, tls: watch::Sender<Arc<ServerConfig>>) {
             }
             Err(error) => tracing::error!(error = %chain(&error), "control's SVID was not renewed"),
         }
-    }
-}
-
-async fn sweep(store: PathBuf) {
-    loop {
-        let store = store.clone();
-        let swept =
-            tokio::task::spawn_blocking(move || token::sweep(&store, OffsetDateTime::now_utc()));
-        if let Ok(Err(error)) = swept.await {
-            tracing::warn!(%error, "expired join tokens were not removed");
-        }
-        sleep(SWEEP_INTERVAL).await;
     }
 }
 
@@ -293,10 +287,20 @@ async fn serve(
     }
 }
 
+/// Where a system has no IPv6, all of its addresses are all of IPv4's.
 async fn bind(flag: &'static str, addr: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|source| RunError::Bind(flag, addr, source))
+    let bound = match TcpListener::bind(addr).await {
+        Err(error) if addr.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, addr.port())).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| RunError::Bind(flag, addr, source))
+}
+
+/// The kernel was built or started without it.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 fn local_addr(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, RunError> {
@@ -329,6 +333,12 @@ pub enum RunError {
     /// Files that do not validate.
     #[error("the configuration has mistakes:\n{0}")]
     Files(String),
+    /// There is no way to an API server.
+    #[error("the cluster cannot be reached")]
+    Connect(#[from] ConnectError),
+    /// The task that watches the cluster is gone.
+    #[error("the cluster is not watched any more")]
+    Unwatched,
     /// Control has no SVID.
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
@@ -343,8 +353,6 @@ pub enum RunError {
 /// Of control's own SVID.
 const OWN_TTL: Duration = Duration::from_secs(24 * 3600);
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// A peer that vanished is known within two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -354,3 +362,5 @@ const MAX_STREAMS: u32 = 16;
 const MAX_ISSUE_BYTES: usize = 64 * 1024;
 /// An inventory of 65,536 addresses fits.
 const MAX_WATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The number of `EAFNOSUPPORT` on Linux, for which the standard library has no name.
+const EAFNOSUPPORT: i32 = 97;

@@ -1,0 +1,125 @@
+//! Pods, which are workloads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use palisade_api::cluster::{ALLOW_OPT_OUT, ENABLED, MEMBER_LABEL, PROXY_CONTAINER};
+use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
+use palisade_api::workload::{Place, Workload};
+
+use super::{Name, unicast};
+use crate::kubernetes::leader::{Reason, unmeshed};
+
+/// What is kept of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) uid: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) service_account: String,
+    /// Empty until it is scheduled.
+    pub(crate) node: String,
+    pub(crate) host_network: bool,
+    /// It runs no more, though its object still has addresses.
+    pub(crate) ended: bool,
+    pub(crate) terminating: bool,
+    /// Our sidecar is in it.
+    pub(crate) meshed: bool,
+    /// In seconds of Unix time.
+    pub(crate) created: i64,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Why it is not in the mesh, if its namespace is and lets nobody out.
+    pub(crate) outside: Option<Reason>,
+    /// The same, if its namespace lets pods out.
+    pub(crate) outside_if_lenient: Option<Reason>,
+}
+
+impl Pod {
+    /// What is kept of the API's object.
+    pub(crate) fn keep(pod: core::Pod) -> Option<Self> {
+        let outside_of = |namespace| unmeshed(&pod, &namespace).map(|unmeshed| unmeshed.reason);
+        let outside = outside_of(member());
+        let outside_if_lenient = outside_of(lenient_member());
+        let (metadata, spec) = (pod.metadata, pod.spec?);
+        let status = pod.status.unwrap_or_default();
+        let first = status.pod_ip.into_iter();
+        let all = status.pod_ips.unwrap_or_default().into_iter();
+        let mut addresses = Vec::new();
+        for ip in all
+            .map(|ip| ip.ip)
+            .chain(first)
+            .filter_map(|ip| unicast(&ip))
+        {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        Some(Self {
+            uid: metadata.uid?,
+            labels: metadata.labels.unwrap_or_default(),
+            service_account: spec
+                .service_account_name
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
+            node: spec.node_name.unwrap_or_default(),
+            host_network: spec.host_network.unwrap_or(false),
+            ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+            terminating: metadata.deletion_timestamp.is_some(),
+            meshed: spec.init_containers.iter().flatten().any(is_sidecar),
+            created: metadata
+                .creation_timestamp
+                .map_or(0, |created| created.0.as_second()),
+            addresses,
+            outside,
+            outside_if_lenient,
+        })
+    }
+
+    /// The workload that it is.
+    pub(super) fn workload(
+        &self,
+        trust_domain: &TrustDomain,
+        name: &Name,
+        zone: &str,
+    ) -> Result<Workload, SpiffeIdError> {
+        let identity = Workload::identity_of(trust_domain, &name.namespace, &self.service_account)?;
+        Ok(Workload {
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+            service_account: self.service_account.clone(),
+            labels: self.labels.clone(),
+            addresses: self.addresses.clone(),
+            // A sidecar in the node's network redirects nothing.
+            meshed: self.meshed && !self.host_network,
+            identity,
+            place: Place {
+                node: self.node.clone(),
+                zone: zone.to_owned(),
+            },
+        })
+    }
+}
+
+/// A namespace of the mesh.
+fn member() -> ObjectMeta {
+    ObjectMeta {
+        labels: Some([(MEMBER_LABEL.to_owned(), ENABLED.to_owned())].into()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// One that lets pods out.
+fn lenient_member() -> ObjectMeta {
+    ObjectMeta {
+        annotations: Some([(ALLOW_OPT_OUT.to_owned(), "true".to_owned())].into()),
+        ..member()
+    }
+}
+
+fn is_sidecar(container: &core::Container) -> bool {
+    container.name == PROXY_CONTAINER && container.restart_policy.as_deref() == Some("Always")
+}
+
+const DEFAULT_ACCOUNT: &str = "default";
