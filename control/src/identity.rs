@@ -280,3 +280,96 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::client::Body;
+    use tonic::Code;
+
+    use super::*;
+    use crate::ca;
+
+    fn service(attestor: Attestor) -> IdentityService {
+        let domain = "cluster.local".parse().unwrap();
+        let made = ca::generate(&domain, OffsetDateTime::now_utc()).unwrap();
+        let ca = ca::from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &domain);
+        IdentityService {
+            ca: Arc::new(ca.unwrap()),
+            attestor,
+            svid_ttl: Duration::from_secs(60),
+            index: watch::channel(Arc::new(crate::index::tests::index(""))).1,
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    /// An API server that fails every request.
+    fn accounts() -> ServiceAccounts {
+        let service = tower::service_fn(|_request: http::Request<Body>| async {
+            let failed = http::Response::builder().status(500).body(Body::empty());
+            Ok::<_, tower::BoxError>(failed.unwrap())
+        });
+        let client = kube::Client::new(service, "default");
+        ServiceAccounts::new(client, "cluster.local".parse().unwrap(), true)
+    }
+
+    #[tokio::test]
+    async fn only_the_kind_of_proof_that_is_accepted_here_is_looked_at() {
+        let store = || Attestor::JoinTokens {
+            store: "/nonexistent".into(),
+        };
+        let cluster = || Attestor::ServiceAccounts(accounts());
+        let join = || Some(Attestation::JoinToken("palisade1.a.b".into()));
+        let account = |token: &str| Some(Attestation::ServiceAccountToken(token.into()));
+        let cases = [
+            (
+                cluster(),
+                join(),
+                Code::Unauthenticated,
+                "other_attestation",
+            ),
+            (
+                store(),
+                account("a.b.c"),
+                Code::Unauthenticated,
+                "other_attestation",
+            ),
+            (store(), None, Code::Unauthenticated, "nothing_proved"),
+            (cluster(), None, Code::Unauthenticated, "nothing_proved"),
+            (
+                cluster(),
+                account("no token"),
+                Code::Unauthenticated,
+                "malformed",
+            ),
+            // Not a denial: the proxy asks again.
+            (cluster(), account("a.b.c"), Code::Unavailable, "api_server"),
+        ];
+        for (attestor, attestation, code, reason) in cases {
+            let caller = Caller {
+                peer: None,
+                from: "10.88.1.3:40000".parse().unwrap(),
+            };
+            let proof = service(attestor).proof(attestation, caller).await;
+            let error = proof.err().unwrap();
+            assert_eq!((error.status().code(), error.reason()), (code, reason));
+        }
+    }
+
+    #[test]
+    fn who_came_too_early_comes_again_and_who_may_not_is_told_so() {
+        let pod = || "shop/web-1/8d1f".to_owned();
+        let cases = [
+            (Refusal::NotVisibleYet(pod()), Code::Unavailable),
+            (Refusal::PodGone(pod()), Code::PermissionDenied),
+            (Refusal::HostNetwork(pod()), Code::PermissionDenied),
+            (Refusal::Audience, Code::Unauthenticated),
+        ];
+        for (refusal, code) in cases {
+            let status = refused(&refusal);
+            assert_eq!(
+                (status.code(), status.message()),
+                (code, refusal.to_string().as_str())
+            );
+        }
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! Two flows, each read from the top of one file:
 //!
-//! - `Identity.Issue` (`identity`): a caller proves who it is ([`attest`]: a join token, or the SVID that it still
-//!   has), and the authority ([`ca`]) signs for that name and for the key of the request.
+//! - `Identity.Issue` (`identity`): a caller proves who it is ([`attest`]: a join token, in a cluster a
+//!   service-account token, or the SVID that it still has), and the authority ([`ca`]) signs for that name and for the
+//!   key of the request.
 //! - `Mesh.Watch` (`mesh`): [`file`](mod@file) reads directories of YAML, [`source`] keeps the last good version of each file,
 //!   [`index`] makes objects of them, and every proxy is sent the difference between what it holds and what concerns
 //!   it, on four channels that do not wait for each other.
@@ -55,6 +56,6 @@ pub use config::{
     CaArgs, CaCommand, Cli, Command, Config, ConfigError, Files, Mode, Replica, RunArgs, TokenArgs,
     TokenCommand,
 };
-pub use kubernetes::{AuthorityError, ConnectError};
+pub use kubernetes::ConnectError;
 pub use run::{Control, RunError, run};
 pub use tls::{PeerError, TlsError, VerifiedPeer};

@@ -23,8 +23,6 @@ use tokio::sync::mpsc;
 use tokio::sync::watch::{Receiver, channel};
 use tokio::task::JoinSet;
 
-pub use authority::AuthorityError;
-
 pub(crate) use acks::report;
 pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};

@@ -137,17 +137,23 @@ impl Candidate {
 
     /// So that the next one need not wait for the lease's end.
     async fn release(&self) {
-        let Some(Seen { lease, .. }) = &self.seen else {
-            return;
-        };
-        let lease = released(lease);
-        let params = PostParams::default();
-        let written = self.leases.replace(CONTROL, &params, &lease);
-        match timeout_at(Instant::now() + REQUEST_TIME, written).await {
-            Ok(Ok(_lease)) => tracing::info!("the lease was given back"),
+        match timeout_at(Instant::now() + REQUEST_TIME, self.give_back()).await {
+            Ok(Ok(())) => tracing::info!("the lease was given back"),
             Ok(Err(error)) => tracing::warn!(%error, "the lease was not given back"),
             Err(_elapsed) => tracing::warn!("the lease was not given back in time"),
         }
+    }
+
+    /// Reads it anew: a renewal that was cut off may have been written.
+    async fn give_back(&self) -> Result<(), kube::Error> {
+        let Some(lease) = self.leases.get_opt(CONTROL).await? else {
+            return Ok(());
+        };
+        if let Some(lease) = released(lease, &self.me) {
+            let params = PostParams::default();
+            self.leases.replace(CONTROL, &params, &lease).await?;
+        }
+        Ok(())
     }
 }
 
@@ -206,12 +212,11 @@ fn written(before: &Lease, me: &str, wall: Timestamp) -> Lease {
     }
 }
 
-fn released(lease: &Lease) -> Lease {
-    let mut lease = lease.clone();
-    if let Some(spec) = &mut lease.spec {
-        spec.holder_identity = None;
-    }
-    lease
+/// The lease without us, if we have it.
+fn released(mut lease: Lease, me: &str) -> Option<Lease> {
+    let spec = lease.spec.as_mut()?;
+    spec.holder_identity.take_if(|holder| holder == me)?;
+    Some(lease)
 }
 
 fn identity(replica: &str) -> String {

@@ -85,7 +85,9 @@ fn anothers_renewal_begins_its_time_anew() {
 
 #[test]
 fn what_is_given_back_has_no_holder_and_keeps_its_version() {
-    let given = released(&lease("7", Some("me")));
+    assert_eq!(released(lease("7", Some("other")), "me"), None);
+    assert_eq!(released(lease("7", None), "me"), None);
+    let given = released(lease("7", Some("me")), "me").unwrap();
     assert_eq!(given.metadata.resource_version.as_deref(), Some("7"));
     assert_eq!(given.spec.unwrap().holder_identity, None);
 }
