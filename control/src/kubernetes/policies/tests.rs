@@ -80,7 +80,9 @@ fn run(events: Vec<Happens>) -> Policies {
     let mut policies = Policies::new(Kind::Namespaced);
     for event in events {
         match event {
-            Define(found) => drop(policies.define(found.as_ref(), now)),
+            Define(found) => {
+                policies.define(found.as_ref(), now);
+            }
             List(objects) => {
                 let objects = objects.into_iter().map(|(n, object)| (name(n), object));
                 policies.list(&objects.collect());
