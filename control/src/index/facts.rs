@@ -48,9 +48,10 @@ impl Facts {
         let mut facts = Self::default();
         let mut services = Vec::new();
         for manifest in manifests {
-            match manifest {
-                Manifest::Service(spec) => services.push(spec),
-                other => facts.add(own, other)?,
+            if let Manifest::Service(spec) = manifest {
+                services.push(spec);
+            } else {
+                facts.add(own, manifest)?;
             }
         }
         facts.workloads.sort_by_cached_key(Workload::key);

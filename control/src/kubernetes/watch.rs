@@ -259,6 +259,10 @@ fn hear(assembly: &mut Assembly, heard: Heard, asking: &mut BTreeSet<Kind>) {
     }
 }
 
+#[expect(
+    clippy::cognitive_complexity,
+    reason = "one line of the log for each notice"
+)]
 fn tell(kind: Kind, notice: Notice) {
     let definition = kind.definition();
     match notice {
@@ -305,6 +309,10 @@ struct Said {
     remarks: BTreeSet<String>,
 }
 
+#[expect(
+    clippy::cognitive_complexity,
+    reason = "logging macros count as branches"
+)]
 fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     let awaited = assembly.awaited();
     if said.awaited.as_ref() != Some(&awaited) && !awaited.is_empty() {

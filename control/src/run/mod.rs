@@ -146,11 +146,7 @@ impl Control {
             None => None,
             Some(addr) => Some(show(addr, admin, &mut running.tasks).await?),
         };
-        let Known {
-            ca,
-            attestor,
-            index,
-        } = match &config.mode {
+        let known = match &config.mode {
             Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
             Mode::Kubernetes(replica) => {
                 let shared = cluster::Shared {
@@ -162,34 +158,13 @@ impl Control {
             }
         };
 
-        let identity = Identity {
-            ca: Arc::clone(&ca),
-            index: index.clone(),
-        };
-        let (tls, renewed) = watch::channel(identity.server(OffsetDateTime::now_utc(), OWN_TTL)?.0);
-        let listener = bind("--listen", config.listen).await?;
-        let listen = local_addr(&listener, config.listen)?;
-        let (accepted, connections) = mpsc::channel(QUEUED_CONNECTIONS);
-        running.tasks.spawn(renew(identity.clone(), tls));
-        running
-            .tasks
-            .spawn(listen::accept(listener, identity, renewed, accepted));
-        let issuing = IdentityService {
-            ca,
-            attestor,
-            svid_ttl: config.svid_ttl,
-            index: index.clone(),
-            metrics: Arc::clone(&metrics),
-        };
         let watching = MeshService {
-            index,
-            stopping: stop.clone(),
+            index: known.index.clone(),
+            stopping: stop,
             roster,
             metrics,
         };
-        running
-            .ending
-            .spawn(serve(issuing, watching, connections, stop));
+        let listen = serve_proxies(&config, known, watching, &mut running).await?;
         ready.send_replace(true);
         Ok(Self {
             listen,
@@ -233,6 +208,44 @@ async fn show(
     let addr = local_addr(&listener, addr)?;
     tasks.spawn(admin::serve(listener, admin));
     Ok(addr)
+}
+
+/// Binds, and serves proxies from now on.
+async fn serve_proxies(
+    config: &Config,
+    known: Known,
+    watching: MeshService,
+    running: &mut Running,
+) -> Result<SocketAddr, RunError> {
+    let Known {
+        ca,
+        attestor,
+        index,
+    } = known;
+    let identity = Identity {
+        ca: Arc::clone(&ca),
+        index: index.clone(),
+    };
+    let (tls, renewed) = watch::channel(identity.server(OffsetDateTime::now_utc(), OWN_TTL)?.0);
+    let listener = bind("--listen", config.listen).await?;
+    let listen = local_addr(&listener, config.listen)?;
+    let stop = watching.stopping.clone();
+    let (accepted, connections) = mpsc::channel(QUEUED_CONNECTIONS);
+    running.tasks.spawn(renew(identity.clone(), tls));
+    running
+        .tasks
+        .spawn(listen::accept(listener, identity, renewed, accepted));
+    let issuing = IdentityService {
+        ca,
+        attestor,
+        svid_ttl: config.svid_ttl,
+        index,
+        metrics: Arc::clone(&watching.metrics),
+    };
+    running
+        .ending
+        .spawn(serve(issuing, watching, connections, stop));
+    Ok(listen)
 }
 
 /// What every index stands on.

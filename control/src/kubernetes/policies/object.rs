@@ -89,10 +89,10 @@ impl Object {
         kind: Kind,
         name: &Name,
     ) -> Result<AuthorizationPolicy, Vec<String>> {
-        let mut metadata = json!({"name": name.name});
-        if kind == Kind::Namespaced {
-            metadata["namespace"] = name.namespace.clone().into();
-        }
+        let metadata = match kind {
+            Kind::Namespaced => json!({"name": name.name, "namespace": name.namespace}),
+            Kind::Cluster => json!({"name": name.name}),
+        };
         let mut document = self.content.clone();
         document.insert("apiVersion".into(), format!("{GROUP}/{VERSION}").into());
         document.insert("kind".into(), kind.as_str().into());

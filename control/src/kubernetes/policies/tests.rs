@@ -66,9 +66,8 @@ fn after(events: Vec<Happens>) -> Vec<String> {
 
 fn in_force(policies: &Policies) -> Vec<String> {
     let each = policies.in_force().map(|policy| {
-        let from = match &policy.rules[0].from[0] {
-            palisade_api::policy::From::Namespace(namespace) => namespace,
-            other => panic!("{other:?}"),
+        let palisade_api::policy::From::Namespace(from) = &policy.rules[0].from[0] else {
+            panic!("{policy:?}");
         };
         format!("{}<-{from}", policy.name)
     });
@@ -80,7 +79,9 @@ fn run(events: Vec<Happens>) -> Policies {
     let mut policies = Policies::new(Kind::Namespaced);
     for event in events {
         match event {
-            Define(found) => drop(policies.define(found.as_ref(), now)),
+            Define(found) => {
+                policies.define(found.as_ref(), now);
+            }
             List(objects) => {
                 let objects = objects.into_iter().map(|(n, object)| (name(n), object));
                 policies.list(&objects.collect());
@@ -174,6 +175,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn a_deletion_is_one_only_if_the_definition_is_there_after_it() {
     let both = ["a<-web", "b<-web"];
     let cases = [
