@@ -228,7 +228,8 @@ fn mistakes_are_refused_before_anything_is_printed() {
 #[test]
 fn the_chart_is_of_this_version() {
     let chart: Value =
-        serde_saphyr::from_str(include_str!("../../injector/chart/palisade/Chart.yaml")).unwrap();
+        serde_saphyr::from_str(include_str!("../../../injector/chart/palisade/Chart.yaml"))
+            .unwrap();
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(text(&chart, "/version"), version);
     assert_eq!(text(&chart, "/appVersion"), version);
