@@ -110,11 +110,12 @@ pub(crate) async fn policies(client: &Client, scope: &Scope) -> Looked<Vec<Dynam
     let mut found = Vec::new();
     for (kind, plural) in KINDS {
         let resource = resource(kind, plural);
+        // The cluster's own rules belong to no namespace, and hold in each.
         let api: Api<DynamicObject> = match scope {
             Scope::Namespace(namespace) if plural == cluster::POLICIES => {
                 Api::namespaced_with(client.clone(), namespace, &resource)
             }
-            _ => Api::all_with(client.clone(), &resource),
+            Scope::Namespace(_) | Scope::All => Api::all_with(client.clone(), &resource),
         };
         match api.list(&ListParams::default()).await {
             Ok(list) => found.extend(list.items.into_iter().map(|mut one| {

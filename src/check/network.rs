@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::admissionregistration::v1::WebhookClientConfig;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -113,68 +114,58 @@ struct Called {
 
 /// All that the API server calls in namespaces of the mesh.
 fn called(snapshot: &Snapshot) -> Looked<Vec<Called>> {
-    let mut called = Vec::new();
-    let mut add = |by: String, namespace: Option<&str>, service: Option<&str>| {
-        if let (Some(namespace), Some(service)) = (namespace, service) {
-            let (namespace, service) = (namespace.to_owned(), service.to_owned());
-            called.push(Called {
-                by,
-                namespace,
-                service,
-            });
-        }
-    };
-    for one in snapshot.mutating.clone()? {
-        let by = format!("MutatingWebhookConfiguration {}", one.name_any());
-        for hook in one.webhooks.iter().flatten() {
-            let service = hook.client_config.service.as_ref();
-            add(
-                by.clone(),
-                service.map(|it| &*it.namespace),
-                service.map(|it| &*it.name),
-            );
-        }
-    }
-    for one in snapshot.validating.clone()? {
-        let by = format!("ValidatingWebhookConfiguration {}", one.name_any());
-        for hook in one.webhooks.iter().flatten() {
-            let service = hook.client_config.service.as_ref();
-            add(
-                by.clone(),
-                service.map(|it| &*it.namespace),
-                service.map(|it| &*it.name),
-            );
-        }
-    }
-    for one in snapshot.api_services.clone()? {
-        let by = format!("APIService {}", one.name_any());
-        let service = one.spec.as_ref().and_then(|spec| spec.service.as_ref());
-        add(
-            by,
-            service.and_then(|it| it.namespace.as_deref()),
-            service.and_then(|it| it.name.as_deref()),
-        );
-    }
-    for one in snapshot.definitions.clone()? {
-        let by = format!("CustomResourceDefinition {}", one.name_any());
-        let webhook = one
-            .spec
-            .conversion
-            .as_ref()
-            .and_then(|conversion| conversion.webhook.as_ref());
-        let config = webhook.and_then(|webhook| webhook.client_config.as_ref());
-        let service = config.and_then(|config| config.service.as_ref());
-        add(
-            by,
-            service.map(|it| &*it.namespace),
-            service.map(|it| &*it.name),
-        );
-    }
-    let members = members(snapshot.namespaces.as_ref().map_err(Clone::clone)?);
+    let definitions = snapshot.definitions.as_ref().map_err(Clone::clone)?;
+    let api_services = snapshot.api_services.as_ref().map_err(Clone::clone)?;
+    let namespaces = snapshot.namespaces.as_ref().map_err(Clone::clone)?;
+    let mut called = hooks(snapshot)?;
+    called.extend(api_services.iter().filter_map(|one| {
+        let service = one.spec.as_ref()?.service.as_ref()?;
+        Some(Called {
+            by: format!("APIService {}", one.name_any()),
+            namespace: service.namespace.clone()?,
+            service: service.name.clone()?,
+        })
+    }));
+    called.extend(definitions.iter().filter_map(|one| {
+        let webhook = one.spec.conversion.as_ref()?.webhook.as_ref()?;
+        let service = webhook.client_config.as_ref()?.service.as_ref()?;
+        Some(Called {
+            by: format!("CustomResourceDefinition {}", one.name_any()),
+            namespace: service.namespace.clone(),
+            service: service.name.clone(),
+        })
+    }));
+    let members = members(namespaces);
     called.retain(|one| {
         members.contains(&one.namespace) && one.namespace != snapshot.system_namespace
     });
     called.dedup();
+    Ok(called)
+}
+
+/// What the API server calls as admission webhooks.
+fn hooks(snapshot: &Snapshot) -> Looked<Vec<Called>> {
+    let mutating = snapshot.mutating.as_ref().map_err(Clone::clone)?;
+    let validating = snapshot.validating.as_ref().map_err(Clone::clone)?;
+    let call = |by: &str, config: &WebhookClientConfig| {
+        let service = config.service.as_ref()?;
+        Some(Called {
+            by: by.to_owned(),
+            namespace: service.namespace.clone(),
+            service: service.name.clone(),
+        })
+    };
+    let mut called = Vec::new();
+    for one in mutating {
+        let by = format!("MutatingWebhookConfiguration {}", one.name_any());
+        let hooks = one.webhooks.iter().flatten();
+        called.extend(hooks.filter_map(|hook| call(&by, &hook.client_config)));
+    }
+    for one in validating {
+        let by = format!("ValidatingWebhookConfiguration {}", one.name_any());
+        let hooks = one.webhooks.iter().flatten();
+        called.extend(hooks.filter_map(|hook| call(&by, &hook.client_config)));
+    }
     Ok(called)
 }
 

@@ -5,7 +5,7 @@ use kube::api::DynamicObject;
 use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::finding::{Finding, look};
 use super::snapshot::Snapshot;
@@ -83,7 +83,19 @@ fn names(names: &[String]) -> String {
 }
 
 fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
-    let policy = parse(object).ok()?;
+    let policy = match parse(object) {
+        Ok(policy) => policy,
+        Err(why) => {
+            let what =
+                format!("it has mistakes, and control stays with what it said before: {why}");
+            return Some(Finding::error(
+                "rules",
+                place(object),
+                what,
+                "put it right, and apply it again",
+            ));
+        }
+    };
     let rules = policy.rules.iter().filter(|rule| {
         rule.effect == Effect::Allow
             && rule.mode == Mode::Enforce
@@ -117,9 +129,10 @@ fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
 /// The rule that an object is, by the validator of files.
 pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
-    let mut metadata = json!({"name": object.name_any()});
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), object.name_any().into());
     if let Some(namespace) = object.namespace() {
-        metadata["namespace"] = json!(namespace);
+        metadata.insert("namespace".into(), namespace.into());
     }
     let document = json!({
         "apiVersion": palisade_api::sidecar::API_VERSION,

@@ -66,11 +66,11 @@ pub(crate) fn is_forbidden(error: &kube::Error) -> bool {
 
 /// An error of the API server in one sentence, without its JSON.
 pub(crate) fn in_words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => {
-            let chain = anyhow::Chain::new(other).map(ToString::to_string);
-            chain.collect::<Vec<_>>().join(": ")
-        }
+    if let kube::Error::Api(status) = error
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
     }
+    let chain = anyhow::Chain::new(error).map(ToString::to_string);
+    chain.collect::<Vec<_>>().join(": ")
 }

@@ -208,15 +208,16 @@ async fn reason(client: &Client, row: &Row) -> Option<String> {
     let request = Request::get(path).body(Vec::new()).ok()?;
     match tokio::time::timeout(REASON_TIME, client.request_text(request)).await {
         // Not ready is 503; that its text is no object of the API is expected.
-        Ok(Err(kube::Error::Api(status))) if status.code == 503 => first_line(&status.message),
+        Ok(Err(kube::Error::Api(status))) if status.code == 503 => reasons(&status.message),
         _ => None,
     }
 }
 
-/// The reason alone; the API server's own words about a pod that it cannot reach are no reason of the sidecar's.
-fn first_line(text: &str) -> Option<String> {
-    let line = text.lines().next()?.trim();
-    (!line.is_empty() && !line.contains("error trying to reach service")).then(|| line.to_owned())
+/// The reasons alone, which come one a line; the API server's own words about a pod that it cannot reach are none.
+fn reasons(text: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let reasons = lines.collect::<Vec<_>>().join("; ");
+    (!reasons.is_empty() && !reasons.contains("error trying to reach service")).then_some(reasons)
 }
 
 const NOT_MESHED: &str = "its namespace is in the mesh, and it is not; restart it (palisade check)";

@@ -101,9 +101,9 @@ fn pods_that_should_be_meshed_are_listed_and_others_are_not() {
 #[test]
 fn only_the_sidecars_own_words_are_a_reason() {
     assert_eq!(
-        first_line("no SVID yet\nmore").as_deref(),
-        Some("no SVID yet")
+        reasons("svid: none yet\npolicy: none yet\n").as_deref(),
+        Some("svid: none yet; policy: none yet")
     );
-    assert_eq!(first_line("error trying to reach service: dial tcp"), None);
-    assert_eq!(first_line(""), None);
+    assert_eq!(reasons("error trying to reach service: dial tcp"), None);
+    assert_eq!(reasons(""), None);
 }

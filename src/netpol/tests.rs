@@ -56,8 +56,9 @@ spec:
     ports: [8080, 9000-9010]
   - name: balancer
     effect: allow
-    from: [{unauthenticated: 10.9.0.0/16}, {unauthenticated: 'fd09::/64'}]
+    from: [{unauthenticated: {cidr: 10.9.0.0/16}}, {unauthenticated: {cidr: 'fd09::/64'}}]
     expires: 2026-12-01T00:00:00Z
+    reason: until the balancer is meshed
   - {name: no-tests, effect: deny, from: [{namespace: tests}]}
   - {name: perhaps, effect: allow, mode: shadow, from: [{namespace: new}]}
 ";
@@ -92,7 +93,7 @@ spec:
   rules:
   - {name: no-tests, effect: deny, from: [{namespace: tests}]}
   - {name: partner, effect: allow, from: [{trustDomain: other.example}]}
-  - {name: old, effect: allow, from: [{namespace: old}], expires: 2026-01-01T00:00:00Z}
+  - {name: old, effect: allow, from: [{namespace: old}], expires: 2026-01-01T00:00:00Z, reason: move}
 ";
     assert_golden("comments.yaml", &rendered(text, &[]));
 }

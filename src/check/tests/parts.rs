@@ -220,10 +220,15 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
                 meshed(),
                 json!({"observedGeneration": 2, "refusing": ["shop/db-0"]}),
             ),
+            rule(
+                "wrong",
+                json!({"namespaces": "web"}),
+                json!({"observedGeneration": 2}),
+            ),
             rule("unseen", meshed(), json!({"observedGeneration": 1})),
             rule(
                 "open",
-                json!({"unauthenticated": "10.0.0.0/8"}),
+                json!({"unauthenticated": {"cidr": "10.0.0.0/8"}}),
                 json!({"observedGeneration": 2}),
             ),
         ])),
@@ -238,10 +243,10 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
             "AuthorizationPolicy shop/open: callers without an identity are let in, as plaintext, from 10.0.0.0/8",
         ]
     );
-    assert_eq!(
-        wrong(&findings, Severity::Error),
-        [
-            "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0"
-        ]
-    );
+    let errors = wrong(&findings, Severity::Error);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    let strange = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
+    assert_eq!(errors[0], strange);
+    let mistaken = "AuthorizationPolicy shop/wrong: it has mistakes, and control stays with what it said before: ";
+    assert!(errors[1].starts_with(mistaken), "{errors:?}");
 }
