@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use kube::ResourceExt;
+use palisade_api::cluster;
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::Pem;
 
 use super::finding::{Finding, both, look};
 use super::snapshot::{Looked, Snapshot};
 use crate::kubernetes::pod;
-use kube::ResourceExt;
-use palisade_api::cluster;
 
 /// The authority, the webhook's certificate, and the trust of each namespace.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
@@ -53,7 +53,13 @@ fn lasting(
     let error = |what: String| vec![Finding::error(kept.check, place.clone(), what, kept.remedy)];
     look(kept.check, found, "", |pem| {
         let Some(pem) = pem else {
-            return error("there is no certificate".into());
+            let remedy = "control makes it when it starts: see that control runs, and what it logs";
+            return vec![Finding::error(
+                kept.check,
+                place.clone(),
+                "there is no certificate",
+                remedy,
+            )];
         };
         let left = match ends(pem) {
             Ok(ends) => ends - now,
