@@ -12,5 +12,5 @@ RUN target=$(rustc -vV | sed -n 's/^host: //p') \
 FROM scratch
 LABEL org.opencontainers.image.title="palisade" org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image/ /
-USER 1337:1337
+USER 65532:65532
 ENTRYPOINT ["/palisade"]

@@ -3,13 +3,18 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use crate::cli::{LogsArgs, Output, PsArgs};
+use crate::records::filter::Timed;
+use crate::records::print::Printer;
 use crate::records::{self, table};
 use crate::up::event::PodStatus;
 use crate::up::state::{self, part};
@@ -55,25 +60,66 @@ pub(crate) fn ps(args: &PsArgs) -> anyhow::Result<ExitCode> {
 /// Prints the records.
 pub(crate) fn logs(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     let question = Question::Logs(LogsQuestion {
-        workload: args.workload.clone(),
+        // Joined before they are chosen: the other side is another workload's, and may not know of a refusal.
+        workload: args
+            .workload
+            .as_ref()
+            .filter(|_| !args.pair)
+            .map(ToString::to_string),
         follow: args.follow,
-        denied: args.denied,
+        denied: args.denied && !args.pair,
     });
-    let output = Output::or_by_terminal(args.mesh.output);
-    for line in ask(args.mesh.name.as_deref(), &question)?.lines() {
-        let record: Map<String, Value> = serde_json::from_str(&line?)?;
-        if let Some(problem) = record.get("error").filter(|_| record.len() == 1) {
-            bail!("{}", records::plain(problem));
+    let since = args.since.map(|age| OffsetDateTime::now_utc() - age);
+    let mut printer = Printer::new(args, since);
+    let lines = lines(ask(args.mesh.name.as_deref(), &question)?);
+    loop {
+        let line = if printer.is_waiting() {
+            lines.recv_timeout(OTHER_SIDE)
+        } else {
+            lines
+                .recv()
+                .map_err(|_ended| RecvTimeoutError::Disconnected)
+        };
+        match line {
+            Ok(line) => take(&mut printer, &line?)?,
+            Err(RecvTimeoutError::Timeout) => printer.pass_time(OffsetDateTime::now_utc())?,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
-        match output {
-            Output::Text => writeln!(out, "{}", records::text(&record, records::columns()))?,
-            Output::Json => writeln!(out, "{}", Value::Object(record))?,
-        }
-        out.flush()?;
     }
+    printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
+
+fn take(printer: &mut Printer, line: &str) -> anyhow::Result<()> {
+    let record: Map<String, Value> = serde_json::from_str(line)?;
+    if let Some(problem) = record.get("error").filter(|_| record.len() == 1) {
+        bail!("{}", records::plain(problem));
+    }
+    match Timed::of(record.clone()) {
+        Some(timed) => printer.take(timed)?,
+        // Such as how many records were missed.
+        None => printer.say(record)?,
+    }
+    Ok(())
+}
+
+/// Lines from a thread of their own, so that waiting for one can end.
+fn lines(answers: BufReader<UnixStream>) -> Receiver<std::io::Result<String>> {
+    let (sender, receiver) = mpsc::sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        for line in answers.lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// How often records that wait for their other side are looked at.
+const OTHER_SIDE: Duration = Duration::from_secs(1);
+/// How many lines are read ahead.
+const AHEAD: usize = 256;
 
 /// Asks for one answer.
 pub(crate) fn one<T: DeserializeOwned>(
@@ -94,20 +140,14 @@ fn ask(name: Option<&str>, question: &Question) -> anyhow::Result<BufReader<Unix
     Ok(BufReader::new(connection))
 }
 
+/// Whether a mesh of this user runs on this machine.
+pub(crate) fn is_running() -> bool {
+    !running(None).is_empty()
+}
+
 /// The running mesh that is meant.
 fn connect(name: Option<&str>) -> anyhow::Result<UnixStream> {
-    let base = state::base();
-    let mut running = Vec::new();
-    for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
-        let found = entry.file_name().to_string_lossy().into_owned();
-        if name.is_some_and(|name| name != found) {
-            continue;
-        }
-        // The directory of a mesh that was killed has a socket too, but nobody there.
-        if let Ok(connection) = UnixStream::connect(entry.path().join(part::SOCKET)) {
-            running.push((found, connection));
-        }
-    }
+    let mut running = running(name);
     let names: Vec<&str> = running.iter().map(|(name, _)| name.as_str()).collect();
     match (names.as_slice(), name) {
         ([], Some(name)) => bail!("no mesh named \"{name}\" of this user is running"),
@@ -124,4 +164,21 @@ fn connect(name: Option<&str>) -> anyhow::Result<UnixStream> {
         .pop()
         .map(|(_, connection)| connection)
         .context("no mesh is running")
+}
+
+/// Every mesh of this user that runs, or the one of this name.
+fn running(name: Option<&str>) -> Vec<(String, UnixStream)> {
+    let base = state::base();
+    let mut running = Vec::new();
+    for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        if name.is_some_and(|name| name != found) {
+            continue;
+        }
+        // The directory of a mesh that was killed has a socket too, but nobody there.
+        if let Ok(connection) = UnixStream::connect(entry.path().join(part::SOCKET)) {
+            running.push((found, connection));
+        }
+    }
+    running
 }

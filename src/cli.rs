@@ -2,10 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{ask, demo, exec, inject, install, up};
+use crate::check::CheckArgs;
+use crate::kubernetes::client::{KubeArgs, ScopeArgs};
+use crate::kubernetes::meant::{Meant, meant};
+use crate::netpol::NetworkPoliciesArgs;
+use crate::records::filter::Replica;
+use crate::{ask, check, demo, exec, inject, install, kubernetes, netpol, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
 #[derive(Debug, Parser)]
@@ -19,11 +25,14 @@ pub(crate) struct Cli {
 enum Command {
     /// Runs a whole mesh on this machine, from one file, until Ctrl-C
     Up(UpArgs),
-    /// Lists the workloads of the running mesh: who they are and how they are
+    /// Lists the workloads of a mesh: who they are and how they are
+    #[command(after_help = WHICH_MESH)]
     Ps(PsArgs),
     /// Runs a command inside a workload's pod, as its application would
+    #[command(after_help = WHICH_MESH)]
     Exec(ExecArgs),
-    /// Prints the records of the running mesh's connections
+    /// Prints the records of a mesh's connections
+    #[command(after_help = WHICH_MESH)]
     Logs(LogsArgs),
     /// Puts the sidecar into the pods of YAML files, as the webhook does it, and prints them
     Inject(inject::InjectArgs),
@@ -33,6 +42,12 @@ enum Command {
     Install(install::InstallArgs),
     /// Takes the mesh out of the cluster of the current kubeconfig
     Uninstall(install::uninstall::UninstallArgs),
+    /// Says what is wrong with the mesh of a cluster, or with the cluster before it has one, and what to do
+    #[command(after_help = check::AFTER_HELP)]
+    Check(CheckArgs),
+    /// Rules, in other forms
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The sidecar
     #[command(subcommand)]
     Proxy(palisade_proxy::cli::Command),
@@ -82,16 +97,33 @@ pub(crate) struct UpArgs {
     pub(crate) app_output: bool,
 }
 
-/// Which of the running meshes is meant.
+/// What is done with rules.
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Prints NetworkPolicies that match the rules, for a cluster whose network enforces them
+    #[command(name = "networkpolicies", after_help = netpol::AFTER_HELP)]
+    NetworkPolicies(NetworkPoliciesArgs),
+}
+
+/// Which mesh is meant.
 #[derive(Debug, Args)]
 pub(crate) struct MeshArgs {
-    /// The mesh, where several run
+    /// The local mesh, where several run
     #[arg(long, env = "PALISADE_NAME")]
     pub(crate) name: Option<String>,
     /// Text or JSON lines [default: text on a terminal, else json]
     #[arg(short, long, env = "PALISADE_OUTPUT")]
     pub(crate) output: Option<Output>,
+    #[command(flatten)]
+    pub(crate) kube: KubeArgs,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
 }
+
+/// How `palisade ps`, `logs` and `exec` know which mesh is meant.
+const WHICH_MESH: &str = "\
+Which mesh is meant: with --kubeconfig, --context, -n or -A that of a cluster; else the one that `palisade up` runs on
+this machine (--name, where several run); else that of the cluster of the current kubeconfig.";
 
 /// `palisade ps`.
 #[derive(Debug, Args)]
@@ -105,7 +137,10 @@ pub(crate) struct PsArgs {
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) mesh: MeshArgs,
-    /// `web` (its first replica), `web-1` or `shop/web`
+    /// The container, on a cluster [default: the workload's own first one]
+    #[arg(short, long)]
+    pub(crate) container: Option<String>,
+    /// `web` (its first replica), `web-1` or `shop/web`; on a cluster a pod, or what made it
     pub(crate) workload: String,
     /// The command and its arguments
     #[arg(last = true, required = true)]
@@ -117,14 +152,32 @@ pub(crate) struct ExecArgs {
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) mesh: MeshArgs,
-    /// Only this workload's: `web`, `web-1` or `shop/web`
-    pub(crate) workload: Option<String>,
+    /// Only this workload's: `web`, `web-1` or `shop/web`; on a cluster a pod, or what made it
+    pub(crate) workload: Option<Replica>,
     /// Goes on with new records as they come
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only refused connections
     #[arg(long)]
     pub(crate) denied: bool,
+    /// Only connections from this workload or service account: `web`, `shop/web`, `shop/*`
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) from: Option<Replica>,
+    /// Only connections to this workload, service account or service
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) to: Option<Replica>,
+    /// Shows the two sides of a connection as one
+    #[arg(long)]
+    pub(crate) pair: bool,
+    /// Only records that are younger, such as 90s or 2h [default on a cluster: 10m]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) since: Option<Duration>,
+    /// On a cluster: all that the nodes keep, of any number of pods [default: the 50 newest]
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Says how many lines of the sidecars were no records
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 impl Output {
@@ -145,9 +198,20 @@ impl Output {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(&args),
-        Command::Ps(args) => ask::ps(&args),
-        Command::Exec(args) => exec::run(&args),
-        Command::Logs(args) => ask::logs(&args),
+        Command::Ps(args) => match meant(&args.mesh)? {
+            Meant::Local => ask::ps(&args),
+            Meant::Cluster => kubernetes::run(kubernetes::ps::run(&args)),
+        },
+        Command::Exec(args) => match meant(&args.mesh)? {
+            Meant::Local => exec::run(&args),
+            Meant::Cluster => kubernetes::run(kubernetes::exec::run(&args)),
+        },
+        Command::Logs(args) => match meant(&args.mesh)? {
+            Meant::Local => ask::logs(&args),
+            Meant::Cluster => kubernetes::run(kubernetes::logs::run(&args)),
+        },
+        Command::Check(args) => check::run(&args),
+        Command::Policy(PolicyCommand::NetworkPolicies(args)) => netpol::run(&args),
         Command::Inject(args) => inject::inject(&args),
         Command::Uninject(args) => inject::uninject(&args),
         Command::Install(args) => install::run(&args),

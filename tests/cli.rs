@@ -94,6 +94,7 @@ fn records_are_chosen(mesh: &Mesh) {
         let is_of = |r: &Value| r["workload"].as_str().unwrap().starts_with(of);
         assert!(records.iter().all(is_of), "{records:?}");
     }
+    records_are_chosen_by_their_ends_and_joined(mesh, &all);
     for record in &all {
         for key in [
             "time",
@@ -107,6 +108,20 @@ fn records_are_chosen(mesh: &Mesh) {
             assert!(record.get(key).is_some(), "{key}: {record}");
         }
     }
+}
+
+fn records_are_chosen_by_their_ends_and_joined(mesh: &Mesh, all: &[Value]) {
+    let by_web = ["logs", "--from", "shop/web", "--to", "orders"];
+    let of_web = json_lines(&run(mesh, &by_web).stdout);
+    assert!(!of_web.is_empty() && of_web.len() < all.len());
+    let paired = json_lines(&run(mesh, &[&by_web[..], &["--pair"]].concat()).stdout);
+    let joined = paired
+        .iter()
+        .find(|r| r["event"] == "close" && r["direction"] == "both")
+        .unwrap();
+    let sides = |r: &&Value| r["event"] == "close" && r["conn.id"] == joined["conn.id"];
+    assert_eq!(all.iter().filter(sides).count(), 2, "{all:?}");
+    assert_eq!(paired.iter().filter(sides).count(), 1, "{paired:?}");
 }
 
 #[test]

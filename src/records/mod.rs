@@ -1,5 +1,8 @@
 //! How records and workloads look to people.
 
+pub(crate) mod filter;
+pub(crate) mod pair;
+pub(crate) mod print;
 pub(crate) mod table;
 
 use anstyle::{AnsiColor, Style};
@@ -18,13 +21,14 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 
 /// One record as one line; a refusal or a failure has a second one, which says why.
 ///
-/// `out` is the calling workload's side of a connection, `in` the called one's. The rule, which may be of any
+/// `out` is the calling workload's side of a connection, `in` the called one's, `i+o` both. The rule, which may be of any
 /// length, stands last, or below where the terminal is too narrow.
 pub(crate) fn text(record: &Map<String, Value>, columns: Option<usize>) -> String {
     let field = |key: &str| record.get(key).map(plain).unwrap_or_default();
     let side = match field("direction").as_str() {
         "inbound" => "in",
         "outbound" => "out",
+        pair::BOTH => "i+o",
         _ => "",
     };
     let denied = is_denied(record);

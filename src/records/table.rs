@@ -1,8 +1,11 @@
 //! The table of workloads.
 
+use std::net::IpAddr;
+
 use anstyle::Style;
 
 use super::{DIM, ERROR, GOOD, WAITING};
+use crate::kubernetes::ps::Row;
 use crate::up::event::{PodStatus, State};
 
 /// The line above the table.
@@ -14,54 +17,90 @@ pub(crate) fn heading(event: &str, mesh: &str, pods: usize) -> String {
 }
 
 const HEADER: [&str; 5] = ["WORKLOAD", "SPIFFE ID", "ADDRESSES", "RESTARTS", "STATE"];
+const CLUSTER_HEADER: [&str; 6] = [
+    "WORKLOAD",
+    "SPIFFE ID",
+    "ADDRESSES",
+    "NODE",
+    "RESTARTS",
+    "STATE",
+];
 
-/// One line for each workload.
+/// One line for each workload of the local mesh.
 pub(crate) fn of_workloads(statuses: &[PodStatus]) -> String {
-    let rows: Vec<[String; 5]> = statuses.iter().map(row).collect();
-    let header = HEADER.map(str::to_owned);
-    let mut widths = [0; 5];
-    for cells in rows.iter().chain([&header]) {
+    let rows = statuses.iter().map(|status| {
+        let restarts = status.restarts;
+        let total = restarts.pod + restarts.proxy + restarts.app;
+        let cells = [
+            status.workload.clone(),
+            identity(status.meshed.then_some(&status.spiffe_id)),
+            addresses(&status.addresses),
+            total.to_string(),
+            state(&status.state),
+        ];
+        (cells, style(&status.state))
+    });
+    lines(HEADER, rows.collect())
+}
+
+/// One line for each pod of a cluster.
+pub(crate) fn of_pods(pods: &[Row]) -> String {
+    let rows = pods.iter().map(|pod| {
+        let cells = [
+            pod.workload.clone(),
+            identity(pod.spiffe_id.as_ref()),
+            addresses(&pod.addresses),
+            pod.node.clone(),
+            (pod.restarts.proxy + pod.restarts.app).to_string(),
+            state(&pod.state),
+        ];
+        (cells, style(&pod.state))
+    });
+    lines(CLUSTER_HEADER, rows.collect())
+}
+
+/// Aligned columns below their names.
+fn lines<const N: usize>(header: [&str; N], rows: Vec<([String; N], Style)>) -> String {
+    let header = (header.map(str::to_owned), DIM);
+    let mut widths = [0; N];
+    for (cells, _) in rows.iter().chain([&header]) {
         for (width, cell) in widths.iter_mut().zip(cells) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut text = line(&header, &widths, DIM);
-    for (status, cells) in statuses.iter().zip(&rows) {
-        text.push_str(&line(cells, &widths, style(&status.state)));
+    let mut text = String::new();
+    for (cells, style) in [header].iter().chain(&rows) {
+        text.push_str(&line(cells, &widths, *style));
     }
     text
 }
 
-fn row(status: &PodStatus) -> [String; 5] {
-    let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
-    let restarts = status.restarts;
-    let state = match status.state.reason() {
-        Some(reason) => format!("{}: {reason}", status.state.word()),
-        None => status.state.word().to_owned(),
-    };
-    let identity = if status.meshed {
-        status.spiffe_id.clone()
-    } else {
-        "(not meshed)".to_owned()
-    };
-    let total = restarts.pod + restarts.proxy + restarts.app;
-    [
-        status.workload.clone(),
-        identity,
-        addresses.join(" "),
-        total.to_string(),
-        state,
-    ]
-}
-
 /// Only the last cell, the state, has a colour; the header has it in all.
-fn line(cells: &[String; 5], widths: &[usize; 5], style: Style) -> String {
+fn line(cells: &[String], widths: &[usize], style: Style) -> String {
     let mut text = String::new();
-    let [first @ .., state] = cells;
+    let Some((state, first)) = cells.split_last() else {
+        return text;
+    };
     for (cell, width) in first.iter().zip(widths) {
         text.push_str(&format!("{cell:<width$}  "));
     }
     format!("{text}{}{state}{}\n", style.render(), style.render_reset())
+}
+
+fn identity(identity: Option<&String>) -> String {
+    identity.map_or_else(|| "(not meshed)".to_owned(), Clone::clone)
+}
+
+fn addresses(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(" ")
+}
+
+fn state(state: &State) -> String {
+    match state.reason() {
+        Some(reason) => format!("{}: {reason}", state.word()),
+        None => state.word().to_owned(),
+    }
 }
 
 fn style(state: &State) -> Style {

@@ -1,0 +1,252 @@
+use super::*;
+
+fn certificate(days: i64) -> Vec<u8> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["x".into()]).unwrap();
+    params.not_before = blind().now - time::Duration::days(300);
+    params.not_after = blind().now + time::Duration::days(days);
+    params.self_signed(&key).unwrap().pem().into_bytes()
+}
+
+fn text(pem: &[u8]) -> String {
+    String::from_utf8(pem.to_vec()).unwrap()
+}
+
+#[test]
+fn definitions_deployments_and_the_net_must_be_there() {
+    let definition = |name: &str, version: &str, established: &str| {
+        json!({
+            "metadata": {"name": name},
+            "spec": {
+                "group": "palisade.dev", "scope": "Namespaced", "names": {"kind": "K", "plural": "p"},
+                "versions": [{"name": version, "served": true, "storage": true}],
+            },
+            "status": {"conditions": [{"type": "Established", "status": established}]},
+        })
+    };
+    let deployment = |name: &str, ready: i32| {
+        json!({
+            "metadata": {"name": name, "namespace": "palisade-system"},
+            "spec": {"replicas": 2, "selector": {}, "template": {}},
+            "status": {"readyReplicas": ready},
+        })
+    };
+    let rules = "authorizationpolicies.palisade.dev";
+    let cluster_rules = "clusterauthorizationpolicies.palisade.dev";
+    let mut snapshot = Snapshot {
+        definitions: Ok(all(vec![definition(rules, "v1", "True")])),
+        deployments: Ok(all(vec![deployment("palisade-control", 1)])),
+        admission_policies: Ok(Vec::new()),
+        ..blind()
+    };
+    let findings = installed::judge(&snapshot);
+    assert_eq!(
+        wrong(&findings, Severity::Error),
+        [
+            format!("CustomResourceDefinition {rules}: it does not serve the version v1alpha1"),
+            format!("CustomResourceDefinition {cluster_rules}: it is not there: no rule can be written"),
+            "Deployment palisade-system/palisade-injector: it is not there".into(),
+            "ValidatingAdmissionPolicy palisade-sidecar-required: it is not there: while webhooks are off, pods start \
+             without a sidecar"
+                .into(),
+        ]
+    );
+    assert_eq!(
+        wrong(&findings, Severity::Warning),
+        ["Deployment palisade-system/palisade-control: 1 of 2 replicas are ready"]
+    );
+    snapshot.definitions = Ok(all(vec![
+        definition(rules, "v1alpha1", "True"),
+        definition(cluster_rules, "v1alpha1", "True"),
+    ]));
+    snapshot.deployments = Ok(all(vec![
+        deployment("palisade-control", 2),
+        deployment("palisade-injector", 2),
+    ]));
+    snapshot.admission_policies = Ok(all(vec![
+        json!({"metadata": {"name": "palisade-sidecar-required"}}),
+    ]));
+    let findings = installed::judge(&snapshot);
+    assert!(
+        findings.iter().all(|one| one.severity == Severity::Ok),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn certificates_have_days_left_or_not() {
+    for (authority, webhook, errors, warnings) in [
+        (Some(3000), Some(30), 0, 0),
+        (Some(30), Some(5), 0, 2),
+        (Some(-1), None, 2, 0),
+    ] {
+        let snapshot = Snapshot {
+            certificates: Certificates {
+                authority: Ok(authority.map(certificate)),
+                webhook: Ok(webhook.map(certificate)),
+                trust: Err("forbidden".into()),
+            },
+            ..blind()
+        };
+        let findings = certificate::judge(&snapshot);
+        assert_eq!(
+            wrong(&findings, Severity::Error).len(),
+            errors,
+            "{findings:?}"
+        );
+        assert_eq!(
+            wrong(&findings, Severity::Warning).len(),
+            warnings,
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
+fn every_member_trusts_the_authority() {
+    let namespace = |name: &str| json!({"metadata": {"name": name, "labels": {"mesh.palisade.dev/member": "enabled"}}});
+    let (ours, other) = (certificate(300), certificate(300));
+    let mut rotating = ours.clone();
+    rotating.extend_from_slice(&other);
+    let snapshot = Snapshot {
+        namespaces: Ok(all(["good", "rotating", "other", "none"]
+            .map(namespace)
+            .into())),
+        certificates: Certificates {
+            authority: Ok(Some(ours.clone())),
+            webhook: Ok(Some(certificate(30))),
+            trust: Ok(vec![
+                ("good".into(), text(&ours)),
+                ("rotating".into(), text(&rotating)),
+                ("other".into(), text(&other)),
+            ]),
+        },
+        ..blind()
+    };
+    assert_eq!(
+        wrong(&certificate::judge(&snapshot), Severity::Error),
+        [
+            "ConfigMap other/palisade-trust: it names another authority: new pods refuse control",
+            "ConfigMap none/palisade-trust: it is not there: new pods cannot know control",
+        ]
+    );
+}
+
+#[test]
+fn the_api_server_must_trust_the_mesh_s_authority() {
+    use k8s_openapi::ByteString;
+    let (ours, other) = (certificate(300), certificate(300));
+    let configuration = |bundle: Option<Vec<u8>>| {
+        let bundle = bundle.map(|pem| serde_json::to_value(ByteString(pem)).unwrap());
+        json!({
+            "metadata": {"name": "palisade-injector"},
+            "webhooks": [{
+                "name": "rules.palisade.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                "clientConfig": {"caBundle": bundle},
+            }],
+        })
+    };
+    let place = "ValidatingWebhookConfiguration palisade-injector, rules.palisade.dev";
+    for (bundle, expected) in [
+        (Some(ours.clone()), vec![]),
+        (
+            Some(other),
+            vec![format!(
+                "{place}: its CA is not the mesh's: the API server trusts another injector"
+            )],
+        ),
+        (
+            None,
+            vec![format!(
+                "{place}: it has no CA: the API server trusts no injector"
+            )],
+        ),
+        (
+            Some(b"x".to_vec()),
+            vec![format!(
+                "{place}: its CA cannot be read: it holds no certificate"
+            )],
+        ),
+    ] {
+        let snapshot = Snapshot {
+            mutating: Ok(all(vec![configuration(Some(ours.clone()))])),
+            validating: Ok(all(vec![configuration(bundle)])),
+            certificates: Certificates {
+                authority: Err("forbidden".into()),
+                webhook: Err("forbidden".into()),
+                trust: Ok(vec![("shop".into(), text(&ours))]),
+            },
+            ..blind()
+        };
+        assert_eq!(wrong(&webhook::judge(&snapshot), Severity::Error), expected);
+    }
+    let snapshot = Snapshot {
+        mutating: Ok(Vec::new()),
+        validating: Ok(Vec::new()),
+        ..blind()
+    };
+    assert_eq!(
+        wrong(&webhook::judge(&snapshot), Severity::Error).len(),
+        2,
+        "none is there"
+    );
+}
+
+#[test]
+fn rules_that_are_behind_not_understood_or_open_are_told() {
+    let rule = |name: &str, from: Value, status: Value| {
+        json!({
+            "apiVersion": "palisade.dev/v1alpha1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": name, "namespace": "shop", "generation": 2},
+            "spec": {"rules": [{"name": "r", "effect": "allow", "from": [from]}]},
+            "status": status,
+        })
+    };
+    let meshed = || json!({"namespace": "web"});
+    let snapshot = Snapshot {
+        policies: Ok(all(vec![
+            rule(
+                "good",
+                meshed(),
+                json!({"observedGeneration": 2, "proxies": 3, "enforcing": 3}),
+            ),
+            rule(
+                "behind",
+                meshed(),
+                json!({"observedGeneration": 2, "proxies": 3, "enforcing": 2, "pending": ["shop/web-0"]}),
+            ),
+            rule(
+                "strange",
+                meshed(),
+                json!({"observedGeneration": 2, "refusing": ["shop/db-0"]}),
+            ),
+            rule(
+                "wrong",
+                json!({"namespaces": "web"}),
+                json!({"observedGeneration": 2}),
+            ),
+            rule("unseen", meshed(), json!({"observedGeneration": 1})),
+            rule(
+                "open",
+                json!({"unauthenticated": {"cidr": "10.0.0.0/8"}}),
+                json!({"observedGeneration": 2}),
+            ),
+        ])),
+        ..blind()
+    };
+    let findings = rules::judge(&snapshot);
+    assert_eq!(
+        wrong(&findings, Severity::Warning),
+        [
+            "AuthorizationPolicy shop/behind: 2 of 3 proxies enforce it; behind are shop/web-0",
+            "AuthorizationPolicy shop/unseen: control has not taken up its last change",
+            "AuthorizationPolicy shop/open: callers without an identity are let in, as plaintext, from 10.0.0.0/8",
+        ]
+    );
+    let errors = wrong(&findings, Severity::Error);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    let strange = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
+    assert_eq!(errors[0], strange);
+    let mistaken = "AuthorizationPolicy shop/wrong: it has mistakes, and control stays with what it said before: ";
+    assert!(errors[1].starts_with(mistaken), "{errors:?}");
+}

@@ -1,0 +1,39 @@
+//! The mesh of a cluster, as the kubeconfig's user may see it. Nothing here changes an object.
+
+pub(crate) mod client;
+pub(crate) mod exec;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod meant;
+pub(crate) mod pod;
+pub(crate) mod ps;
+pub(crate) mod selector;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+/// Runs a command that talks to a cluster.
+pub(crate) fn run(
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let code = runtime.block_on(command);
+    // A stream that still waits for the API server is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+/// Says on stderr what was left out, and goes on.
+pub(crate) fn warn(text: &str) {
+    use crate::records::WAITING;
+    anstream::eprintln!(
+        "{}warning:{} {text}",
+        WAITING.render(),
+        WAITING.render_reset()
+    );
+}
