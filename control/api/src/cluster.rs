@@ -81,3 +81,10 @@ pub const CLUSTER_POLICIES: &str = "clusterauthorizationpolicies";
 pub const PROBE_PATH: &str = "/probe/";
 /// The sidecar's variable with all rewritten probes: a JSON object of path to [`Probe`](crate::probe::Probe).
 pub const PROBES_VARIABLE: &str = "PALISADE_PROBES";
+
+/// Whether a namespace can never be in the mesh: a cluster whose own parts wait for the mesh, which waits for them,
+/// never starts again.
+pub fn is_exempt(namespace: &str, system_namespace: &str) -> bool {
+    namespace == system_namespace
+        || ["kube-system", "kube-public", "kube-node-lease"].contains(&namespace)
+}

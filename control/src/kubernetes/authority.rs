@@ -88,7 +88,7 @@ fn authority(secret: &Secret, trust_domain: &TrustDomain) -> Result<Ca, Authorit
 
 /// Why there is no authority to issue from.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
+pub(crate) enum AuthorityError {
     /// The API server does not show the Secret.
     #[error(
         "the Secret {CA_SECRET} cannot be read; see that control's service account may get it in its namespace"

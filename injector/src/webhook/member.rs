@@ -1,6 +1,6 @@
 //! Namespaces: the label that webhooks select by is derived here, and nobody else's.
 
-use palisade_api::cluster::{DISABLED, ENABLED, INJECT, MEMBER_LABEL};
+use palisade_api::cluster::{DISABLED, ENABLED, INJECT, MEMBER_LABEL, is_exempt};
 use serde_json::{Value, json};
 
 use super::review::{Change, Verdict};
@@ -27,7 +27,7 @@ pub(crate) fn review(change: &Change, system_namespace: &str) -> Verdict {
 
 /// Whether a namespace is in the mesh, as its annotation or label asks and its name allows.
 fn is_member(namespace: &Value, system_namespace: &str) -> bool {
-    asks(namespace) && !is_exempt(namespace, system_namespace)
+    asks(namespace) && !is_exempt(name(namespace), system_namespace)
 }
 
 /// The namespace with the label that it should have: whatever somebody wrote there, it is derived.
@@ -64,12 +64,6 @@ fn asks(namespace: &Value) -> bool {
         .any(|kind| mark(namespace, kind, INJECT) == Some(ENABLED))
 }
 
-/// Where the mesh itself, and what it stands on, would wait for the mesh.
-fn is_exempt(namespace: &Value, system_namespace: &str) -> bool {
-    let name = name(namespace);
-    name == system_namespace || name == KUBE_SYSTEM
-}
-
 fn name(namespace: &Value) -> &str {
     let name = namespace.pointer("/metadata/name");
     name.and_then(Value::as_str).unwrap_or_default()
@@ -98,7 +92,7 @@ fn warnings(namespace: &Value, has_pods: bool, system_namespace: &str) -> Vec<St
         }
         return warnings;
     }
-    if is_exempt(namespace, system_namespace) {
+    if is_exempt(name, system_namespace) {
         warnings.push(format!(
             "`{name}` is never in the mesh: the mesh itself stands on it; remove {INJECT}"
         ));
@@ -119,7 +113,6 @@ fn warnings(namespace: &Value, has_pods: bool, system_namespace: &str) -> Vec<St
 }
 
 const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
-const KUBE_SYSTEM: &str = "kube-system";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! `palisade uninstall`: takes the mesh out of a cluster, and leaves nothing of it behind.
 
-mod connect;
 mod meshed;
 mod remove;
 mod report;
@@ -16,12 +15,12 @@ use tokio::time::timeout;
 
 use palisade_api::cluster;
 
-use self::connect::KubeArgs;
 use self::remove::Removal;
 use self::report::{Event, Report};
 use self::survey::Survey;
 use super::{chart, values};
 use crate::cli::Output;
+use crate::kubernetes::client::{self, KubeArgs};
 
 /// `palisade uninstall`.
 #[derive(Debug, Args)]
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn uninstall(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
-    let client = connect::client(&args.kube).await?;
+    let client = client::client(&args.kube).await?;
     let mut report = Report::new(Output::or_by_terminal(args.output));
     let survey = survey::survey(&client).await?;
     for workload in &survey.meshed {

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use palisade_api::cluster::{ENABLED, INJECT, MEMBER_LABEL};
+use palisade_api::cluster::{ENABLED, INJECT, MEMBER_LABEL, is_exempt};
 
 /// Whether a namespace asked for the mesh, and may be in it.
 pub(super) fn belongs(namespace: &ObjectMeta, system: &str) -> bool {
@@ -12,8 +12,7 @@ pub(super) fn belongs(namespace: &ObjectMeta, system: &str) -> bool {
         .into_iter()
         .flatten()
         .any(|keys| keys.get(INJECT).is_some_and(|value| value == ENABLED));
-    // A cluster whose own parts wait for the mesh, which waits for them, never starts again.
-    asked && name != system && !KUBERNETES.contains(&name)
+    asked && !is_exempt(name, system)
 }
 
 /// The merge patch that makes a namespace's mark right, where it is not. It touches no other key.
@@ -26,8 +25,6 @@ pub(super) fn correction(namespace: &ObjectMeta, system: &str) -> Option<Value> 
     (marked.map(String::as_str) != wanted)
         .then(|| json!({"metadata": {"labels": {MEMBER_LABEL: wanted}}}))
 }
-
-const KUBERNETES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 #[cfg(test)]
 mod tests {
