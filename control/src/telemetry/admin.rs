@@ -1,4 +1,4 @@
-//! `/metrics`, `/ready` and `/proxies` over plain HTTP: nothing here is secret, and nothing can be changed.
+//! `/metrics`, `/ready`, `/live` and `/proxies` over plain HTTP: nothing here is secret, and nothing can be changed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -75,6 +75,7 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
             "not everything is known yet; the log says what is awaited\n".into(),
         ),
         "/ready" => answer(StatusCode::OK, TEXT, "ready\n".into()),
+        "/live" => answer(StatusCode::OK, TEXT, "live\n".into()),
         "/metrics" => match admin.metrics.text() {
             Ok(text) => answer(StatusCode::OK, OPEN_METRICS, text),
             Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
