@@ -58,7 +58,9 @@ fn rendered(command: &mut Command) -> Objects {
 }
 
 /// Our arguments, and Helm's for the same.
-const CASES: [(&[&str], &[&str]); 2] = [
+type Arguments = &'static [&'static str];
+
+const CASES: [(Arguments, Arguments); 2] = [
     (&[], &[]),
     (
         &[

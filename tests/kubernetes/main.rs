@@ -6,8 +6,11 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
+mod chart;
 mod ground;
 mod harness;
+mod install;

@@ -3,6 +3,7 @@
 //! Everything waits for what it needs, in steps of 100 ms and with a bound, and sleeps for nothing else.
 
 mod cluster;
+mod mesh;
 mod namespace;
 
 use std::process::Output;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use mesh::Mesh;
 pub(crate) use namespace::Namespace;
 
 /// Longest wait for anything but the cluster itself.

@@ -1,0 +1,159 @@
+//! The mesh, installed as its users install it.
+
+use std::process::Output;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{BOUND, Cluster, Namespace, stdout, wait_for};
+
+/// The mesh of the shared cluster.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    cluster: &'static Cluster,
+    /// From `palisade install` to the last of its programs being ready.
+    installed_in: Option<Duration>,
+}
+
+/// Tests that only use the mesh hold it together; one that breaks a part of it holds it alone.
+static MESH: RwLock<Option<Mesh>> = RwLock::new(None);
+
+/// The mesh in use, with others beside.
+#[derive(Debug)]
+pub(crate) struct Shared(RwLockReadGuard<'static, Option<Mesh>>);
+
+/// The mesh for one test alone, which may break it. What it left is mended before the next test has it.
+#[derive(Debug)]
+pub(crate) struct Alone(RwLockWriteGuard<'static, Option<Mesh>>);
+
+impl Mesh {
+    pub(crate) fn shared() -> Shared {
+        loop {
+            let held = MESH.read().unwrap_or_else(PoisonError::into_inner);
+            if held.is_some() {
+                return Shared(held);
+            }
+            drop(held);
+            drop(Self::installed());
+        }
+    }
+
+    pub(crate) fn alone() -> Alone {
+        Alone(Self::installed())
+    }
+
+    fn installed() -> RwLockWriteGuard<'static, Option<Self>> {
+        let mut held = MESH.write().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(Self::install(Cluster::shared()));
+        }
+        held
+    }
+
+    fn install(cluster: &'static Cluster) -> Self {
+        let image = cluster.palisade_image();
+        let start = Instant::now();
+        let manifests = stdout(&palisade(
+            cluster,
+            &["install", "--image", image, "--mesh-cidr", MESH_CIDRS],
+        ));
+        cluster.apply(&manifests);
+        let mesh = Self {
+            cluster,
+            installed_in: None,
+        };
+        mesh.ready();
+        Self {
+            installed_in: Some(start.elapsed()),
+            ..mesh
+        }
+    }
+
+    /// How long the last installation took, until all of it was ready.
+    pub(crate) fn installed_in(&self) -> Option<Duration> {
+        self.installed_in
+    }
+
+    /// Waits until control and the injector are as their Deployments say.
+    pub(crate) fn ready(&self) {
+        for deployment in [
+            "deployment/palisade-control",
+            "deployment/palisade-injector",
+        ] {
+            let bound = format!("--timeout={}s", BOUND.as_secs());
+            stdout(&self.system(&["rollout", "status", deployment, &bound]));
+        }
+        // Ready is what a probe said; in force is what the API server does.
+        wait_for("the webhooks to be trusted", BOUND, || {
+            let bundles = self.cluster.kubectl(&[
+                "get",
+                "mutatingwebhookconfiguration,validatingwebhookconfiguration",
+                "palisade-injector",
+                "-o",
+                "jsonpath={range .items[*].webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}",
+            ]);
+            let bundles = stdout(&bundles);
+            (bundles.lines().count() >= 4 && bundles.lines().all(|line| !line.is_empty()))
+                .then_some(())
+        });
+    }
+
+    pub(crate) fn cluster(&self) -> &'static Cluster {
+        self.cluster
+    }
+
+    /// A namespace that is in the mesh, deleted when it is dropped.
+    pub(crate) fn namespace(&self, purpose: &str) -> Namespace {
+        let namespace = self.cluster.namespace(purpose);
+        stdout(&self.cluster.kubectl(&[
+            "annotate",
+            "namespace",
+            namespace.name(),
+            "palisade.dev/inject=enabled",
+        ]));
+        namespace
+    }
+
+    /// kubectl in the mesh's own namespace.
+    pub(crate) fn system(&self, arguments: &[&str]) -> Output {
+        self.cluster
+            .kubectl(&[&["--namespace", "palisade-system"], arguments].concat())
+    }
+
+    /// The `palisade` command, against this cluster.
+    pub(crate) fn palisade(&self, arguments: &[&str]) -> Output {
+        palisade(self.cluster, arguments)
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Mesh;
+
+    fn deref(&self) -> &Mesh {
+        self.0.as_ref().expect("it was installed")
+    }
+}
+
+impl std::ops::Deref for Alone {
+    type Target = Mesh;
+
+    fn deref(&self) -> &Mesh {
+        self.0.as_ref().expect("it was installed")
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Whoever comes next installs it over what is left.
+        *self.0 = None;
+    }
+}
+
+fn palisade(cluster: &Cluster, arguments: &[&str]) -> Output {
+    let program = ["exec", env!("CARGO_BIN_EXE_palisade")];
+    cluster.run(&[&program, arguments].concat())
+}
+
+/// Pods and Services of the tests' cluster.
+const MESH_CIDRS: &str = "10.88.0.0/16,fd88::/48,10.96.0.0/16,fd96::/112";
