@@ -214,8 +214,9 @@ fn has_labels(workload: &Workload, labels: &BTreeMap<String, String>) -> bool {
         .all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
+/// One that says nothing closes its target, which is a denial too.
 fn denies(policy: &AuthorizationPolicy) -> bool {
-    policy.rules.iter().any(|rule| rule.effect == Effect::Deny)
+    policy.rules.is_empty() || policy.rules.iter().any(|rule| rule.effect == Effect::Deny)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! # An object that is wrong
 //!
 //! It never replaces a good version of itself, which stays in force; the two are one object as long as the unique id
-//! is the same. One that is wrong at first sight has no good version: it is kept out, and said so, for it may have
-//! held a denial.
+//! is the same. One that is wrong at first sight has no good version here, but may have one in proxies, and may hold a
+//! denial: it is sent as a policy that says nothing. A proxy with a good version keeps that, one without closes.
 //!
 //! # A definition that goes away
 //!
@@ -63,6 +63,8 @@ pub(crate) struct Held {
     pub(crate) generation: i64,
     /// What is in force, and the generation that it is of.
     pub(crate) good: Option<(i64, AuthorizationPolicy)>,
+    /// What is sent where there is none.
+    unreadable: Option<AuthorizationPolicy>,
     /// What is wrong with the newest generation.
     pub(crate) errors: Vec<String>,
     /// What its status says.
@@ -129,10 +131,12 @@ impl Policies {
             Ok(policy) => (Some((object.generation, policy)), Vec::new()),
             Err(errors) => (former.and_then(|former| former.good.clone()), errors),
         };
+        let unreadable = good.is_none().then(|| object.unreadable(self.kind, &name));
         let held = Held {
             uid: object.uid.clone(),
             generation: object.generation,
             good,
+            unreadable,
             errors,
             status: object.status.clone(),
         };
@@ -253,12 +257,12 @@ impl Policies {
         matches!(self.state, State::Going { .. } | State::Returned { .. })
     }
 
-    /// What is in force.
+    /// What proxies are sent.
     pub(crate) fn in_force(&self) -> impl Iterator<Item = &AuthorizationPolicy> {
-        self.held
-            .values()
-            .filter_map(|held| held.good.as_ref())
-            .map(|(_, policy)| policy)
+        self.held.values().filter_map(|held| {
+            let good = held.good.as_ref().map(|(_, policy)| policy);
+            good.or(held.unreadable.as_ref())
+        })
     }
 
     /// Every object that is held.

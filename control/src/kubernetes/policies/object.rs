@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use palisade_api::cluster::{CLUSTER_POLICIES, GROUP, POLICIES, VERSION};
 use palisade_api::manifest::{self, Manifest};
-use palisade_api::policy::AuthorizationPolicy;
+use palisade_api::policy::{AuthorizationPolicy, Target};
 
 use crate::index::policy_name;
 use crate::kubernetes::facts::Name;
@@ -89,6 +89,29 @@ impl Object {
         kind: Kind,
         name: &Name,
     ) -> Result<AuthorizationPolicy, Vec<String>> {
+        read(&self.document(kind, name))
+    }
+
+    /// A policy that says nothing, about whom this one would be, as far as that can be read: about everybody whom it
+    /// could be about otherwise.
+    ///
+    /// A proxy refuses it whole, as nothing that it understands. So one that has a good version keeps that, and one
+    /// that has none closes: the object may hold a denial.
+    pub(super) fn unreadable(&self, kind: Kind, name: &Name) -> AuthorizationPolicy {
+        let mut document = self.document(kind, name);
+        if let Some(rules) = document.pointer_mut("/spec/rules") {
+            *rules = json!([{"name": "any", "effect": "deny", "from": [{"namespace": "any"}]}]);
+        }
+        let target = read(&document).map_or_else(|_errors| Target::default(), |read| read.target);
+        AuthorizationPolicy {
+            namespace: (kind == Kind::Namespaced).then(|| name.namespace.clone()),
+            name: name.name.clone(),
+            target,
+            rules: Vec::new(),
+        }
+    }
+
+    fn document(&self, kind: Kind, name: &Name) -> Value {
         let metadata = match kind {
             Kind::Namespaced => json!({"name": name.name, "namespace": name.namespace}),
             Kind::Cluster => json!({"name": name.name}),
@@ -97,28 +120,19 @@ impl Object {
         document.insert("apiVersion".into(), format!("{GROUP}/{VERSION}").into());
         document.insert("kind".into(), kind.as_str().into());
         document.insert("metadata".into(), metadata);
-        match check(&Value::Object(document))? {
-            Manifest::Policy(policy) => Ok(policy),
-            Manifest::Workload(_)
-            | Manifest::Service(_)
-            | Manifest::Namespace { .. }
-            | Manifest::Revocations(_)
-            | Manifest::TrustBundle { .. } => Err(vec!["the object is no policy".to_owned()]),
-        }
+        Value::Object(document)
     }
 }
 
-/// JSON is YAML too, so what reads the mesh's files reads objects.
-fn check(document: &Value) -> Result<Manifest, Vec<String>> {
-    let text = document.to_string();
-    let mut manifests = manifest::parse("object", &text).map_err(|diagnostics| {
-        diagnostics
-            .into_iter()
-            .map(|diagnostic| format!("{}; {}", diagnostic.message, diagnostic.remedy))
-            .collect::<Vec<_>>()
-    })?;
-    match (manifests.pop(), manifests.is_empty()) {
-        (Some(manifest), true) => Ok(manifest),
-        _ => Err(vec!["the object is not one document".to_owned()]),
+fn read(document: &Value) -> Result<AuthorizationPolicy, Vec<String>> {
+    let read = manifest::check_object(&document.to_string())
+        .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    match read {
+        Manifest::Policy(policy) => Ok(policy),
+        Manifest::Workload(_)
+        | Manifest::Service(_)
+        | Manifest::Namespace { .. }
+        | Manifest::Revocations(_)
+        | Manifest::TrustBundle { .. } => Err(vec!["the object is no policy".to_owned()]),
     }
 }

@@ -58,7 +58,7 @@ enum Happens {
 
 use Happens::{Answer, Define, Gone, List, Pass, Set};
 
-/// What is in force after these events, as `name<-namespace`.
+/// What is in force after these events, as `name<-namespace`, or `name closed for {labels}`.
 fn after(events: Vec<Happens>) -> Vec<String> {
     let policies = run(events);
     in_force(&policies)
@@ -66,6 +66,9 @@ fn after(events: Vec<Happens>) -> Vec<String> {
 
 fn in_force(policies: &Policies) -> Vec<String> {
     let each = policies.in_force().map(|policy| {
+        if policy.rules.is_empty() {
+            return format!("{} closed for {:?}", policy.name, policy.target.labels);
+        }
         let palisade_api::policy::From::Namespace(from) = &policy.rules[0].from[0] else {
             panic!("{policy:?}");
         };
@@ -133,13 +136,25 @@ fn an_object_is_in_force_in_its_newest_version_that_is_right() {
         (
             "wrong at first sight",
             vec![Set("c", wrong("uc", 1))],
-            both.to_vec(),
+            vec!["a<-web", "b<-web", "c closed for {}"],
+        ),
+        (
+            "wrong at first sight, with a target that can be read",
+            vec![Set(
+                "c",
+                with_spec(
+                    "uc",
+                    1,
+                    json!({"target": {"labels": {"app": "db"}}, "rules": [{"effect": "dney"}]}),
+                ),
+            )],
+            vec!["a<-web", "b<-web", r#"c closed for {"app": "db"}"#],
         ),
         // Another object under that name never was right.
         (
             "wrong, and another",
             vec![Set("a", wrong("other", 1))],
-            vec!["b<-web"],
+            vec!["a closed for {}", "b<-web"],
         ),
         // A write of the status changes no generation: what it carries beside is not looked at.
         (
