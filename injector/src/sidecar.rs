@@ -40,7 +40,7 @@ impl Sidecar<'_> {
         let mut env = Vec::new();
         for (name, value) in [
             (
-                "PALISADE_EXCLUDE_INBOUND_PORT",
+                cluster::EXCLUDED_PORTS_VARIABLE,
                 list(&self.excluded.inbound_ports),
             ),
             (
@@ -142,7 +142,7 @@ impl Sidecar<'_> {
             variable("PALISADE_TRUST_ANCHOR", &path(cluster::TRUST_FILE)),
         ];
         if let Some(ports) = list(&self.excluded.inbound_ports) {
-            env.push(variable("PALISADE_EXCLUDE_INBOUND_PORT", &ports));
+            env.push(variable(cluster::EXCLUDED_PORTS_VARIABLE, &ports));
         }
         if !self.probes.is_empty() {
             // The kubelet would take `$(NAME)` in it for a variable; `$$` is a dollar sign to it.

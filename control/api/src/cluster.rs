@@ -79,6 +79,8 @@ pub const CLUSTER_POLICIES: &str = "clusterauthorizationpolicies";
 /// The prefix of a rewritten probe's path on the telemetry port: `/probe/<container>/<kind>`, the kind being one of
 /// `liveness`, `readiness`, `startup`, `postStart`, `preStop`.
 pub const PROBE_PATH: &str = "/probe/";
+/// The redirect's and the sidecar's variable with the ports that are reached without the mesh, `9090,9100`.
+pub const EXCLUDED_PORTS_VARIABLE: &str = "PALISADE_EXCLUDE_INBOUND_PORT";
 /// The sidecar's variable with all rewritten probes: a JSON object of path to [`Probe`](crate::probe::Probe).
 pub const PROBES_VARIABLE: &str = "PALISADE_PROBES";
 

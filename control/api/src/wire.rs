@@ -201,6 +201,9 @@ pub struct Workload {
     pub node: ::prost::alloc::string::String,
     #[prost(string, tag = "9")]
     pub zone: ::prost::alloc::string::String,
+    /// Ports of its own that its sidecar does not answer for: reached in clear.
+    #[prost(uint32, repeated, tag = "10")]
+    pub excluded_ports: ::prost::alloc::vec::Vec<u32>,
 }
 /// What is at an address.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -25,6 +25,8 @@ pub struct Workload {
     pub identity: SpiffeId,
     /// Where it runs.
     pub place: Place,
+    /// Ports of its own that its sidecar does not answer for.
+    pub excluded_ports: Vec<u16>,
 }
 
 /// Where a workload runs; what is not known is empty, and near to nothing.
@@ -48,6 +50,11 @@ impl Workload {
         service_account: &str,
     ) -> Result<SpiffeId, SpiffeIdError> {
         SpiffeId::of_service_account(trust_domain, namespace, service_account)
+    }
+
+    /// Whether a sidecar answers at a port of its own. Where none does, it is reached in clear.
+    pub fn is_meshed_at(&self, port: u16) -> bool {
+        self.meshed && !self.excluded_ports.contains(&port)
     }
 
     /// `namespace/name`, as control and proxies call it.

@@ -102,6 +102,7 @@ fn workload(trust_domain: &TrustDomain, spec: &WorkloadSpec) -> Result<Workload,
         meshed: spec.meshed,
         identity,
         place: Place::default(),
+        excluded_ports: Vec::new(),
     })
 }
 

@@ -48,6 +48,7 @@ fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
             meshed: true,
             identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
             place: palisade_api::workload::Place::default(),
+            excluded_ports: Vec::new(),
         },
         settings: NamespaceSettings::default(),
         names: Vec::new(),

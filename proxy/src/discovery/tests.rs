@@ -54,6 +54,7 @@ fn own() -> wire::Object {
             .parse()
             .unwrap(),
         place: palisade_api::workload::Place::default(),
+        excluded_ports: Vec::new(),
     };
     let own = convert::self_to_wire(&workload, NamespaceSettings::default());
     object("self", Some(Body::Self_(own)))

@@ -12,6 +12,13 @@ pub(super) struct Endpoint {
     pub(super) distance: Distance,
 }
 
+impl Endpoint {
+    /// Whether a sidecar answers there.
+    pub(super) fn is_meshed(&self) -> bool {
+        self.workload.is_meshed_at(self.addr.port())
+    }
+}
+
 /// How far an endpoint is, as far as its service cares: a nearer one is tried first, a farther one where none answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Distance {
@@ -46,8 +53,8 @@ pub(super) fn choose(service: &Service, own: &Place, port: u16, like: IpAddr) ->
             Some((reached, endpoint.terminating))
         })
         .collect();
-    if found.iter().any(|(endpoint, _)| endpoint.workload.meshed) {
-        found.retain(|(endpoint, _)| endpoint.workload.meshed);
+    if found.iter().any(|(endpoint, _)| endpoint.is_meshed()) {
+        found.retain(|(endpoint, _)| endpoint.is_meshed());
     }
     if found.iter().any(|(_, terminating)| !terminating) {
         found.retain(|(_, terminating)| !terminating);
@@ -106,6 +113,7 @@ mod tests {
                 node: node.into(),
                 zone: zone.into(),
             },
+            excluded_ports: Vec::new(),
         })
     }
 
@@ -118,6 +126,12 @@ mod tests {
 
     fn unmeshed(mut member: Member) -> Member {
         member.workload.meshed = false;
+        member
+    }
+
+    /// Its sidecar does not answer for the port of the service below.
+    fn excluding(mut member: Member) -> Member {
+        member.workload.excluded_ports = vec![8080];
         member
     }
 
@@ -238,6 +252,12 @@ mod tests {
                 vec![terminating(member("a")), self::member("b", "n2", "")],
                 "a0",
             ),
+            (
+                Scope::Cluster,
+                vec![member("a"), excluding(member("b"))],
+                "a0",
+            ),
+            (Scope::Cluster, vec![excluding(member("b"))], "b0"),
             (Scope::Cluster, vec![], ""),
         ] {
             let service = service(scope, Prefer::None, endpoints);

@@ -151,7 +151,7 @@ async fn resolve(pod: &Pod, dst: SocketAddr, record: &Record) -> Result<Destinat
     // A service's endpoints are all of the one kind or all of the other.
     match candidates.endpoints.first() {
         None => Err(RefusedReason::NoEndpoint.into()),
-        Some(endpoint) if endpoint.workload.meshed => Ok(Destination::Mesh(candidates)),
+        Some(endpoint) if endpoint.is_meshed() => Ok(Destination::Mesh(candidates)),
         Some(_) => Ok(Destination::Plain(candidates)),
     }
 }

@@ -67,6 +67,7 @@ fn workload(name: &str) -> Workload {
         meshed: true,
         identity: id(name),
         place: palisade_api::workload::Place::default(),
+        excluded_ports: Vec::new(),
     }
 }
 

@@ -101,6 +101,11 @@ pub fn workload_from_wire(workload: wire::Workload) -> Converted<Workload> {
             node: workload.node,
             zone: workload.zone,
         },
+        excluded_ports: workload
+            .excluded_ports
+            .iter()
+            .map(|port| port_from_wire(*port))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -120,6 +125,11 @@ pub fn workload_to_wire(workload: &Workload) -> wire::Workload {
         trust_domain: workload.identity.trust_domain().to_string(),
         node: workload.place.node.clone(),
         zone: workload.place.zone.clone(),
+        excluded_ports: workload
+            .excluded_ports
+            .iter()
+            .map(|p| (*p).into())
+            .collect(),
     }
 }
 

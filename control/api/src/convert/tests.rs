@@ -57,6 +57,7 @@ fn workload() -> Workload {
             node: "n1".into(),
             zone: "a".into(),
         },
+        excluded_ports: vec![9090],
     }
 }
 

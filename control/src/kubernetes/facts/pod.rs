@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use palisade_api::cluster::{ALLOW_OPT_OUT, ENABLED, MEMBER_LABEL, PROXY_CONTAINER};
+use palisade_api::cluster::{
+    ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, PROXY_CONTAINER,
+    REDIRECT_CONTAINER,
+};
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::workload::{Place, Workload};
 
@@ -27,6 +30,8 @@ pub(crate) struct Pod {
     pub(crate) terminating: bool,
     /// Our sidecar is in it.
     pub(crate) meshed: bool,
+    /// What the redirect leaves to the application, by what was injected and not by what is asked for.
+    pub(crate) excluded_ports: Vec<u16>,
     /// In seconds of Unix time.
     pub(crate) created: i64,
     pub(crate) addresses: Vec<IpAddr>,
@@ -68,6 +73,7 @@ impl Pod {
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             terminating: metadata.deletion_timestamp.is_some(),
             meshed: spec.init_containers.iter().flatten().any(is_sidecar),
+            excluded_ports: excluded_ports(spec.init_containers.iter().flatten()),
             created: metadata
                 .creation_timestamp
                 .map_or(0, |created| created.0.as_second()),
@@ -98,6 +104,7 @@ impl Pod {
                 node: self.node.clone(),
                 zone: zone.to_owned(),
             },
+            excluded_ports: self.excluded_ports.clone(),
         })
     }
 }
@@ -120,6 +127,21 @@ fn lenient_member() -> ObjectMeta {
 
 fn is_sidecar(container: &core::Container) -> bool {
     container.name == PROXY_CONTAINER && container.restart_policy.as_deref() == Some("Always")
+}
+
+/// One that is no port excludes nothing: what it would be is reached over the mesh, and fails closed.
+fn excluded_ports<'p>(mut containers: impl Iterator<Item = &'p core::Container>) -> Vec<u16> {
+    let redirect = containers.find(|container| container.name == REDIRECT_CONTAINER);
+    let variables = redirect
+        .into_iter()
+        .flat_map(|redirect| redirect.env.iter().flatten());
+    variables
+        .filter(|variable| variable.name == EXCLUDED_PORTS_VARIABLE)
+        .filter_map(|variable| variable.value.as_deref())
+        .flat_map(|ports| ports.split(','))
+        .filter_map(|port| port.trim().parse().ok())
+        .filter(|port| *port != 0)
+        .collect()
 }
 
 const DEFAULT_ACCOUNT: &str = "default";

@@ -175,6 +175,20 @@ fn a_pod_is_a_workload_with_its_account_labels_addresses_and_place() {
 }
 
 #[test]
+fn the_ports_that_the_redirect_leaves_out_are_not_meshed() {
+    let redirect = json!({"name": "palisade-redirect", "env": [
+        {"name": "PALISADE_EXCLUDE_OUTBOUND_PORT", "value": "7"},
+        {"name": "PALISADE_EXCLUDE_INBOUND_PORT", "value": "9090, 9100,none,0,65536"},
+    ]});
+    let sidecar = json!({"name": "palisade-proxy", "restartPolicy": "Always"});
+    let containers = json!({"spec": {"initContainers": [redirect, sidecar]}});
+    let facts = of(&[with(pod("a", "10.1.0.1"), containers)]);
+    let workload = &facts.workloads[0];
+    assert_eq!(workload.excluded_ports, [9090, 9100]);
+    assert!(workload.is_meshed_at(80) && !workload.is_meshed_at(9100));
+}
+
+#[test]
 fn what_a_pod_is_depends_on_its_phase_network_and_sidecar() {
     // Whether there is a workload, whether it is meshed, and under which account.
     let known = |meshed, account| Some((meshed, account));
