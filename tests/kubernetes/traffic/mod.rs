@@ -8,6 +8,7 @@ mod wire;
 use std::process::Output;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
 
@@ -198,11 +199,15 @@ pub(crate) fn recorded<T>(
     mut find: impl FnMut(&[Record]) -> Option<T>,
 ) -> T {
     let logs = ["logs", "-n", namespace.name(), "-o", "json"];
-    wait_for(what, BOUND, || {
+    let start = Instant::now();
+    loop {
         let said = stdout(&mesh.palisade(&logs));
         let records: Vec<Record> = said.lines().filter_map(Record::read).collect();
-        find(&records)
-    })
+        if let Some(found) = find(&records) {
+            return found;
+        }
+        assert!(start.elapsed() < BOUND / 3, "no {what}: {said}");
+    }
 }
 
 /// One line of `palisade logs -o json`.

@@ -1,6 +1,6 @@
 //! What is on the wire, who is let in, and what both sides write about it.
 
-use crate::harness::{Cluster, Mesh, Running, text};
+use crate::harness::{BOUND, Cluster, Mesh, Running, text, wait_for};
 
 use super::{Shop, curl, recorded};
 
@@ -21,7 +21,6 @@ fn pods_of_an_annotated_namespace_call_each_other_by_name_and_both_sides_record_
     }
     let (client, web) = (shop.identity("client"), shop.identity("web"));
     for (pod, _) in [&shop.near, &shop.far] {
-        let workload = format!("{}/{pod}", shop.namespace.name());
         for is_v6 in [false, true] {
             let what = format!("both sides' records of a call to {pod}, IPv6: {is_v6}");
             let version = recorded(&mesh, &shop.namespace, &what, |records| {
@@ -29,7 +28,8 @@ fn pods_of_an_annotated_namespace_call_each_other_by_name_and_both_sides_record_
                     ("event", "close"),
                     ("src.identity", client.as_str()),
                     ("dst.identity", &web),
-                    ("dst.workload", &workload),
+                    ("dst.namespace", shop.namespace.name()),
+                    ("dst.workload", pod),
                 ];
                 let sides = |direction| {
                     let of = move |record: &&super::Record| {
@@ -100,9 +100,11 @@ fn on_the_wire(shop: &Shop, far: bool) -> Vec<u8> {
     let body = CANARY.repeat(LENGTH / CANARY.len());
     let said = shop.answer(&["--data-raw", &body, &url]);
     assert_eq!(said.trim(), format!("{pod}\n{body}"));
-    let seen = capture.stopped();
-    assert!(seen.len() > LENGTH, "the capture missed it: {}", seen.len());
-    seen
+    // There and back.
+    wait_for("the capture", BOUND, || {
+        (capture.out().len() > 2 * LENGTH).then_some(())
+    });
+    capture.stopped()
 }
 
 #[test]
@@ -114,11 +116,11 @@ fn a_pod_outside_of_the_mesh_is_refused_and_the_application_never_hears_of_it() 
     for (pod, _) in [&shop.near, &shop.far] {
         // The server hears those whom it may hear: what is looked for below could be there.
         assert!(
-            shop.call(&[&format!("http://{pod}.each:8080/?{CANARY}-in")])
+            shop.call(&[&format!("http://{pod}.each:8080/{CANARY}-in")])
                 .is_some()
         );
         for family in ["-4", "-6"] {
-            let url = format!("http://{pod}.each.{name}:8080/?{CANARY}-out");
+            let url = format!("http://{pod}.each.{name}:8080/{CANARY}-out");
             let output = curl(&outside.namespace, "client", &[family, &url]);
             assert!(!output.status.success(), "{}", text(&output.stdout));
             assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
