@@ -14,3 +14,5 @@ mod chart;
 mod ground;
 mod harness;
 mod install;
+mod pods;
+mod traffic;

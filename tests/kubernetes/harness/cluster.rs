@@ -1,9 +1,10 @@
 //! The cluster that all tests of a process share.
 
 use std::env;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -101,6 +102,15 @@ impl Cluster {
             .expect("it reads its input");
         drop(stdin);
         child.wait_with_output().expect("the script ends")
+    }
+
+    /// Starts a command of the cluster's script. What it prints goes to the two files that are given.
+    pub(crate) fn start(&self, arguments: &[&str], out: File, errors: File) -> Child {
+        bounded(arguments)
+            .stdout(out)
+            .stderr(errors)
+            .spawn()
+            .expect("the script starts")
     }
 }
 
