@@ -14,3 +14,7 @@ mod chart;
 mod ground;
 mod harness;
 mod install;
+mod load;
+mod outage;
+mod scale;
+mod upgrade;

@@ -5,6 +5,7 @@
 mod cluster;
 mod mesh;
 mod namespace;
+mod process;
 
 use std::process::Output;
 use std::thread;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 pub(crate) use cluster::Cluster;
 pub(crate) use mesh::Mesh;
 pub(crate) use namespace::Namespace;
+pub(crate) use process::Process;
 
 /// Longest wait for anything but the cluster itself.
 pub(crate) const BOUND: Duration = Duration::from_secs(90);
