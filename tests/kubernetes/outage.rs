@@ -15,7 +15,7 @@ fn the_leader_of_control_dies_and_nobody_notices() {
     let load = Load::start(&mesh, "leader");
     let old = leader(&mesh).expect("somebody leads");
     load.unbroken("leader killed", || {
-        let process = control(&mesh, &old);
+        let process = process(&mesh, "control", &old);
         let killed = Instant::now();
         // Its pod goes first, or it would come again in it; and it dies before it can give the lease back.
         force_away(&mesh, &[&old]);
@@ -46,7 +46,7 @@ fn a_killed_control_comes_again_in_its_pod() {
         .sum();
     load.unbroken("both of control killed", || {
         for pod in words(&mesh, "control", "{.items[*].metadata.name}") {
-            control(&mesh, &pod).kill();
+            process(&mesh, "control", &pod).kill();
         }
         wait_for("two restarts", BOUND, || {
             let after: u32 = restarts()
@@ -65,7 +65,7 @@ fn without_control_all_goes_on_but_new_pods_wait() {
     let mesh = Mesh::alone();
     let load = Load::start(&mesh, "control");
     load.unbroken("no control", || {
-        scale(&mesh, "control", 0);
+        end(&mesh, "control");
         load.namespace.apply(LATE);
         // The rule is checked by the injector, and waits for control like the pod.
         load.admit();
@@ -98,7 +98,7 @@ fn without_the_injector_meshed_namespaces_refuse_new_pods_and_others_do_not() {
     let load = Load::start(&mesh, "injector");
     let other = mesh.cluster().namespace("unmeshed");
     load.unbroken("no injector", || {
-        scale(&mesh, "injector", 0);
+        end(&mesh, "injector");
         let create = [
             "kubectl",
             "--namespace",
@@ -260,9 +260,9 @@ fn leader(mesh: &Mesh) -> Option<String> {
     (!pod.is_empty()).then(|| pod.to_owned())
 }
 
-fn control(mesh: &Mesh, pod: &str) -> Process {
+fn process(mesh: &Mesh, part: &str, pod: &str) -> Process {
     let uid = stdout(&mesh.system(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]));
-    Process::of_pod(mesh.cluster(), &uid, "/palisade control run")
+    Process::of_pod(mesh.cluster(), &uid, &format!("/palisade {part} run"))
 }
 
 /// What the pods of a part say at a JSON path, word by word.
@@ -273,22 +273,23 @@ fn words(mesh: &Mesh, part: &str, path: &str) -> Vec<String> {
     said.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Sets how many there are of a part; with none, returns when the last has ended.
 fn scale(mesh: &Mesh, part: &str, replicas: u8) {
     let deployment = format!("deployment/palisade-{part}");
-    let replicas_are = format!("--replicas={replicas}");
-    stdout(&mesh.system(&["scale", &deployment, &replicas_are]));
-    if replicas > 0 {
-        return;
-    }
+    let replicas = format!("--replicas={replicas}");
+    stdout(&mesh.system(&["scale", &deployment, &replicas]));
+}
+
+/// Ends all of a part at once: a pod that is deleted by force is gone from the API server long before its program ends.
+fn end(mesh: &Mesh, part: &str) {
+    let pods = words(mesh, part, "{.items[*].metadata.name}");
+    let programs: Vec<Process> = pods.iter().map(|pod| process(mesh, part, pod)).collect();
+    scale(mesh, part, 0);
+    force_away(mesh, &pods.iter().map(String::as_str).collect::<Vec<_>>());
+    programs.iter().for_each(Process::kill);
     wait_for("the end of its pods", BOUND, || {
-        let pods = words(mesh, part, "{.items[*].metadata.name}");
-        let pods: Vec<&str> = pods.iter().map(String::as_str).collect();
-        if pods.is_empty() {
-            return Some(());
-        }
-        force_away(mesh, &pods);
-        None
+        words(mesh, part, "{.items[*].metadata.name}")
+            .is_empty()
+            .then_some(())
     });
 }
 

@@ -30,7 +30,12 @@ fn control_carries_many_pods_and_a_proxy_is_sent_only_what_it_asked_for() {
     let before = received(&sidecars);
     println!("control sent each proxy, since it started: {before:?} bytes");
     assert!(before.iter().all(|bytes| *bytes > 0), "each is connected");
+    let idle = ticks(&control);
     let crowd = Crowd::gather(mesh.cluster(), size());
+    println!(
+        "to learn of them took control {} ms of a CPU in each replica",
+        (ticks(&control) - idle) * 10 / 2
+    );
     let more: Vec<u64> = received(&sidecars)
         .iter()
         .zip(&before)
@@ -162,6 +167,11 @@ fn list(objects: impl Iterator<Item = Value>) -> String {
 fn processes(uids: &str, cluster: &'static Cluster, begins: &str) -> Vec<Process> {
     let of_pod = |uid| Process::of_pod(cluster, uid, begins);
     uids.split_whitespace().map(of_pod).collect()
+}
+
+fn ticks(processes: &[Process]) -> u64 {
+    let of = |process: &Process| process.usage().ticks;
+    processes.iter().map(of).sum()
 }
 
 fn received(sidecars: &[Process]) -> Vec<u64> {

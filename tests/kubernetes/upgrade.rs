@@ -1,6 +1,6 @@
 //! Control and the injector change under running proxies.
 
-use crate::harness::{Mesh, stdout};
+use crate::harness::{BOUND, Mesh, stdout, wait_for};
 use crate::load::{Load, ready};
 
 const NEXT: &str = "kube.local/palisade:next";
@@ -17,18 +17,29 @@ fn an_upgrade_under_load_loses_nothing_and_old_proxies_go_on() {
     }
     load.unbroken("upgrade", || {
         mesh.apply(NEXT);
+        let create = ["kubectl", "--namespace", load.namespace.name(), "create"];
+        let try_it = ["--dry-run=server", "-f", "-"];
+        wait_for("the end of the old parts", BOUND, || {
+            stdout(
+                &mesh
+                    .cluster()
+                    .fed(&[create.as_slice(), &try_it].concat(), LATE),
+            );
+            // Until the last has ended the API server may ask it what a sidecar is.
+            let images = stdout(&mesh.system(&["get", "pods", "-o", PODS]));
+            (images == [NEXT; 4].join(" ")).then_some(())
+        });
         mesh.ready();
         load.rules_are_enforced("on old proxies, by the new control");
         load.namespace.apply(LATE);
         ready(&load.namespace, "late");
     });
-    let system = "jsonpath={.items[*].spec.template.spec.containers[*].image}";
-    let images = stdout(&mesh.system(&["get", "deployments", "-o", system]));
-    assert_eq!(images, format!("{NEXT} {NEXT}"));
     let sidecar = r#"{.spec.initContainers[?(@.name=="palisade-proxy")].image}"#;
     assert_eq!(load.namespace.words(&["pod", "caller"], sidecar), [old]);
     assert_eq!(load.namespace.words(&["pod", "late"], sidecar), [NEXT]);
 }
+
+const PODS: &str = "jsonpath={.items[*].spec.containers[*].image}";
 
 const LATE: &str = r#"
 apiVersion: v1

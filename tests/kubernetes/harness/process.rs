@@ -35,8 +35,9 @@ impl Process {
         Self { cluster, id }
     }
 
+    /// Ends it, if it has not ended by itself.
     pub(crate) fn kill(&self) {
-        stdout(&self.cluster.run(&["exec", "kill", "-KILL", &self.id]));
+        self.cluster.run(&["exec", "kill", "-KILL", &self.id]);
     }
 
     pub(crate) fn usage(&self) -> Usage {
