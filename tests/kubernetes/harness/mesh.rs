@@ -54,20 +54,24 @@ impl Mesh {
     fn install(cluster: &'static Cluster) -> Self {
         let image = cluster.palisade_image();
         let start = Instant::now();
-        let manifests = stdout(&palisade(
-            cluster,
-            &["install", "--image", image, "--mesh-cidr", MESH_CIDRS],
-        ));
-        cluster.apply(&manifests);
         let mesh = Self {
             cluster,
             installed_in: None,
         };
+        mesh.apply(image);
         mesh.ready();
         Self {
             installed_in: Some(start.elapsed()),
             ..mesh
         }
+    }
+
+    /// Applies what `palisade install` prints for an image: what kubectl says.
+    pub(crate) fn apply(&self, image: &str) -> String {
+        let install = ["install", "--image", image, "--mesh-cidr", MESH_CIDRS];
+        let manifests = stdout(&self.palisade(&install));
+        let apply = ["kubectl", "apply", "-f", "-"];
+        stdout(&self.cluster.fed(&apply, &manifests))
     }
 
     /// How long the last installation took, until all of it was ready.

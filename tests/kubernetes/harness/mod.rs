@@ -5,6 +5,7 @@
 mod cluster;
 mod mesh;
 mod namespace;
+mod process;
 mod running;
 
 use std::process::Output;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 pub(crate) use cluster::Cluster;
 pub(crate) use mesh::Mesh;
 pub(crate) use namespace::Namespace;
+pub(crate) use process::Process;
 pub(crate) use running::Running;
 
 /// Longest wait for anything but the cluster itself.

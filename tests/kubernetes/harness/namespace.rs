@@ -23,6 +23,10 @@ impl Namespace {
         &self.name
     }
 
+    pub(crate) fn cluster(&self) -> &'static Cluster {
+        self.cluster
+    }
+
     /// Runs kubectl in this namespace.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Output {
         self.cluster
