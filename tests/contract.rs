@@ -18,8 +18,9 @@ fn the_sidecar_starts_with_what_the_injector_writes() {
     let pod = injected(&json!({}));
     let container = container(&pod, "initContainers", cluster::PROXY_CONTAINER);
     let line = command_line::<palisade_proxy::cli::Cli>(container, "proxy");
-    let palisade_proxy::cli::Command::Run(args) =
-        palisade_proxy::cli::Cli::try_parse_from(line).unwrap().command
+    let palisade_proxy::cli::Command::Run(args) = palisade_proxy::cli::Cli::try_parse_from(line)
+        .unwrap()
+        .command
     else {
         panic!("it is not the sidecar that runs");
     };
@@ -90,7 +91,9 @@ fn the_redirect_starts_with_what_the_injector_writes() {
         let container = container(&pod, "initContainers", cluster::REDIRECT_CONTAINER);
         let line = command_line::<palisade_proxy::cli::Cli>(container, "proxy");
         let palisade_proxy::cli::Command::Redirect(args) =
-            palisade_proxy::cli::Cli::try_parse_from(line).unwrap().command
+            palisade_proxy::cli::Cli::try_parse_from(line)
+                .unwrap()
+                .command
         else {
             panic!("it is not the redirect that is written");
         };
@@ -293,7 +296,10 @@ fn command_line<C: CommandFactory>(container: &Value, program: &str) -> Vec<Stri
             .find(|argument| argument.get_env().is_some_and(|env| env == name.as_str()));
         let Some(argument) = argument else {
             // For others' expansion only.
-            assert!(["POD_NAME", "POD_NAMESPACE"].contains(&name.as_str()), "nobody reads {name}");
+            assert!(
+                ["POD_NAME", "POD_NAMESPACE"].contains(&name.as_str()),
+                "nobody reads {name}"
+            );
             continue;
         };
         let flag = argument.get_long().unwrap();
