@@ -33,7 +33,7 @@ fn the_shop_shows_what_it_is_said_to_show() {
     // Nobody admits it: the called side says what came nearest, and the caller is not told.
     for (called, near) in [
         ("shop/orders:8080", "shop/orders/web-places-orders: from"),
-        ("shop/db:5432", "shop/db/orders-keeps-its-books: from"),
+        ("shop/db:5432", "shop/db/batch-counts: from"),
     ] {
         let (outbound, inbound) = shop.both_sides("denied", "intruder", called);
         assert_eq!(inbound["policy.reason"], "no_rule", "{inbound}");
