@@ -123,7 +123,8 @@ pub(crate) struct MeshArgs {
 /// How `palisade ps`, `logs` and `exec` know which mesh is meant.
 const WHICH_MESH: &str = "\
 Which mesh is meant: with --kubeconfig, --context, -n or -A that of a cluster; else the one that `palisade up` runs on
-this machine (--name, where several run); else that of the cluster of the current kubeconfig.";
+this machine (--name, where several run); else that of the cluster of the current kubeconfig. On a cluster, the namespace
+is the context's, unless -n, -A or a name such as `shop/web` says otherwise.";
 
 /// `palisade ps`.
 #[derive(Debug, Args)]
@@ -175,7 +176,7 @@ pub(crate) struct LogsArgs {
     /// On a cluster: all that the nodes keep, of any number of pods [default: the 50 newest]
     #[arg(long)]
     pub(crate) all: bool,
-    /// Says how many lines of the sidecars were no records
+    /// Says how many lines of the sidecars' logs were no records
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

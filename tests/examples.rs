@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use palisade_api::manifest;
 
-use crate::harness::{Mesh, User, repository, wait_until};
+use crate::harness::{Mesh, User, palisade, repository, wait_until};
 
 #[test]
 fn the_shop_generates_its_traffic_by_itself() {
@@ -58,9 +58,39 @@ fn the_mesh_of_real_servers_is_accepted() {
 }
 
 #[test]
+fn every_pod_of_the_shop_on_kubernetes_gets_a_sidecar_and_gives_it_back() {
+    let file = repository("examples/kubernetes/shop.yaml");
+    let original = std::fs::read_to_string(&file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let said = |task: &str, file: &Path| {
+        let mut command = palisade(folder.path());
+        let output = command.args([task, "-f"]).arg(file).output().unwrap();
+        assert!(output.status.success(), "{task}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let injected = said("inject", &file);
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&injected).unwrap();
+    let deployments = objects
+        .iter()
+        .filter(|object| object["kind"] == "Deployment");
+    let has_sidecar = |object: &&serde_json::Value| {
+        let containers = object["spec"]["template"]["spec"]["initContainers"].as_array();
+        containers.is_some_and(|all| all.iter().any(|one| one["name"] == "palisade-proxy"))
+    };
+    let deployments: Vec<_> = deployments.collect();
+    assert_eq!(deployments.len(), 5);
+    assert!(deployments.iter().all(has_sidecar), "{injected}");
+
+    let copy = folder.path().join("injected.yaml");
+    std::fs::write(&copy, injected).unwrap();
+    assert_eq!(said("uninject", &copy), original);
+}
+
+#[test]
 fn every_example_is_a_mesh_that_is_run_or_rules_that_are_read() {
-    // The two tests above.
+    // The tests above, and one on a real cluster.
     let run = ["local/shop.yaml", "local/servers.yaml"];
+    let objects = "kubernetes/shop.yaml";
     let examples = repository("examples");
     let mut seen = 0;
     for file in files(&examples) {
@@ -73,12 +103,14 @@ fn every_example_is_a_mesh_that_is_run_or_rules_that_are_read() {
         if text.contains("kind: LocalMesh") {
             assert!(run.contains(&name.as_str()), "no test runs {name}");
             seen += 1;
+        } else if name == objects {
+            seen += 1;
         } else {
             let read = manifest::parse(&name, &text);
             assert!(read.is_ok_and(|documents| !documents.is_empty()), "{name}");
         }
     }
-    assert_eq!(seen, run.len());
+    assert_eq!(seen, run.len() + 1);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

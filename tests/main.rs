@@ -13,6 +13,7 @@
 
 mod adversary;
 mod cli;
+mod contract;
 mod control;
 mod examples;
 mod forbidden;

@@ -30,11 +30,11 @@ use snapshot::Snapshot;
 /// `palisade check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Whether the mesh can be installed, instead of how it is
+    /// Looks at a cluster that has no mesh yet: whether it can have one, and whether you may install it
     #[arg(long)]
     pre: bool,
     /// Where control and the injector run
-    #[arg(long, env = "PALISADE_NAMESPACE", default_value = palisade_api::cluster::SYSTEM_NAMESPACE)]
+    #[arg(long, value_name = "NAMESPACE", env = "PALISADE_NAMESPACE", default_value = palisade_api::cluster::SYSTEM_NAMESPACE)]
     system_namespace: String,
     /// Text or JSON lines [default: text on a terminal, else json]
     #[arg(short, long, env = "PALISADE_OUTPUT")]

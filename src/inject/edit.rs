@@ -6,7 +6,8 @@ use palisade_injector::patch::{Step, align};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::keep::commented;
+use super::keep::{commented, replaces};
+use super::line::{ends_line, line_end, line_start};
 use super::render;
 use super::tree::{Entry, Kind, Node, Quotes, Style};
 
@@ -125,6 +126,12 @@ impl Editor<'_> {
                 self.replace(self.line_range(entry)?, text);
                 continue;
             }
+            if let Some(value) = value.filter(|value| self.keeps_inside(entry, value)) {
+                let mut text = commented(self.lines(entry)?, entry.key.column);
+                text.push_str(&self.rewritten(entry, value)?);
+                self.replace(self.line_range(entry)?, text);
+                continue;
+            }
             match value {
                 None => self.replace(self.line_range(entry)?, String::new()),
                 Some(value) if is_alike(&entry.value, value) => self.change(&entry.value, value)?,
@@ -212,10 +219,7 @@ impl Editor<'_> {
                 }
                 if let Some(last) = items.last().filter(|_| !added.is_empty()) {
                     let column = self.column(self.dash(last)?);
-                    let lines = added
-                        .iter()
-                        .map(|value| render::item(value, column))
-                        .collect();
+                    let lines = render::items(&added, column);
                     self.insert_lines(line_end(self.text, last.range.end), lines);
                 }
             }
@@ -248,11 +252,7 @@ impl Editor<'_> {
             }
             at = above;
         }
-        let lines = added
-            .iter()
-            .map(|value| render::item(value, column))
-            .collect();
-        self.replace(at..at, lines);
+        self.replace(at..at, render::items(&added, column));
         Ok(())
     }
 
@@ -304,12 +304,29 @@ impl Editor<'_> {
     }
 
     fn keeps(&self, entry: &Entry) -> bool {
+        self.kept().contains(&entry.name.as_str()) && self.line_range(entry).is_ok()
+    }
+
+    /// Whether a field that stays is replaced in an entry in flow style, which has no lines for a comment inside.
+    fn keeps_inside(&self, entry: &Entry, after: &Value) -> bool {
+        replaces(&entry.value, Some(after), self.kept()) && self.line_range(entry).is_ok()
+    }
+
+    fn kept(&self) -> &[&str] {
         match self.replaced {
-            Replaced::Commented { fields, .. } => {
-                fields.contains(&entry.name.as_str()) && self.line_range(entry).is_ok()
-            }
-            Replaced::Dropped => false,
+            Replaced::Commented { fields, .. } => fields,
+            Replaced::Dropped => &[],
         }
+    }
+
+    /// The lines of an entry, with its value changed.
+    fn rewritten(&self, entry: &Entry, after: &Value) -> Result<String, EditError> {
+        let start = self.line_range(entry)?.start;
+        let mut changes = edits(self.text, &entry.value, after, Replaced::Dropped)?;
+        for edit in &mut changes {
+            edit.range = edit.range.start - start..edit.range.end - start;
+        }
+        Ok(apply(self.lines(entry)?, changes))
     }
 
     /// The lines of an entry that stands on lines of its own.
@@ -329,8 +346,7 @@ impl Editor<'_> {
     }
 
     fn lines(&self, entry: &Entry) -> Result<&str, EditError> {
-        let range = self.line_range(entry)?;
-        Ok(self.text.get(range).unwrap_or_default())
+        Ok(self.text.get(self.line_range(entry)?).unwrap_or_default())
     }
 
     /// The dash before an item, with nothing but space and comments between.
@@ -376,21 +392,4 @@ fn is_alike(node: &Node, after: &Value) -> bool {
         Kind::List(..) => after.is_array(),
         Kind::Scalar(..) => !node.range.is_empty() && !after.is_object() && !after.is_array(),
     }
-}
-
-/// Where the line begins.
-pub(super) fn line_start(text: &str, at: usize) -> usize {
-    let before = text.get(..at).unwrap_or_default();
-    before.rfind('\n').map_or(0, |newline| newline + 1)
-}
-
-/// Behind the line's end.
-pub(super) fn line_end(text: &str, at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    rest.find('\n')
-        .map_or(text.len(), |newline| at + newline + 1)
-}
-
-fn ends_line(text: &str, at: usize) -> bool {
-    text.get(..at).is_none_or(|before| before.ends_with('\n'))
 }

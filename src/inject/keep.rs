@@ -1,26 +1,52 @@
 //! Lines that are kept as comments, and brought back to the byte.
 
-use super::edit::{Edit, line_end, line_start};
-use super::tree::{Entry, Kind, Node};
+use serde_json::Value;
+
+use super::edit::Edit;
+use super::line::{line_end, line_start};
+use super::tree::{Entry, Kind, Node, Style};
 
 /// The edits that bring back what [`commented`] kept, wherever `is_ours` knows the value that replaced it.
 pub(super) fn restore(text: &str, node: &Node, is_ours: &dyn Fn(&Entry) -> bool) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    let children: Vec<&Node> = match &node.kind {
+    match &node.kind {
         Kind::Alias | Kind::Scalar(..) => Vec::new(),
-        Kind::List(_, items) => items.iter().collect(),
-        Kind::Map(_, entries) => {
-            let ours = entries.iter().filter(|entry| is_ours(entry));
-            edits.extend(ours.filter_map(|entry| restored(text, entry)));
-            entries.iter().map(|entry| &entry.value).collect()
+        Kind::List(_, items) => {
+            let items = items.iter();
+            items
+                .flat_map(|item| restore(text, item, is_ours))
+                .collect()
         }
-    };
-    edits.extend(
-        children
-            .into_iter()
-            .flat_map(|child| restore(text, child, is_ours)),
-    );
-    edits
+        Kind::Map(_, entries) => {
+            let entries = entries.iter();
+            let edits = entries.flat_map(|entry| {
+                let whole = Some(entry).filter(|entry| is_ours(entry));
+                match whole.and_then(|entry| restored(text, entry)) {
+                    Some(edit) => vec![edit],
+                    None => restore(text, &entry.value, is_ours),
+                }
+            });
+            edits.collect()
+        }
+    }
+}
+
+/// Whether one of the fields is another one afterwards, in a collection in flow style.
+pub(super) fn replaces(node: &Node, after: Option<&Value>, fields: &[&str]) -> bool {
+    match &node.kind {
+        Kind::Map(Style::Flow, entries) => entries.iter().any(|entry| {
+            let after = after.and_then(|after| after.get(&entry.name));
+            let changed = after != Some(&entry.value.value());
+            changed
+                && (fields.contains(&entry.name.as_str()) || replaces(&entry.value, after, fields))
+        }),
+        Kind::List(Style::Flow, items) => items.iter().any(|item| {
+            let named =
+                |other: &&Value| item.field("name").map(Node::value).as_ref() == other.get("name");
+            let after = after.and_then(Value::as_array);
+            replaces(item, after.and_then(|all| all.iter().find(named)), fields)
+        }),
+        Kind::Alias | Kind::Scalar(..) | Kind::Map(..) | Kind::List(..) => false,
+    }
 }
 
 /// Each line as a comment at a column.

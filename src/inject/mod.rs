@@ -2,6 +2,7 @@
 
 mod edit;
 mod keep;
+mod line;
 mod render;
 mod stream;
 #[cfg(test)]
@@ -30,9 +31,14 @@ pub(crate) struct InjectArgs {
     #[arg(long, env = "PALISADE_IMAGE")]
     image: Option<String>,
     /// The trust domain that control issues for
-    #[arg(long, env = "PALISADE_TRUST_DOMAIN", default_value = "cluster.local")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "PALISADE_TRUST_DOMAIN",
+        default_value = "cluster.local"
+    )]
     trust_domain: String,
-    /// Where control serves [default: its Service in palisade-system]
+    /// Where control serves, with commas between them, tried in turn [default: its Service in palisade-system]
     #[arg(
         long,
         env = "PALISADE_CONTROL",
@@ -43,11 +49,11 @@ pub(crate) struct InjectArgs {
     /// An annotation that the pods' namespace has, such as palisade.dev/allow-opt-out=true
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     namespace_annotation: Vec<(String, String)>,
-    /// What the sidecar asks for where the pod says nothing
-    #[arg(long, default_value = "10m")]
+    /// What the sidecar asks for of a CPU, where the pod says nothing
+    #[arg(long, value_name = "QUANTITY", default_value = "10m")]
     cpu_request: Quantity,
-    /// The same of memory
-    #[arg(long, default_value = "32Mi")]
+    /// What it asks for of memory, where the pod says nothing
+    #[arg(long, value_name = "QUANTITY", default_value = "32Mi")]
     memory_request: Quantity,
 }
 
@@ -60,7 +66,7 @@ pub(crate) struct UninjectArgs {
 
 #[derive(Debug, Args)]
 struct FileArgs {
-    /// A file of YAML documents; - is standard input. May be given again
+    /// A file of YAML documents, or - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     file: Vec<PathBuf>,
 }

@@ -9,8 +9,13 @@ pub(super) fn entry(key: &str, value: &Value, column: usize) -> String {
     lines
 }
 
+/// The lines of a list's items whose dashes are at a column.
+pub(super) fn items(values: &[&Value], column: usize) -> String {
+    values.iter().map(|value| item(value, column)).collect()
+}
+
 /// The lines of a list's item whose dash is at a column.
-pub(super) fn item(value: &Value, column: usize) -> String {
+fn item(value: &Value, column: usize) -> String {
     let indent = " ".repeat(column);
     match nested(value, column + 2) {
         // The first line's own indentation makes room for the dash.

@@ -96,13 +96,24 @@ fn with_originals(text: &str) -> Result<String, Vec<Note>> {
     let roots = documents
         .iter()
         .filter_map(|document| document.root.as_ref());
-    let is_ours = |entry: &Entry| {
-        let path = entry.value.field("path").and_then(Node::text);
-        entry.name == REWRITTEN
-            && path.is_some_and(|path| path.starts_with(palisade_api::cluster::PROBE_PATH))
-    };
     let edits = roots.flat_map(|root| keep::restore(text, root, &is_ours));
     Ok(edit::apply(text, edits.collect()))
+}
+
+/// Whether an entry is one of ours, or has one in flow style.
+fn is_ours(entry: &Entry) -> bool {
+    let path = entry.value.field("path").and_then(Node::text);
+    let is_rewritten = entry.name == REWRITTEN
+        && path.is_some_and(|path| path.starts_with(palisade_api::cluster::PROBE_PATH));
+    is_rewritten || has_ours(&entry.value)
+}
+
+fn has_ours(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Map(Style::Flow, entries) => entries.iter().any(is_ours),
+        Kind::List(Style::Flow, items) => items.iter().any(has_ours),
+        Kind::Alias | Kind::Scalar(..) | Kind::Map(..) | Kind::List(..) => false,
+    }
 }
 
 struct Stream<'a> {

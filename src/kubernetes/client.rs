@@ -22,7 +22,7 @@ pub(crate) struct KubeArgs {
 /// Which namespaces are meant.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ScopeArgs {
-    /// Only this namespace [default: the context's]
+    /// Only this namespace
     #[arg(short, long, help_heading = CLUSTER, conflicts_with = "all_namespaces")]
     pub(crate) namespace: Option<String>,
     /// Every namespace that you may read

@@ -5,12 +5,15 @@
 //! `PALISADE_KEEP_CLUSTER` set it stays, and the next run takes it as it is.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
 mod chart;
+mod commands;
+mod example;
 mod ground;
 mod harness;
 mod install;

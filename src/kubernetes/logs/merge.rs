@@ -1,7 +1,7 @@
 //! What the logs hold already, merged.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -37,7 +37,10 @@ pub(super) async fn merge(
             (source.key, read)
         });
     }
-    in_time(streams, |timed| printer.take(timed)).await?;
+    let mut late = Late::default();
+    let mut show = |due: Vec<Timed>| due.into_iter().try_for_each(|timed| printer.take(timed));
+    in_time(streams, |timed| show(late.push(timed))).await?;
+    show(late.held.into())?;
     printer.finish()?;
     let mut skipped = 0;
     while let Some(ended) = readers.join_next().await {
@@ -75,6 +78,25 @@ async fn in_time(
     Ok(())
 }
 
+/// Puts right what a sidecar writes late: refusals that repeat are counted for a while before they are written.
+#[derive(Debug, Default)]
+struct Late {
+    held: VecDeque<Timed>,
+}
+
+impl Late {
+    /// Takes a record, and gives those that none can come before any more.
+    fn push(&mut self, timed: Timed) -> Vec<Timed> {
+        let place = self.held.partition_point(|held| held.at <= timed.at);
+        self.held.insert(place, timed);
+        let until = self.held.back().map(|newest| newest.at - LATEST);
+        let due = self.held.partition_point(|held| Some(held.at) < until);
+        self.held.drain(..due).collect()
+    }
+}
+
+/// How much later than it happened a record may be written: what repeats is counted for 10 s.
+const LATEST: time::Duration = time::Duration::seconds(12);
 /// How many records of one pod are read ahead.
 const AHEAD: usize = 64;
 
@@ -108,5 +130,21 @@ mod tests {
         });
         all.await.unwrap();
         assert_eq!(merged, ["0", "1", "2", "4", "5", "6", "7", "9"]);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_late_comes_where_it_belongs() {
+        // The refusals of the sixth second are counted until the fourteenth.
+        let streams = vec![stream(&[1, 5, 9, 14, 6, 20, 40]), stream(&[2, 10, 13, 30])];
+        let (mut late, mut shown) = (Late::default(), Vec::new());
+        let all = in_time(streams, |timed| {
+            shown.extend(late.push(timed));
+            Ok(())
+        });
+        all.await.unwrap();
+        assert!(shown.len() > 5, "{} are held", late.held.len());
+        shown.extend(late.held);
+        let times: Vec<u8> = shown.iter().map(|timed| timed.at.second()).collect();
+        assert_eq!(times, [1, 2, 5, 6, 9, 10, 13, 14, 20, 30, 40]);
     }
 }
