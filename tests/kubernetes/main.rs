@@ -5,12 +5,17 @@
 //! `PALISADE_KEEP_CLUSTER` set it stays, and the next run takes it as it is.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
+mod admission;
 mod chart;
 mod ground;
 mod harness;
+mod identity;
 mod install;
+mod rules;
+mod shop;

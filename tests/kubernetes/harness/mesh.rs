@@ -54,20 +54,26 @@ impl Mesh {
     fn install(cluster: &'static Cluster) -> Self {
         let image = cluster.palisade_image();
         let start = Instant::now();
-        let manifests = stdout(&palisade(
-            cluster,
-            &["install", "--image", image, "--mesh-cidr", MESH_CIDRS],
-        ));
-        cluster.apply(&manifests);
         let mesh = Self {
             cluster,
             installed_in: None,
         };
-        mesh.ready();
+        mesh.apply(image);
         Self {
             installed_in: Some(start.elapsed()),
             ..mesh
         }
+    }
+
+    /// Applies once more what it is made of, so that what a test broke is whole again.
+    pub(crate) fn mend(&self) {
+        self.apply(self.cluster.palisade_image());
+    }
+
+    fn apply(&self, image: &str) {
+        let install = ["install", "--image", image, "--mesh-cidr", MESH_CIDRS];
+        self.cluster.apply(&stdout(&self.palisade(&install)));
+        self.ready();
     }
 
     /// How long the last installation took, until all of it was ready.
