@@ -46,7 +46,7 @@ macro_rules! templates {
 }
 
 /// The webhooks come last: before they exist nothing waits for an injector that is not there yet.
-pub(super) const TEMPLATES: [(&str, &str); 12] = templates![
+pub(super) const TEMPLATES: [(&str, &str); 13] = templates![
     "namespace.yaml",
     "authorizationpolicies.yaml",
     "clusterauthorizationpolicies.yaml",
@@ -58,5 +58,6 @@ pub(super) const TEMPLATES: [(&str, &str); 12] = templates![
     "injector.yaml",
     "sidecar-required.yaml",
     "control-limits.yaml",
+    "definitions-kept.yaml",
     "webhooks.yaml",
 ];

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admission;
 mod chart;
 mod commands;
 mod example;
@@ -20,6 +21,8 @@ mod install;
 mod load;
 mod outage;
 mod pods;
+mod rules;
 mod scale;
+mod shop;
 mod traffic;
 mod upgrade;

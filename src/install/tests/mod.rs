@@ -96,6 +96,8 @@ fn all_objects_come_in_the_order_of_their_needs() {
         "ValidatingAdmissionPolicyBinding palisade-sidecar-required",
         "ValidatingAdmissionPolicy palisade-control-limits",
         "ValidatingAdmissionPolicyBinding palisade-control-limits",
+        "ValidatingAdmissionPolicy palisade-definitions-kept",
+        "ValidatingAdmissionPolicyBinding palisade-definitions-kept",
         "MutatingWebhookConfiguration palisade-injector",
         "ValidatingWebhookConfiguration palisade-injector",
     ];

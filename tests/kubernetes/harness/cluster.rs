@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use super::{BOUND, Namespace, stdout, text};
 
@@ -97,11 +98,13 @@ impl Cluster {
             .spawn()
             .expect("the script starts");
         let mut stdin = child.stdin.take().expect("its input is piped");
-        stdin
-            .write_all(input.as_bytes())
-            .expect("it reads its input");
-        drop(stdin);
-        child.wait_with_output().expect("the script ends")
+        let input = input.to_owned();
+        // Beside: it may say more than a pipe holds before it has read all.
+        let fed = thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("the script ends");
+        // One that read no further says why in its output.
+        drop(fed.join().expect("it is fed"));
+        output
     }
 
     /// Starts a command of the cluster's script. What it prints goes to the two files that are given.

@@ -66,6 +66,12 @@ impl Mesh {
         }
     }
 
+    /// Applies once more what it is made of, so that what a test broke is whole again.
+    pub(crate) fn mend(&self) {
+        self.apply(self.cluster.palisade_image());
+        self.ready();
+    }
+
     /// Applies what `palisade install` prints for an image: what kubectl says.
     pub(crate) fn apply(&self, image: &str) -> String {
         let install = ["install", "--image", image, "--mesh-cidr", MESH_CIDRS];

@@ -1,0 +1,273 @@
+//! Rules written with kubectl: in force within a second, and never wider than what was written.
+
+use std::process::Output;
+use std::time::Duration;
+
+use palisade_api::manifest::check_object;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
+use crate::shop::Shop;
+
+const SERVERS: usize = 12;
+const ROUNDS: usize = 4;
+
+#[test]
+fn a_rule_is_enforced_everywhere_within_a_second_and_its_status_says_where() {
+    let mesh = Mesh::shared();
+    let start = OffsetDateTime::now_utc();
+    let shop = Shop::open(&mesh, "rules", SERVERS);
+    assert!(
+        shop.calls("client", start)
+            .iter()
+            .all(|call| !call.answered),
+        "what no rule allows is denied"
+    );
+    shop.namespace.apply(&shop.rule(5432));
+    shop.enforced_by(SERVERS);
+    shop.answered("client", start);
+    let (mut closing, mut opening) = (Took::default(), Took::default());
+    for _round in 0..ROUNDS {
+        let before = OffsetDateTime::now_utc();
+        shop.namespace.apply(&shop.rule(9999));
+        let after = OffsetDateTime::now_utc();
+        for side in ["server", "client"] {
+            let ends = wait_for(
+                &format!("the connections' ends at the {side}"),
+                BOUND,
+                || {
+                    let ends = closed_by_policy(&shop.records(side), before);
+                    (ends.len() >= SERVERS).then_some(ends)
+                },
+            );
+            closing.note(&ends, before, after);
+        }
+        shop.failed("client", OffsetDateTime::now_utc());
+        let before = OffsetDateTime::now_utc();
+        shop.namespace.apply(&shop.rule(5432));
+        let after = OffsetDateTime::now_utc();
+        opening.note(&shop.answered("client", before), before, after);
+    }
+    println!("a rule closes what it forbids: {}", closing.text());
+    println!(
+        "a rule lets in the next of five calls a second: {}",
+        opening.text()
+    );
+    assert!(closing.worst() < BOUNDED && opening.worst() < BOUNDED);
+    assert!(
+        shop.calls("stranger", start)
+            .iter()
+            .all(|call| !call.answered),
+        "no rule ever let the stranger in"
+    );
+    shop.enforced_by(SERVERS);
+    // Pods that go are proxies that the rule no longer waits for.
+    let scale = ["scale", "deployment/server", "--replicas=3"];
+    stdout(&shop.namespace.kubectl(&scale));
+    shop.enforced_by(3);
+    assert_eq!(
+        shop.of_rule("{.status.pending} {.status.refusing}"),
+        "[] []"
+    );
+}
+
+#[test]
+fn a_wrong_rule_is_refused_with_the_words_of_the_validator() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.namespace("wrong");
+    let wrong = mistyped(&namespace, "wrong");
+    let found = check_object(&wrong.to_string()).unwrap_err();
+    assert_eq!(found.len(), 3, "{found:?}");
+    // With `ignore` the API server itself looks at no field.
+    for validate in ["--validate=strict", "--validate=ignore"] {
+        let refused = apply(&namespace, &wrong, validate);
+        assert!(!refused.status.success(), "{refused:?}");
+        for diagnostic in &found {
+            let said = text(&refused.stderr);
+            assert!(
+                said.contains(&diagnostic.to_string()),
+                "{diagnostic}: {said}"
+            );
+        }
+    }
+    let rules = namespace.words(&["authorizationpolicies"], "{.items[*].metadata.name}");
+    assert!(rules.is_empty(), "{rules:?}");
+}
+
+#[test]
+fn without_the_webhook_a_mistyped_rule_is_kept_out_and_its_good_version_stays() {
+    let mesh = Mesh::alone();
+    let start = OffsetDateTime::now_utc();
+    let shop = Shop::open(&mesh, "unwatched", 1);
+    shop.namespace.apply(&shop.rule(5432));
+    shop.enforced_by(1);
+    shop.answered("client", start);
+    let webhook = ["validatingwebhookconfiguration", "palisade-injector"];
+    stdout(
+        &mesh
+            .cluster()
+            .kubectl(&[&["delete"], &webhook[..]].concat()),
+    );
+    // Were a field that nobody knows left out, this would let in everybody, at every port.
+    let name = shop.namespace.name();
+    for rule in ["servers", "another"] {
+        let wrong = mistyped(&shop.namespace, rule);
+        stdout(&apply(&shop.namespace, &wrong, "--validate=ignore"));
+    }
+    for said in [
+        format!("{name}/servers is wrong, and its generation 1 stays in force"),
+        format!("{name}/another is wrong, and not in force"),
+    ] {
+        wait_for(&said, BOUND, || {
+            log_of_control(&mesh).contains(&said).then_some(())
+        });
+    }
+    assert_eq!(shop.of_rule("{.status.observedGeneration}"), "1");
+    let now = OffsetDateTime::now_utc();
+    shop.answered("client", now);
+    shop.failed("stranger", now);
+    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
+    assert!(
+        shop.calls("stranger", start)
+            .iter()
+            .all(|call| !call.answered)
+    );
+    // What is right again is taken.
+    shop.namespace.apply(&shop.rule(5433));
+    shop.failed("client", OffsetDateTime::now_utc());
+    mesh.mend();
+}
+
+#[test]
+fn rules_outlive_their_definition() {
+    let mesh = Mesh::alone();
+    let start = OffsetDateTime::now_utc();
+    let shop = Shop::open(&mesh, "undefined", 1);
+    shop.namespace.apply(&shop.rule(5432));
+    shop.enforced_by(1);
+    shop.answered("client", start);
+    let before = OffsetDateTime::now_utc();
+    let definition = "authorizationpolicies.palisade.dev";
+    stdout(&mesh.cluster().kubectl(&["delete", "crd", definition]));
+    let frozen = format!("{definition} went away");
+    wait_for(&frozen, BOUND, || {
+        log_of_control(&mesh).contains(&frozen).then_some(())
+    });
+    // New connections are judged as before, and those that are open stay so.
+    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
+    let now = OffsetDateTime::now_utc();
+    shop.answered("client", now);
+    shop.failed("stranger", now);
+    mesh.mend();
+    shop.namespace.apply(&shop.rule(5432));
+    shop.enforced_by(1);
+    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
+    let calls = shop.calls("client", before);
+    assert!(calls.iter().all(|call| call.answered), "{calls:?}");
+    assert!(closed_by_policy(&shop.records("server"), start).is_empty());
+    // It is the truth again what the API server lists: a rule that is deleted is gone.
+    stdout(
+        &shop
+            .namespace
+            .kubectl(&["delete", "authorizationpolicy", "servers"]),
+    );
+    shop.failed("client", OffsetDateTime::now_utc());
+    assert!(
+        shop.calls("stranger", start)
+            .iter()
+            .all(|call| !call.answered)
+    );
+}
+
+/// Three mistakes, none of which may mean "everybody" or "every port".
+fn mistyped(namespace: &Namespace, name: &str) -> Value {
+    json!({
+        "apiVersion": "palisade.dev/v1alpha1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "namespace": namespace.name()},
+        "spec": {
+            "targets": {"labels": {"app": "nobody"}},
+            "rules": [{
+                "name": "everybody",
+                "effect": "allow",
+                "from": [{"namespace": namespace.name(), "serviceAcount": "client"}],
+                "port": [9999],
+            }],
+        },
+    })
+}
+
+fn apply(namespace: &Namespace, object: &Value, validate: &str) -> Output {
+    let kubectl = [
+        "kubectl",
+        "-n",
+        namespace.name(),
+        "apply",
+        validate,
+        "-f",
+        "-",
+    ];
+    Cluster::shared().fed(&kubectl, &object.to_string())
+}
+
+fn log_of_control(mesh: &Mesh) -> String {
+    let control = "app.kubernetes.io/name=palisade-control";
+    stdout(&mesh.system(&["logs", "-l", control, "--tail=-1"]))
+}
+
+/// When connections were closed because of a rule, after this moment.
+fn closed_by_policy(records: &[Value], since: OffsetDateTime) -> Vec<OffsetDateTime> {
+    let ended = records
+        .iter()
+        .filter(|record| record["event"] == "close" && record["close.by"] == "policy");
+    ended
+        .filter_map(|record| OffsetDateTime::parse(record["time"].as_str()?, &Rfc3339).ok())
+        .filter(|at| *at >= since)
+        .collect()
+}
+
+/// How long after kubectl began, and after it returned, something was so.
+#[derive(Debug, Default)]
+struct Took {
+    from_start: Vec<Duration>,
+    from_return: Vec<Duration>,
+}
+
+impl Took {
+    fn note(&mut self, ends: &[OffsetDateTime], before: OffsetDateTime, after: OffsetDateTime) {
+        // Zero for what was so before kubectl returned.
+        let since = |from: OffsetDateTime| {
+            ends.iter()
+                .map(move |end| Duration::try_from(*end - from).unwrap_or_default())
+        };
+        self.from_start.extend(since(before));
+        self.from_return.extend(since(after));
+    }
+
+    fn text(&mut self) -> String {
+        [
+            ("kubectl apply began", &mut self.from_start),
+            ("it returned", &mut self.from_return),
+        ]
+        .map(|(since, took)| {
+            took.sort_unstable();
+            let at = |percent: usize| {
+                took.get((took.len() * percent / 100).min(took.len() - 1))
+                    .unwrap()
+            };
+            let (p50, p99, count) = (at(50), at(99), took.len());
+            format!("p50 {p50:?} p99 {p99:?} after {since} ({count} proxies)")
+        })
+        .join("; ")
+    }
+
+    /// After it returned: how long kubectl itself takes is nobody's promise.
+    fn worst(&self) -> Duration {
+        self.from_return.iter().max().copied().unwrap()
+    }
+}
+
+/// A second is promised; the machines of tests are busy.
+const BOUNDED: Duration = Duration::from_secs(5);
