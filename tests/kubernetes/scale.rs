@@ -3,7 +3,6 @@
 //! The pods are objects only, on a node that is one: no kubelet runs them. `PALISADE_SCALE=2000` makes as many.
 
 use std::env;
-use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
@@ -190,11 +189,8 @@ fn report(what: &str, processes: &[Process]) {
     for (before, after) in before.into_iter().zip(usages()) {
         let ticks = u32::try_from(after.ticks - before.ticks).unwrap_or(u32::MAX);
         let percent = f64::from(ticks) / took;
-        let _ = write!(
-            line,
-            " {:.1} MiB {percent:.1} %",
-            f64::from(u32::try_from(after.resident).unwrap_or(u32::MAX)) / 1024.0
-        );
+        let resident = f64::from(u32::try_from(after.resident).unwrap_or(u32::MAX)) / 1024.0;
+        line.push_str(&format!(" {resident:.1} MiB {percent:.1} %"));
         assert!(after.resident < MOST_KIB, "{what}: {after:?}");
     }
     println!("{what}:{line}");

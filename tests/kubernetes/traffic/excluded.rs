@@ -101,7 +101,6 @@ fn refused(shop: &Namespace, name: &str, annotation: &str) {
     let errors = text(&output.stderr);
     assert!(!output.status.success(), "{name} is let in");
     assert!(errors.contains("palisade.dev/allow-opt-out"), "{errors}");
-    println!("{name}: {errors}");
     let pods = shop.words(&["pods"], "{.items[*].metadata.name}");
     assert!(pods.is_empty(), "{pods:?}");
 }
