@@ -19,11 +19,18 @@ use clap::Parser;
 fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
+        Err(error) if is_unread(&error) => ExitCode::from(ENDED_BY_SIGPIPE),
         Err(error) => {
             print_error(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether whoever reads has seen enough, as in `palisade logs | head`.
+fn is_unread(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Says on stderr what went wrong, and why.
@@ -34,3 +41,6 @@ fn print_error(error: &anyhow::Error) {
         records::ERROR.render_reset()
     );
 }
+
+/// What a shell says of a program that wrote where nobody reads.
+const ENDED_BY_SIGPIPE: u8 = 128 + 13;

@@ -72,7 +72,9 @@ pub(crate) enum ConnectError {
 
 /// A client for the cluster that is meant, which has answered once.
 pub(crate) async fn client(args: &KubeArgs) -> Result<Client, ConnectError> {
-    let config = config(args).await.map_err(ConnectError::Kubeconfig)?;
+    let mut config = config(args).await.map_err(ConnectError::Kubeconfig)?;
+    // People are told at once what was answered; and a sidecar's 503, which comes through the API server, is an answer.
+    config.default_retry = false;
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(ConnectError::Credentials)?;
     match timeout(ANSWER_TIME, client.apiserver_version()).await {

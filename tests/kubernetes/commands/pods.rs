@@ -59,7 +59,7 @@ fn ps_asks_a_sidecar_that_is_not_ready_why() {
         (pods[0]["state"] == "not_ready" && !GENERAL.contains(&reason.as_str())).then_some(reason)
     });
     println!("not ready: {reason}");
-    assert!(reason.contains("SVID"), "{reason}");
+    assert!(reason.contains("trust anchor"), "{reason}");
 }
 
 #[test]
