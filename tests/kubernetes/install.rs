@@ -97,7 +97,10 @@ fn again(mesh: &Mesh, more: &[&str]) -> u64 {
     let said = stdout(&mesh.palisade(&[&uninstall, more].concat()));
     let last = said.lines().last().expect("it says that it is done");
     let event: Value = serde_json::from_str(last).expect("a line of JSON");
-    event["removed"].as_u64().expect("a number")
+    event
+        .get("removed")
+        .and_then(Value::as_u64)
+        .expect("a number")
 }
 
 /// The commands that take a namespace out of the mesh.
@@ -105,8 +108,18 @@ fn remedies(refused: &Output, namespace: &str) -> Vec<String> {
     text(&refused.stdout)
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"))
-        .filter(|event| event["event"] == "remedy")
-        .map(|event| event["command"].as_str().expect("a command").to_owned())
+        .filter(|event| {
+            event
+                .pointer("/event")
+                .is_some_and(|event| event == "remedy")
+        })
+        .map(|event| {
+            event
+                .pointer("/command")
+                .and_then(Value::as_str)
+                .expect("a command")
+                .to_owned()
+        })
         .filter(|command| command.contains(namespace))
         .collect()
 }
@@ -133,7 +146,10 @@ fn left(cluster: &Cluster) -> BTreeSet<String> {
         .collect();
     let found = stdout(&cluster.kubectl(&["get", &kinds.join(","), "-A", "-o", "json"]));
     let found: Value = serde_json::from_str(&found).expect("JSON");
-    let objects = found["items"].as_array().expect("a list");
+    let objects = found
+        .get("items")
+        .and_then(Value::as_array)
+        .expect("a list");
     objects.iter().filter_map(ours).collect()
 }
 

@@ -10,54 +10,69 @@ use crate::harness::{BOUND, Cluster, Mesh, Process, stdout, text, wait_for};
 use crate::load::{Load, ready};
 
 #[test]
-fn the_leader_of_control_dies_and_nobody_notices() {
+fn pods_of_control_die_and_move_and_nobody_notices() {
     let mesh = Mesh::alone();
-    let load = Load::start(&mesh, "leader");
-    let old = leader(&mesh).expect("somebody leads");
+    let load = Load::start(&mesh, "dying");
+    load.unbroken("both of control killed", || {
+        both_come_again_in_their_pods(&mesh);
+        load.rules_are_enforced("after the restart");
+    });
+    load.unbroken("control moved", || {
+        one_moves(&mesh);
+        load.rules_are_enforced("after the move");
+    });
     load.unbroken("leader killed", || {
-        let process = process(&mesh, "control", &old);
-        let killed = Instant::now();
-        // Its pod goes first, or it would come again in it; and it dies before it can give the lease back.
-        force_away(&mesh, &[&old]);
-        process.kill();
+        let (old, killed) = leader_dies(&mesh);
         load.rules_are_enforced("without the leader");
-        let next = wait_for("another leader", LEASE, || {
-            leader(&mesh).filter(|next| *next != old)
-        });
+        let next = wait_for("another leader", LEASE, || leader(&mesh));
         println!("{next} leads {:.1?} after {old} died", killed.elapsed());
     });
     mesh.ready();
 }
 
-#[test]
-fn a_killed_control_comes_again_in_its_pod() {
-    let mesh = Mesh::alone();
-    let load = Load::start(&mesh, "killed");
-    let restarts = || {
-        words(
-            &mesh,
-            "control",
-            "{.items[*].status.containerStatuses[0].restartCount}",
-        )
+fn both_come_again_in_their_pods(mesh: &Mesh) {
+    let restarts = || -> u32 {
+        let counts = "{.items[*].status.containerStatuses[0].restartCount}";
+        let counts = words(mesh, "control", counts);
+        counts
+            .iter()
+            .map(|count| count.parse::<u32>().unwrap())
+            .sum()
     };
-    let before: u32 = restarts()
-        .iter()
-        .map(|count| count.parse::<u32>().unwrap())
-        .sum();
-    load.unbroken("both of control killed", || {
-        for pod in words(&mesh, "control", "{.items[*].metadata.name}") {
-            process(&mesh, "control", &pod).kill();
-        }
-        wait_for("two restarts", BOUND, || {
-            let after: u32 = restarts()
-                .iter()
-                .map(|count| count.parse::<u32>().unwrap())
-                .sum();
-            (after >= before + 2).then_some(())
-        });
-        mesh.ready();
-        load.rules_are_enforced("after the restart");
+    let before = restarts();
+    for pod in words(mesh, "control", NAMES) {
+        process(mesh, "control", &pod).kill();
+    }
+    wait_for("two restarts", BOUND, || {
+        (restarts() >= before + 2).then_some(())
     });
+    mesh.ready();
+}
+
+fn one_moves(mesh: &Mesh) {
+    let pod = words(mesh, "control", NAMES).remove(0);
+    let path = "jsonpath={.spec.nodeName}";
+    let node = stdout(&mesh.system(&["get", "pod", &pod, "-o", path]));
+    let _cordoned = Cordoned::new(mesh.cluster(), &node);
+    force_away(mesh, &[&pod]);
+    wait_for("another pod", BOUND, || {
+        let pods = words(mesh, "control", NAMES);
+        (pods.len() == 2 && !pods.contains(&pod)).then_some(())
+    });
+    mesh.ready();
+    let nodes = words(mesh, "control", "{.items[*].spec.nodeName}");
+    assert!(nodes.iter().any(|now| *now != node), "{nodes:?}");
+}
+
+/// The pod that led, and when it was killed.
+fn leader_dies(mesh: &Mesh) -> (String, Instant) {
+    let old = wait_for("a leader", LEASE, || leader(mesh));
+    let process = process(mesh, "control", &old);
+    let killed = Instant::now();
+    // Its pod goes first, or it would come again in it; and it dies before it can give the lease back.
+    force_away(mesh, &[&old]);
+    process.kill();
+    (old, killed)
 }
 
 #[test]
@@ -182,36 +197,6 @@ fn without_the_api_server_traffic_flows_and_control_recovers_by_itself() {
     );
 }
 
-#[test]
-fn control_moves_to_another_node() {
-    let mesh = Mesh::alone();
-    let load = Load::start(&mesh, "moved");
-    let cordon = Cordoned::new(mesh.cluster(), "node1");
-    load.unbroken("control moved", || {
-        let there = [
-            "get",
-            "pods",
-            "--selector",
-            "app.kubernetes.io/name=palisade-control",
-        ];
-        let field = [
-            "--field-selector",
-            "spec.nodeName=node1",
-            "-o",
-            "jsonpath={.items[*].metadata.name}",
-        ];
-        let names = stdout(&mesh.system(&[there, field].concat()));
-        let moved: Vec<&str> = names.split_whitespace().collect();
-        assert!(!moved.is_empty(), "one on each node");
-        force_away(&mesh, &moved);
-        mesh.ready();
-        let nodes = words(&mesh, "control", "{.items[*].spec.nodeName}");
-        assert!(nodes.iter().all(|node| node == "node2"), "{nodes:?}");
-        load.rules_are_enforced("from the other node");
-    });
-    drop(cordon);
-}
-
 /// A program of the cluster that is stopped until this is dropped.
 struct Stopped(&'static Cluster, &'static str);
 
@@ -229,22 +214,22 @@ impl Drop for Stopped {
 }
 
 /// A node that takes no new pods until this is dropped.
-struct Cordoned(&'static Cluster, &'static str);
+struct Cordoned(&'static Cluster, String);
 
 impl Cordoned {
-    fn new(cluster: &'static Cluster, node: &'static str) -> Self {
+    fn new(cluster: &'static Cluster, node: &str) -> Self {
         stdout(&cluster.kubectl(&["cordon", node]));
-        Self(cluster, node)
+        Self(cluster, node.to_owned())
     }
 }
 
 impl Drop for Cordoned {
     fn drop(&mut self) {
-        self.0.kubectl(&["uncordon", self.1]);
+        self.0.kubectl(&["uncordon", &self.1]);
     }
 }
 
-/// The pod that leads, if one does.
+/// The pod that leads, if one does: a lease outlives its holder.
 fn leader(mesh: &Mesh) -> Option<String> {
     let lease = [
         "get",
@@ -257,7 +242,8 @@ fn leader(mesh: &Mesh) -> Option<String> {
     let pod = holder
         .rsplit_once('_')
         .map_or(holder.as_str(), |(pod, _)| pod);
-    (!pod.is_empty()).then(|| pod.to_owned())
+    let runs = words(mesh, "control", NAMES).iter().any(|name| name == pod);
+    runs.then(|| pod.to_owned())
 }
 
 fn process(mesh: &Mesh, part: &str, pod: &str) -> Process {
@@ -281,15 +267,13 @@ fn scale(mesh: &Mesh, part: &str, replicas: u8) {
 
 /// Ends all of a part at once: a pod that is deleted by force is gone from the API server long before its program ends.
 fn end(mesh: &Mesh, part: &str) {
-    let pods = words(mesh, part, "{.items[*].metadata.name}");
+    let pods = words(mesh, part, NAMES);
     let programs: Vec<Process> = pods.iter().map(|pod| process(mesh, part, pod)).collect();
     scale(mesh, part, 0);
     force_away(mesh, &pods.iter().map(String::as_str).collect::<Vec<_>>());
     programs.iter().for_each(Process::kill);
     wait_for("the end of its pods", BOUND, || {
-        words(mesh, part, "{.items[*].metadata.name}")
-            .is_empty()
-            .then_some(())
+        words(mesh, part, NAMES).is_empty().then_some(())
     });
 }
 
@@ -329,6 +313,8 @@ const CONTROL_OUTAGE: u64 = 20;
 const API_OUTAGE: Duration = Duration::from_secs(12);
 /// A lease is 15 s, and is looked at every 2 s.
 const LEASE: Duration = Duration::from_secs(40);
+
+const NAMES: &str = "{.items[*].metadata.name}";
 
 const LATE: &str = r#"
 apiVersion: v1

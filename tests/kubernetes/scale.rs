@@ -1,6 +1,7 @@
 //! What many pods cost control, and what they do not cost a proxy that never asked for them.
 //!
 //! The pods are objects only, on a node that is one: no kubelet runs them. `PALISADE_SCALE=2000` makes as many.
+#![expect(clippy::print_stdout, reason = "figures are for whoever reads the log")]
 
 use std::env;
 use std::thread;
@@ -24,7 +25,10 @@ fn control_carries_many_pods_and_a_proxy_is_sent_only_what_it_asked_for() {
     let pods = load.namespace.kubectl(&["get", "pods", "-o", UIDS]);
     let sidecars = processes(&stdout(&pods), mesh.cluster(), "/palisade proxy run");
     report("control, idle", &control);
-    report("sidecars: two idle, caller and web under load", &sidecars);
+    report(
+        "sidecars: of caller, of outsider (idle), of web twice",
+        &sidecars,
+    );
 
     let before = received(&sidecars);
     println!("control sent each proxy, since it started: {before:?} bytes");
@@ -185,15 +189,18 @@ fn report(what: &str, processes: &[Process]) {
     // Here time itself is measured.
     thread::sleep(window());
     let took = start.elapsed().as_secs_f64();
-    let mut line = String::new();
+    let mut each = Vec::new();
     for (before, after) in before.into_iter().zip(usages()) {
-        let ticks = u32::try_from(after.ticks - before.ticks).unwrap_or(u32::MAX);
-        let percent = f64::from(ticks) / took;
-        let resident = f64::from(u32::try_from(after.resident).unwrap_or(u32::MAX)) / 1024.0;
-        line.push_str(&format!(" {resident:.1} MiB {percent:.1} %"));
+        let percent = float(after.ticks - before.ticks) / took;
+        let mebibytes = float(after.resident) / 1024.0;
+        each.push(format!("{mebibytes:.1} MiB and {percent:.1} %"));
         assert!(after.resident < MOST_KIB, "{what}: {after:?}");
     }
-    println!("{what}:{line}");
+    println!("{what}: {}", each.join(", "));
+}
+
+fn float(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn size() -> usize {
