@@ -7,9 +7,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and figures are printed"
+    reason = "a test fails by panicking"
 )]
 
 mod admission;
