@@ -121,7 +121,7 @@ fn what_a_workload_is_told_is_told_to_nobody_else() {
     // A proxy whose SVID is outlaw's says that it runs orders.
     let token = token(&scene.mesh.state().join("control"), "outlaw", "10m");
     let proxy = Sidecar::start(&scene, "shop/orders-0", CONTROL, &token);
-    scene.wait_for_control("the workload has another service account than the SVID");
+    scene.wait_for_control("has another service account than the SVID");
     proxy.has_svid();
     proxy.never_ready("policy: control sent no policy yet");
 

@@ -56,22 +56,31 @@ impl Mesh for MeshService {
         let (responses, stream) = mpsc::channel(QUEUED_RESPONSES);
         // The answer's headers go at once; a proxy that waits for its workload to be known sees an open stream.
         tokio::spawn(async move {
+            let metrics = Arc::clone(&service.metrics);
             if let Err(status) = serve(service, &peer, requests, &responses).await {
-                let (peer, said) = (peer.id(), status.message());
-                if matches!(
-                    status.code(),
-                    Code::PermissionDenied | Code::ResourceExhausted
-                ) {
-                    tracing::warn!(%peer, status = %said, "a watch was refused");
-                } else {
-                    tracing::info!(%peer, status = %said, "a watch ended");
-                }
+                tell(&metrics, &peer, &status);
                 // Where nobody reads any more, nobody needs the reason.
                 responses.try_send(Err(status)).ok();
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
+}
+
+/// Says why a stream ended; a refusal is counted too.
+fn tell(metrics: &Metrics, peer: &VerifiedPeer, status: &Status) {
+    let pod = peer.bound().map(ToString::to_string).unwrap_or_default();
+    let (peer, said) = (peer.id(), status.message());
+    let reason = if status.code() == Code::PermissionDenied {
+        "denied"
+    } else if status.code() == Code::ResourceExhausted {
+        "exhausted"
+    } else {
+        tracing::info!(%peer, pod, status = %said, "a watch ended");
+        return;
+    };
+    metrics.watch_refused(reason);
+    tracing::warn!(%peer, pod, reason, status = %said, "a watch was refused");
 }
 
 /// One proxy's stream, from its hello to its end.
@@ -133,9 +142,10 @@ async fn awaited(index: &mut watch::Receiver<Arc<Index>>, key: &str) -> Result<W
 /// pods, by the one pod that it was issued to. A pod that comes again under its name is another.
 fn admit(index: &Index, workload: &Workload, peer: &VerifiedPeer) -> Result<(), Status> {
     if workload.identity != *peer.id() {
-        return Err(Status::permission_denied(
-            "the workload has another service account than the SVID",
-        ));
+        return Err(Status::permission_denied(format!(
+            "{} has another service account than the SVID",
+            workload.key()
+        )));
     }
     let is_bound = match index.workload_uid(&workload.key()) {
         None => true,
@@ -146,9 +156,10 @@ fn admit(index: &Index, workload: &Workload, peer: &VerifiedPeer) -> Result<(), 
     if is_bound {
         Ok(())
     } else {
-        Err(Status::permission_denied(
-            "the SVID was issued to another pod than the workload",
-        ))
+        Err(Status::permission_denied(format!(
+            "the SVID was issued to another pod than {}",
+            workload.key()
+        )))
     }
 }
 

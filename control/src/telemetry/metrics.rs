@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     revisions: Family<ChannelLabel, Gauge<u64, AtomicU64>>,
     config_errors: Gauge,
     refusals: Family<ReasonLabel, Counter>,
+    watch_refusals: Family<ReasonLabel, Counter>,
     leading: Gauge,
     unmeshed_pods: Family<ReasonLabel, Gauge>,
 }
@@ -53,6 +54,12 @@ impl Metrics {
             "Requests for an SVID that got none, by why",
             refusals.clone(),
         );
+        let watch_refusals = Family::default();
+        registry.register(
+            "watches_refused",
+            "Watches of proxies that were refused or cut off, by why",
+            watch_refusals.clone(),
+        );
         let leading = Gauge::default();
         registry.register(
             "leading",
@@ -65,11 +72,7 @@ impl Metrics {
             "Pods in namespaces of the mesh that run without the sidecar, by why; counted by the leading replica",
             unmeshed_pods.clone(),
         );
-        for outcome in [
-            IssueOutcome::Issued,
-            IssueOutcome::Refused,
-            IssueOutcome::Failed,
-        ] {
+        for outcome in IssueOutcome::ALL {
             // A rate needs a beginning.
             drop(svids.get_or_create(&Issue { outcome }));
         }
@@ -80,6 +83,7 @@ impl Metrics {
             revisions,
             config_errors,
             refusals,
+            watch_refusals,
             leading,
             unmeshed_pods,
         }
@@ -92,6 +96,12 @@ impl Metrics {
     /// Counts a request that got no SVID. The reasons are a closed set.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a watch that was refused. The reasons are a closed set.
+    pub(crate) fn watch_refused(&self, reason: &'static str) {
+        let reason = ReasonLabel { reason };
+        self.watch_refusals.get_or_create(&reason).inc();
     }
 
     pub(crate) fn leading(&self, leads: bool) {
@@ -146,6 +156,10 @@ pub(crate) enum IssueOutcome {
     Issued,
     Refused,
     Failed,
+}
+
+impl IssueOutcome {
+    const ALL: [Self; 3] = [Self::Issued, Self::Refused, Self::Failed];
 }
 
 impl EncodeLabelValue for IssueOutcome {
