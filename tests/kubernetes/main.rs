@@ -17,6 +17,7 @@ mod commands;
 mod example;
 mod ground;
 mod harness;
+mod identity;
 mod install;
 mod load;
 mod outage;

@@ -58,6 +58,7 @@ fn what_pods_keep_out_of_the_mesh_is_out_of_it_where_the_namespace_allows_that()
         (&plain.namespace, "client", "partly", 9090, true),
         (&plain.namespace, "client", "partly", 8080, false),
         (&shop, "meshed", "partly", 8080, true),
+        (&shop, "meshed", "partly", 9090, true),
         // A pod without a sidecar is as any other that has none.
         (&plain.namespace, "client", "outside", 8080, true),
         (&shop, "meshed", "outside", 8080, true),

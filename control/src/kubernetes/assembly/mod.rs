@@ -292,7 +292,9 @@ fn wrong(name: &str, ruling: &Ruling, error: &str) -> String {
         Some(generation) => {
             format!("{name} is wrong, and its generation {generation} stays in force: {error}")
         }
-        None => format!("{name} is wrong, and not in force: {error}"),
+        None => {
+            format!("{name} is wrong, and was never right: whom it may be about is closed: {error}")
+        }
     }
 }
 
