@@ -44,7 +44,7 @@ fn pods_are_asked_about_in_meshed_namespaces_only() {
     let selected = json!({
         "matchLabels": {cluster::MEMBER_LABEL: cluster::ENABLED},
         "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn",
-            "values": ["kube-system", cluster::SYSTEM_NAMESPACE]}],
+            "values": ["kube-system", "kube-public", "kube-node-lease", cluster::SYSTEM_NAMESPACE]}],
     });
     for webhook in webhooks(&objects) {
         let of_pods = ["pods.palisade.dev", "ephemeral.palisade.dev"].map(|name| json!(name));
