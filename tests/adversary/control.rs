@@ -36,7 +36,7 @@ fn a_proxy_tells_its_token_to_no_control_but_the_one_that_the_token_names() {
     control.args(["--listen", &bandit]);
     let control = Running::start(scene.bandit, control);
     let proxy = Sidecar::start(&scene, "shop/outlaw-0", &bandit, &token);
-    proxy.never_ready("svid: no SVID was issued yet: no connection to control: not the control service that the token names");
+    proxy.never_ready(&format!("svid: no SVID was issued yet: no connection to control: {bandit}: not the control service that the token names"));
     drop((control, proxy));
 
     // A workload that poses as control: the right authority, another name.

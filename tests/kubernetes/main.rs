@@ -1,6 +1,6 @@
 //! The mesh on a real Kubernetes, which `tests/kubernetes/cluster` brings up on this machine.
 //!
-//! Run as root, with `cargo test --features cluster-tests --test kubernetes`. All tests share one cluster; each
+//! Run as root, with `cargo test --workspace --features cluster-tests --test kubernetes`. All tests share one cluster; each
 //! has a namespace of its own. The cluster goes down when the tests end, however they end. With
 //! `PALISADE_KEEP_CLUSTER` set it stays, and the next run takes it as it is.
 #![expect(

@@ -129,5 +129,5 @@ const MANAGED_BY_US: &str = "palisade";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const QUEUED: usize = 1024;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cluster-tests"))]
 mod tests;

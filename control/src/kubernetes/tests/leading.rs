@@ -44,7 +44,6 @@ fn webhooks() -> Value {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster, named by KUBECONFIG"]
 async fn the_leader_keeps_the_cluster_as_it_should_be() {
     let client = Client::try_default().await.unwrap();
     let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -1,5 +1,5 @@
-//! Against a real API server: `KUBECONFIG` names its administrator. What is made is removed again, the system namespace
-//! too: not for a cluster that is used.
+//! Against a real API server, with the feature `cluster-tests`: `KUBECONFIG` names its administrator. What is made is
+//! removed again, the system namespace too: not for a cluster that is used.
 
 mod leading;
 mod policies;

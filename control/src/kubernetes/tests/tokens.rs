@@ -55,7 +55,6 @@ async fn outcome(accounts: &ServiceAccounts, token: &str, from: &str) -> &'stati
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster, named by KUBECONFIG"]
 async fn a_real_token_counts_only_for_its_pod_and_from_it() {
     let client = Client::try_default().await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), "attest-k");
