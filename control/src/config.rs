@@ -57,7 +57,7 @@ pub struct RunArgs {
     files: FilesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Where proxies connect; with --kubernetes [::]:15012 if not given.
+    /// Where proxies connect; with --kubernetes `[::]:15012` if not given.
     #[arg(long, env = "PALISADE_LISTEN", value_name = "IP:PORT")]
     listen: Option<String>,
     /// How long an SVID lives: from 1s to 24h, which it is with --kubernetes if not given, and 1h otherwise. Shorter
@@ -81,7 +81,7 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     outside_cidr: Vec<String>,
-    /// Where /metrics, /ready and /proxies are served; nowhere if not given, but with --kubernetes [::]:15020.
+    /// Where /metrics, /ready and /proxies are served; nowhere if not given, but with --kubernetes `[::]:15020`.
     #[arg(long, env = "PALISADE_TELEMETRY", value_name = "IP:PORT")]
     telemetry: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! `palisade check`: what is wrong with a mesh, and what to do about it.
 //!
-//! One function gathers a [`Snapshot`](snapshot::Snapshot) of the cluster; every judgement is a pure function of it.
+//! One function gathers a [`Snapshot`] of the cluster; every judgement is a pure function of it.
 
 mod backoff;
 mod certificate;
