@@ -129,5 +129,7 @@ const MANAGED_BY_US: &str = "palisade";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const QUEUED: usize = 1024;
 
-#[cfg(all(test, feature = "cluster-tests"))]
+// Two attributes: in the one of both, clippy sees no test.
+#[cfg(test)]
+#[cfg(feature = "cluster-tests")]
 mod tests;
