@@ -309,7 +309,7 @@ fn outage() -> Duration {
     Duration::from_secs(seconds.map_or(CONTROL_OUTAGE, |text| text.parse().expect("seconds")))
 }
 
-const CONTROL_OUTAGE: u64 = 20;
+const CONTROL_OUTAGE: u64 = 60;
 const API_OUTAGE: Duration = Duration::from_secs(12);
 /// A lease is 15 s, and is looked at every 2 s.
 const LEASE: Duration = Duration::from_secs(40);
