@@ -14,6 +14,7 @@
 mod admission;
 mod chart;
 mod commands;
+mod debug;
 mod example;
 mod ground;
 mod harness;
