@@ -12,6 +12,7 @@
 )]
 
 mod admission;
+mod authority;
 mod chart;
 mod commands;
 mod debug;
