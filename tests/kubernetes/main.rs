@@ -15,6 +15,7 @@ mod admission;
 mod authority;
 mod chart;
 mod commands;
+mod compacted;
 mod debug;
 mod example;
 mod ground;
