@@ -20,12 +20,14 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         secret: cluster::CA_SECRET,
         warn_at: Duration::days(90),
         remedy: "rotate it: a new one must be trusted everywhere before this one ends",
+        missing: "restore the Secret from a backup; control makes one only where no namespace trusts one yet",
     };
     let webhook = Kept {
         check: "certificate",
         secret: cluster::WEBHOOK_SECRET,
         warn_at: Duration::days(10),
         remedy: "control's leader renews it at half its life: see that control runs, and what it logs",
+        missing: "control makes it when it starts: see that control runs, and what it logs",
     };
     [
         lasting(&authority, &certificates.authority, snapshot, now),
@@ -41,6 +43,8 @@ struct Kept {
     secret: &'static str,
     warn_at: Duration,
     remedy: &'static str,
+    /// What to do where there is none.
+    missing: &'static str,
 }
 
 fn lasting(
@@ -53,12 +57,11 @@ fn lasting(
     let error = |what: String| vec![Finding::error(kept.check, place.clone(), what, kept.remedy)];
     look(kept.check, found, "", |pem| {
         let Some(pem) = pem else {
-            let remedy = "control makes it when it starts: see that control runs, and what it logs";
             return vec![Finding::error(
                 kept.check,
                 place.clone(),
                 "there is no certificate",
-                remedy,
+                kept.missing,
             )];
         };
         let left = match ends(pem) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::harness::{BOUND, Mesh, Namespace, stdout, wait_for};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, wait_for};
 
 /// A pod that claims to be another, by what proof, and why control refuses it: the metric's label and words of the log.
 struct Liar {
@@ -82,8 +82,12 @@ fn refusal(mesh: &Mesh, den: &Namespace, liar: &Liar) -> String {
     };
     wait_for(&format!("control to refuse {}", liar.name), BOUND, || {
         let log = mesh.system(&["logs", "-l", CONTROL, "--tail=-1"]);
-        let is_it =
-            |line: &&str| line.contains("refused") && from.iter().any(|from| line.contains(from));
+        // For a moment control does not know of a pod that has just started, and says so.
+        let is_it = |line: &&str| {
+            line.contains("refused")
+                && !line.contains("not_visible_yet")
+                && from.iter().any(|from| line.contains(from))
+        };
         stdout(&log).lines().find(is_it).map(str::to_owned)
     })
 }
@@ -98,15 +102,9 @@ fn liars(den: &Namespace, victim: &str) -> Vec<Liar> {
     let bound = |pod| ["--bound-object-kind", "Pod", "--bound-object-name", pod];
     let ours = ["--audience", "palisade"];
     let stolen = token(&[&ours[..], &bound("victim")].concat());
-    let mut forged = stolen.clone();
-    // The signature's first character: its last one has bits that mean nothing.
-    let signature = forged.rfind('.').unwrap() + 1;
-    let other = if forged[signature..].starts_with('A') {
-        "B"
-    } else {
-        "A"
-    };
-    forged.replace_range(signature..=signature, other);
+    let forged = forged(&stolen);
+    // What the API server would have signed, but for its times: the first shows that it takes such a token.
+    let [minted, expired] = [600, -60].map(|left| minted(den.cluster(), &stolen, left));
     let liar = |name, token, reason, says: &[&str]| Liar {
         name,
         token: Some(token),
@@ -126,6 +124,13 @@ fn liars(den: &Namespace, victim: &str) -> Vec<Liar> {
         honest_at_first("twin", "victim"),
         honest_at_first("namesake", "default"),
         liar("thief", stolen, "address", &[victim, &pod]),
+        liar("minter", minted, "address", &[victim, &pod]),
+        liar(
+            "latecomer",
+            expired,
+            "not_authenticated",
+            &["service account token has expired"],
+        ),
         liar("forger", forged, "not_authenticated", &[]),
         liar(
             "ghost",
@@ -148,6 +153,45 @@ fn liars(den: &Namespace, victim: &str) -> Vec<Liar> {
         ),
     ]
 }
+
+/// A token with another's claims, and a signature that is nobody's.
+fn forged(like: &str) -> String {
+    let mut forged = like.to_owned();
+    // The signature's first character: its last one has bits that mean nothing.
+    let signature = forged.rfind('.').unwrap() + 1;
+    let other = if forged[signature..].starts_with('A') {
+        "B"
+    } else {
+        "A"
+    };
+    forged.replace_range(signature..=signature, other);
+    forged
+}
+
+/// A token with the claims of another, signed by the API server's own key, that ends in so many seconds.
+///
+/// The API server makes none that lives for less than ten minutes.
+fn minted(cluster: &Cluster, like: &str, left: i32) -> String {
+    let left = left.to_string();
+    let python = ["exec", "/usr/bin/python3", "-c", MINT, like, &left];
+    stdout(&cluster.run(&python)).trim().to_owned()
+}
+
+const MINT: &str = r#"
+import base64, json, os, subprocess, sys, time
+
+def encoded(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+header, claims, _ = sys.argv[1].split(".")
+claims = json.loads(base64.urlsafe_b64decode(claims + "=="))
+now = int(time.time())
+claims.update(iat=now - 3600, nbf=now - 3600, exp=now + int(sys.argv[2]))
+signed = header + "." + encoded(json.dumps(claims).encode())
+key = os.path.dirname(os.environ["KUBECONFIG"]) + "/service-account.key"
+sign = ["openssl", "dgst", "-sha256", "-sign", key]
+print(signed + "." + encoded(subprocess.run(sign, input=signed.encode(), check=True, capture_output=True).stdout))
+"#;
 
 /// What the liars have: their tokens, and what control is known by.
 fn stolen(liars: &[Liar], anchor: &str) -> String {

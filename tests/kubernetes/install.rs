@@ -1,11 +1,12 @@
 //! From an empty cluster to a mesh, and back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{BOUND, Cluster, Mesh, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, MESH_CIDRS, Mesh, stdout, text, wait_for};
 use crate::load::Load;
 
 #[test]
@@ -46,6 +47,52 @@ fn helm_makes_the_same_objects() {
     let cluster = Cluster::shared();
     let helm = stdout(&cluster.run(&["exec", "sh", "-c", "command -v helm"]));
     crate::chart::same_as_helm(helm.trim().as_ref());
+}
+
+#[test]
+fn helm_installs_a_working_mesh_and_takes_away_what_it_installed() {
+    let mesh = Mesh::alone();
+    stdout(&mesh.palisade(&["uninstall", "--yes", "--force"]));
+    nothing_is_left(mesh.cluster());
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("injector/chart/palisade");
+    let image = format!("image={}", mesh.cluster().palisade_image());
+    let mesh_cidr = format!("meshCidr={}", MESH_CIDRS.replace(',', r"\,"));
+    let sets = ["--create-namespace", "--set", &image, "--set", &mesh_cidr];
+    let chart = chart.to_string_lossy();
+    helm(
+        &mesh,
+        &[&["install", "palisade", &*chart], &sets[..]].concat(),
+    );
+    mesh.ready();
+    // Its callers are answered before it is open.
+    let load = Load::start(&mesh, "helm");
+    load.rules_are_enforced("where Helm installed");
+    load.unbroken("helm uninstall", || {
+        helm(&mesh, &["uninstall", "palisade"]);
+    });
+    let left = left(mesh.cluster());
+    println!("helm uninstall leaves {left:?}");
+    let made_by_control = ["ConfigMap", "Lease", "Namespace", "Secret"];
+    for object in &left {
+        let kind = object.split(' ').next().unwrap();
+        let is_rules = object.ends_with(".palisade.dev") || object.starts_with("Authorization");
+        assert!(is_rules || made_by_control.contains(&kind), "{object}");
+    }
+    stdout(&mesh.palisade(&["uninstall", "--yes", "--force"]));
+    nothing_is_left(mesh.cluster());
+}
+
+fn helm(mesh: &Mesh, arguments: &[&str]) {
+    let bound = format!("{}s", BOUND.as_secs());
+    let system = [
+        "--namespace",
+        "palisade-system",
+        "--wait",
+        "--timeout",
+        &bound,
+    ];
+    let helm = ["exec", "helm"];
+    stdout(&mesh.cluster().run(&[&helm, arguments, &system].concat()));
 }
 
 #[test]

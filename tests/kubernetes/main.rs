@@ -12,8 +12,11 @@
 )]
 
 mod admission;
+mod authority;
 mod chart;
 mod commands;
+mod compacted;
+mod debug;
 mod example;
 mod ground;
 mod harness;

@@ -130,6 +130,14 @@ fn without_the_injector_meshed_namespaces_refuse_new_pods_and_others_do_not() {
             said.contains("pods.palisade.dev") && said.contains("palisade-injector"),
             "{said}"
         );
+        load.namespace.apply(WAITS);
+        let why = why_refused(&load);
+        println!("a ReplicaSet says: {why}");
+        assert!(
+            why.contains("pods.palisade.dev") && why.contains("palisade-injector"),
+            "{why}"
+        );
+        check_says_how_not_to_wait(&mesh, &load);
         other.apply(LATE);
         ready(&other, "late");
         scale(&mesh, "injector", 2);
@@ -146,12 +154,38 @@ fn without_the_injector_meshed_namespaces_refuse_new_pods_and_others_do_not() {
             "a new pod is ready {:.1?} after the injector was started",
             back.elapsed()
         );
+        // Nobody does anything for it.
+        load.namespace.rolled_out("deployment/waits");
+        println!(
+            "a refused Deployment is rolled out {:.1?} after the injector was started",
+            back.elapsed()
+        );
         let inits = load
             .namespace
             .words(&["pod", "late"], "{.spec.initContainers[*].name}");
         assert_eq!(inits, ["palisade-redirect", "palisade-proxy"]);
     });
     mesh.ready();
+}
+
+/// Tries become rarer the longer an outage is; whoever reads `check` need not wait for the next.
+fn check_says_how_not_to_wait(mesh: &Mesh, load: &Load) {
+    let namespace = load.namespace.name();
+    let nudge = format!("kubectl -n {namespace} rollout restart deployment/waits");
+    wait_for("a finding with a remedy", BOUND, || {
+        let said = mesh.palisade(&["check", "-n", namespace, "-o", "json"]);
+        let is_it = |line: &str| line.contains(r#""backoff""#) && line.contains(&nudge);
+        text(&said.stdout).lines().any(is_it).then_some(())
+    });
+}
+
+/// What the ReplicaSet of the Deployment that waits says of its pods.
+fn why_refused(load: &Load) -> String {
+    let path = "{.items[*].status.conditions[?(@.type=='ReplicaFailure')].message}";
+    wait_for("a ReplicaSet that is refused its pods", BOUND, || {
+        let sets = ["replicasets", "--selector", "app=waits"];
+        Some(load.namespace.words(&sets, path).join(" ")).filter(|why| !why.is_empty())
+    })
 }
 
 #[test]
@@ -198,10 +232,10 @@ fn without_the_api_server_traffic_flows_and_control_recovers_by_itself() {
 }
 
 /// A program of the cluster that is stopped until this is dropped.
-struct Stopped(&'static Cluster, &'static str);
+pub(crate) struct Stopped(&'static Cluster, &'static str);
 
 impl Stopped {
-    fn stop(cluster: &'static Cluster, program: &'static str) -> Self {
+    pub(crate) fn stop(cluster: &'static Cluster, program: &'static str) -> Self {
         stdout(&cluster.run(&["stop", program]));
         Self(cluster, program)
     }
@@ -252,7 +286,7 @@ fn process(mesh: &Mesh, part: &str, pod: &str) -> Process {
 }
 
 /// What the pods of a part say at a JSON path, word by word.
-fn words(mesh: &Mesh, part: &str, path: &str) -> Vec<String> {
+pub(crate) fn words(mesh: &Mesh, part: &str, path: &str) -> Vec<String> {
     let selector = format!("app.kubernetes.io/name=palisade-{part}");
     let path = format!("jsonpath={path}");
     let said = stdout(&mesh.system(&["get", "pods", "--selector", &selector, "-o", &path]));
@@ -314,7 +348,7 @@ const API_OUTAGE: Duration = Duration::from_secs(12);
 /// A lease is 15 s, and is looked at every 2 s.
 const LEASE: Duration = Duration::from_secs(40);
 
-const NAMES: &str = "{.items[*].metadata.name}";
+pub(crate) const NAMES: &str = "{.items[*].metadata.name}";
 
 const LATE: &str = r#"
 apiVersion: v1
@@ -324,4 +358,19 @@ spec:
   terminationGracePeriodSeconds: 0
   containers:
   - {name: late, image: "kube.local/busybox:1", imagePullPolicy: Never, command: [sleep, "3600"]}
+"#;
+
+/// A Deployment that is made while nobody injects.
+const WAITS: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: waits}
+spec:
+  selector: {matchLabels: {app: waits}}
+  template:
+    metadata: {labels: {app: waits}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - {name: waits, image: "kube.local/busybox:1", imagePullPolicy: Never, command: [sleep, "3600"]}
 "#;

@@ -8,6 +8,7 @@ use crate::harness::{BOUND, Cluster, Mesh, Namespace, Running, stdout, text, wai
 use crate::traffic::{Shop, allow_own, identity, ready, recorded};
 
 /// Every kind of probe and hook that comes over the network. `tool` asks what `web` answers, once that runs.
+/// As the first process of its container `web` ignores to be asked to end, and so hears of the end of `tool`.
 const PROBED: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -19,7 +20,7 @@ spec:
   - name: web
     image: kube.local/curl:1
     imagePullPolicy: Never
-    command: [sh, -c, "trap 'exit' TERM; mkdir /tmp/web; touch /tmp/web/healthy /tmp/web/begin /tmp/web/end; httpd -f -vv -p '[::]:8080' -h /tmp/web & wait"]
+    command: [sh, -c, "mkdir /tmp/web; touch /tmp/web/healthy /tmp/web/begin /tmp/web/end; httpd -f -vv -p '[::]:8080' -h /tmp/web & wait"]
     ports: [{name: status, containerPort: 8080}]
     lifecycle: {postStart: {exec: {command: [sh, -c, "until curl -s http://127.0.0.1:8080/; do sleep 0.1; done"]}}}
     startupProbe: {httpGet: {path: /healthy, port: status, httpHeaders: [{name: X-Asked, value: "yes"}]}, periodSeconds: 1}
@@ -36,9 +37,9 @@ spec:
   - name: grpc
     image: kube.local/curl:1
     imagePullPolicy: Never
-    command: [/programs/etcd, --data-dir, /tmp/etcd, --listen-client-urls, "http://0.0.0.0:2379", --advertise-client-urls, "http://127.0.0.1:2379"]
+    command: [/programs/etcd, --data-dir, /tmp/etcd, --auto-tls, --listen-client-urls, "http://0.0.0.0:2379,https://0.0.0.0:2443", --advertise-client-urls, "http://127.0.0.1:2379"]
     volumeMounts: [{name: programs, mountPath: /programs, readOnly: true}]
-    startupProbe: {grpc: {port: 2379}, periodSeconds: 1, failureThreshold: 60}
+    startupProbe: {httpGet: {scheme: HTTPS, path: /health, port: 2443}, periodSeconds: 1, failureThreshold: 60}
     readinessProbe: {grpc: {port: 2379}, periodSeconds: 1}
     livenessProbe: {grpc: {port: 2379}, periodSeconds: 1}
 "#;
@@ -62,7 +63,8 @@ spec:
 fn probes_and_hooks_of_every_kind_reach_the_application_under_strict_mutual_tls() {
     let mesh = Mesh::shared();
     let shop = mesh.namespace("probes");
-    // etcd is a gRPC server that knows the health protocol, and it is there: nothing has to be pulled.
+    // etcd is a gRPC server that knows the health protocol, with a certificate of its own making, and it is there:
+    // nothing has to be pulled.
     let etcd = ["exec", "sh", "-c", "command -v etcd"];
     let programs = stdout(&mesh.cluster().run(&etcd));
     let programs = programs.trim().trim_end_matches("/etcd");
@@ -96,6 +98,11 @@ fn an_application_whose_probe_fails_is_not_ready() {
             "http",
             "httpGet: {path: /missing, port: 8080}",
             "statuscode",
+        ),
+        (
+            "https",
+            "httpGet: {scheme: HTTPS, path: /, port: 8080}",
+            "Readiness probe failed",
         ),
         ("tcp", "tcpSocket: {port: 8081}", "Readiness probe failed"),
         ("grpc", "grpc: {port: 8080}", "Readiness probe failed"),

@@ -1,24 +1,25 @@
-//! The authority in a Secret: created once, by whichever replica is first, and never overwritten.
+//! The authority in a Secret: created once, by whichever replica is first, and never overwritten nor replaced.
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
 use time::OffsetDateTime;
 
-use palisade_api::cluster::CA_SECRET;
+use palisade_api::cluster::{CA_SECRET, TRUST_CONFIG_MAP};
 use palisade_api::spiffe::TrustDomain;
 
-use super::managed_by_us;
+use super::{is_managed_by_us, managed_by_us};
 use crate::ca::{self, Ca, GenerateError, PairError};
 
-/// The authority of the Secret, which is created where there is none.
+/// The authority of the Secret, which is created where there is none and nobody trusts one yet.
 ///
 /// One that somebody provided is used: one root certificate with its key, whose only name is the trust domain's.
 ///
 /// # Errors
 ///
-/// Where the Secret cannot be read or created, or is not an authority of this trust domain. It is left as it is.
+/// Where the Secret cannot be read or created, was lost, or is not an authority of this trust domain. It is left as
+/// it is.
 pub(crate) async fn load_or_create(
     client: &Client,
     namespace: &str,
@@ -26,6 +27,12 @@ pub(crate) async fn load_or_create(
 ) -> Result<Ca, AuthorityError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     if let Some(secret) = read(&secrets).await? {
+        return authority(&secret, trust_domain);
+    }
+    if let Some(namespace) = trusting(client).await? {
+        // It is created before it is trusted, so another replica may just have done both.
+        let secret = read(&secrets).await?;
+        let secret = secret.ok_or(AuthorityError::Lost { namespace })?;
         return authority(&secret, trust_domain);
     }
     match secrets
@@ -49,6 +56,21 @@ async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, AuthorityError> {
         .get_opt(CA_SECRET)
         .await
         .map_err(|error| AuthorityError::Read(Box::new(error)))
+}
+
+/// A namespace that was told of an authority: one is in use, and pods of another would not know its pods.
+async fn trusting(client: &Client) -> Result<Option<String>, AuthorityError> {
+    let config_maps: Api<ConfigMap> = Api::all(client.clone());
+    // A selector by name, so that a right by name is enough.
+    let named = ListParams::default().fields(&format!("metadata.name={TRUST_CONFIG_MAP}"));
+    let found = config_maps
+        .list_metadata(&named)
+        .await
+        .map_err(|error| AuthorityError::Trust(Box::new(error)))?;
+    let mut ours = found
+        .into_iter()
+        .filter(|map| is_managed_by_us(&map.metadata));
+    Ok(ours.next().and_then(|map| map.namespace()))
 }
 
 fn generated(trust_domain: &TrustDomain) -> Result<Secret, AuthorityError> {
@@ -94,6 +116,22 @@ pub(crate) enum AuthorityError {
         "the Secret {CA_SECRET} cannot be read; see that control's service account may get it in its namespace"
     )]
     Read(#[source] Box<kube::Error>),
+    /// The API server does not show who trusts one.
+    #[error(
+        "the ConfigMaps {TRUST_CONFIG_MAP} cannot be listed; see that control's service account may list those of that \
+         name in the whole cluster"
+    )]
+    Trust(#[source] Box<kube::Error>),
+    /// It was there once, and is in use.
+    #[error(
+        "the Secret {CA_SECRET} is gone, and namespace {namespace} trusts what was in it; another authority would \
+         split the mesh: restore the Secret from a backup or, where there is none, scale control to 0, delete every \
+         ConfigMap {TRUST_CONFIG_MAP}, scale control up, and restart every meshed pod"
+    )]
+    Lost {
+        /// One of those that trust it.
+        namespace: String,
+    },
     /// The API server does not create it.
     #[error(
         "the Secret {CA_SECRET} cannot be created; see that control's service account may create Secrets in its \

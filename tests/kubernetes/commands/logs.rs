@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::palisade_under;
+use super::{idle, palisade_under};
 use crate::example::{SHOP, Shop, json_lines};
 use crate::harness::{BOUND, Mesh, stdout, wait_for};
 
@@ -97,6 +97,53 @@ fn following_shows_what_comes_and_new_pods_until_it_is_interrupted() {
     let times: BTreeSet<&str> = records.iter().map(|record| text(record, "time")).collect();
     println!("{} records followed, of {now:?}", records.len());
     assert!(times.len() > 2, "{times:?}");
+}
+
+#[test]
+fn logs_read_fifty_pods_at_most_and_with_all_every_one() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.namespace("many");
+    idle(&namespace, "oldest", "{}");
+    // It writes a record: a caller that has no identity is refused.
+    let pods = ["pods", "-l", "app=oldest"];
+    let addr = namespace.words(&pods, "{.items[0].status.podIP}").remove(0);
+    let call = [
+        "exec",
+        "curl",
+        "-s",
+        "--max-time",
+        "5",
+        &format!("{addr}:8080"),
+    ];
+    assert!(!mesh.cluster().run(&call).status.success());
+    let newer: Vec<String> = (0..50).map(unscheduled).collect();
+    namespace.apply(&newer.join("---\n"));
+    let logs = ["logs", "-n", namespace.name(), "-o", "json"];
+    let few = mesh.palisade(&logs);
+    let said = String::from_utf8_lossy(&few.stderr);
+    assert!(said.contains("1 more pods are not read"), "{said}");
+    assert_eq!(json_lines(&stdout(&few)), Vec::<Value>::new());
+    let every = mesh.palisade(&[&logs[..], &["--all"]].concat());
+    let said = String::from_utf8_lossy(&every.stderr);
+    assert!(!said.contains("more pods"), "{said}");
+    all(&json_lines(&stdout(&every)), |record| {
+        text(record, "workload").contains("/oldest-")
+    });
+}
+
+/// A pod that no node takes.
+fn unscheduled(number: u32) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: newer-{number}}}
+spec:
+  nodeSelector: {{nobody: has-this}}
+  automountServiceAccountToken: false
+  containers: [{{name: app, image: none}}]
+"
+    )
 }
 
 /// The pods that wrote the records.

@@ -166,4 +166,4 @@ fn palisade(cluster: &Cluster, arguments: &[&str]) -> Output {
 }
 
 /// Pods and Services of the tests' cluster.
-const MESH_CIDRS: &str = "10.88.0.0/16,fd88::/48,10.96.0.0/16,fd96::/112";
+pub(crate) const MESH_CIDRS: &str = "10.88.0.0/16,fd88::/48,10.96.0.0/16,fd96::/112";

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use mesh::Mesh;
+pub(crate) use mesh::{MESH_CIDRS, Mesh};
 pub(crate) use namespace::Namespace;
 pub(crate) use process::Process;
 pub(crate) use running::Running;

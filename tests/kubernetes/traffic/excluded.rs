@@ -1,5 +1,7 @@
 //! What pods may keep out of the mesh, and where.
 
+use std::net::IpAddr;
+
 use crate::harness::{Mesh, Namespace, stdout, text};
 
 use super::{Shop, allow_own, curl, ready};
@@ -27,10 +29,15 @@ metadata: {name: NAME}
 spec: {selector: {app: NAME}, ipFamilyPolicy: RequireDualStack, ports: [{name: a, port: 8080}, {name: b, port: 9090}]}
 "#;
 
-const ASKED: [(&str, &str); 3] = [
+const ASKED: [(&str, &str); 4] = [
     ("partly", r#"palisade.dev/exclude-inbound-ports: "9090""#),
     ("outside", "palisade.dev/inject: disabled"),
     ("outbound", r#"palisade.dev/exclude-outbound-ports: "8080""#),
+    // The addresses of Services.
+    (
+        "addresses",
+        r#"palisade.dev/exclude-outbound-cidrs: "10.96.0.0/16,fd96::/112""#,
+    ),
 ];
 
 #[test]
@@ -66,6 +73,9 @@ fn what_pods_keep_out_of_the_mesh_is_out_of_it_where_the_namespace_allows_that()
         // Without its sidecar a call has no identity.
         (&shop, "outbound", "meshed", 8080, false),
         (&shop, "outbound", "meshed", 9090, true),
+        (&shop, "addresses", "meshed", 8080, false),
+        (&shop, "addresses", "meshed", 9090, false),
+        (&shop, "addresses", "outside", 8080, true),
     ];
     let wrong: Vec<String> = cases
         .into_iter()
@@ -81,6 +91,15 @@ fn what_pods_keep_out_of_the_mesh_is_out_of_it_where_the_namespace_allows_that()
         .flatten()
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    // By a pod's own address it is in the mesh.
+    for addr in shop.words(&["pod", "meshed"], "{.status.podIPs[*].ip}") {
+        let url = match addr.parse().unwrap() {
+            IpAddr::V4(addr) => format!("http://{addr}:8080/"),
+            IpAddr::V6(addr) => format!("http://[{addr}]:8080/"),
+        };
+        let output = curl(&shop, "addresses", &[&url]);
+        assert_eq!(text(&output.stdout).trim(), "meshed", "{url}: {output:?}");
+    }
 }
 
 #[test]
