@@ -4,11 +4,11 @@ use k8s_openapi::api::core::v1::{Container, EphemeralContainer};
 use serde_json::Value;
 
 use super::RefuseReason;
-use super::read::{List, Place};
+use super::read::{List, Place, is_ours};
 use super::refuse;
 
 /// Whether a pod's ephemeral containers may run beside the sidecar: not as its uid, not on its ports, not under its
-/// name, and not with its proof of identity. `pod` is a whole pod.
+/// name, not with its proof of identity, and not among its processes. `pod` is a whole pod.
 ///
 /// # Errors
 ///
@@ -26,6 +26,10 @@ pub fn ephemeral(pod: &Value) -> Result<(), Vec<RefuseReason>> {
         })?;
     let mut reasons = Vec::new();
     for (index, container) in containers.into_iter().flatten().enumerate() {
+        if let Some(name) = container.target_container_name.filter(|name| is_ours(name)) {
+            let path = format!("spec.ephemeralContainers[{index}].targetContainerName");
+            reasons.push(RefuseReason::Target { path, name });
+        }
         // The four fields that are looked at are the same in both types.
         let container = Container {
             name: container.name,
@@ -85,6 +89,10 @@ mod tests {
             (
                 json!({"name": "a", "volumeMounts": [{"name": "palisade-identity", "mountPath": "/x"}]}),
                 "volumeMounts[0].name",
+            ),
+            (
+                json!({"name": "a", "targetContainerName": "palisade-proxy"}),
+                "targetContainerName",
             ),
         ] {
             let pod = json!({"spec": {"ephemeralContainers": [{"name": "fine"}, container]}});

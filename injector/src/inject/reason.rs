@@ -84,6 +84,13 @@ pub enum RefuseReason {
         /// The field.
         path: String,
     },
+    /// A debug container would share the processes of ours, and so could read the keys in their memory.
+    Target {
+        /// The field.
+        path: String,
+        /// The container that it names.
+        name: String,
+    },
     /// A probe or hook asks a port that its container does not name, or that is no port.
     UnknownPort {
         /// The field.
@@ -118,6 +125,7 @@ impl RefuseReason {
             | Self::Port { path, .. }
             | Self::Name { path, .. }
             | Self::IdentityMount { path }
+            | Self::Target { path, .. }
             | Self::UnknownPort { path, .. }
             | Self::Annotation { path, .. }
             | Self::OptOut { path, .. } => path,
@@ -132,6 +140,7 @@ impl RefuseReason {
             Self::Port { .. } => "port",
             Self::Name { .. } => "name",
             Self::IdentityMount { .. } => "identity_mount",
+            Self::Target { .. } => "target",
             Self::UnknownPort { .. } => "unknown_port",
             Self::Annotation { .. } => "annotation",
             Self::OptOut { .. } => "opt_out",
@@ -163,6 +172,11 @@ impl fmt::Display for RefuseReason {
                 f,
                 "{path}: the volume {} is the sidecar's alone; mount a token volume of your own",
                 cluster::IDENTITY_VOLUME
+            ),
+            Self::Target { path, name } => write!(
+                f,
+                "{path}: who shares the processes of {name} can read the pod's private key; target a container of the \
+                 application, and see the sidecar's state by `palisade ps` and its logs"
             ),
             Self::UnknownPort { path, port } => write!(
                 f,
