@@ -56,14 +56,7 @@ pub struct Established {
 impl Established {
     /// The same name for a stream on both sides, which was never sent.
     pub fn conn_id(&self, stream: u32) -> [u8; 16] {
-        let mut input = self.exporter.to_vec();
-        input.extend(stream.to_be_bytes());
-        let digest = digest(&SHA256, &input);
-        let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        id
+        conn_id(&self.exporter, stream)
     }
 
     /// When the connection must end: with the first of both sides' certificates.
@@ -247,6 +240,18 @@ fn established<Side>(
         own_generation: snapshot.svid_generation,
         exporter,
     })
+}
+
+/// A stream's name, from the connection's exported secret.
+pub(crate) fn conn_id(exporter: &[u8; 32], stream: u32) -> [u8; 16] {
+    let mut input = exporter.to_vec();
+    input.extend(stream.to_be_bytes());
+    let digest = digest(&SHA256, &input);
+    let mut id = [0; 16];
+    for (to, from) in id.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    id
 }
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-palisade-conn-id";

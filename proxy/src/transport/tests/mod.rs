@@ -1,7 +1,9 @@
 //! Tests of the transport, from frames to the pool.
 
+mod conversations;
 mod driving;
 mod frames;
 mod pooling;
 mod simulation;
+mod vectors;
 mod violations;
