@@ -30,6 +30,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::identity::{Snapshot, Svid};
 pub(crate) use config::client as client_config;
+#[cfg(test)]
+pub(crate) use config::provider;
 use error::{HandshakeError, PeerError};
 pub use hello::{Hello, is_mesh_client_hello};
 use peer::Role;
@@ -254,4 +256,4 @@ pub(crate) fn conn_id(exporter: &[u8; 32], stream: u32) -> [u8; 16] {
     id
 }
 
-const EXPORTER_LABEL: &[u8] = b"EXPORTER-palisade-conn-id";
+pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-palisade-conn-id";

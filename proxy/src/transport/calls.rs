@@ -61,6 +61,9 @@ impl Session {
                 rule: rule.clone(),
             })),
             Answer::Awaited(_) => match &self.end {
+                Some(end) if self.peer.is_none() => {
+                    Poll::Ready(Err(OpenError::Unheard(end.clone())))
+                }
                 Some(end) => Poll::Ready(Err(OpenError::SessionEnded(end.clone()))),
                 None => {
                     keep(&mut stream.reader, waker);

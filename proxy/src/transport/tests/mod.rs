@@ -7,3 +7,4 @@ mod pooling;
 mod simulation;
 mod vectors;
 mod violations;
+mod wire;
