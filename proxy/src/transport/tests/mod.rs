@@ -5,6 +5,7 @@ mod driving;
 mod frames;
 mod pooling;
 mod simulation;
+mod states;
 mod vectors;
 mod violations;
 mod wire;

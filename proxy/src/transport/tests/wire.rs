@@ -20,7 +20,7 @@ use crate::transport::settings::{MIN_STREAMS, Settings};
 const DOCUMENT: &str = include_str!("../wire.md");
 
 /// The rows of the table whose header begins with `header`, without backquotes.
-fn table(header: &str) -> Vec<Vec<String>> {
+pub(super) fn table(header: &str) -> Vec<Vec<String>> {
     let mut lines = DOCUMENT.lines();
     lines.find(|line| line.starts_with(header)).expect(header);
     let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
