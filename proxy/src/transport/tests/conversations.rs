@@ -1,5 +1,10 @@
 //! The conversations of the test vectors, `../vectors/conversations.json`, held with a session.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each function takes its kind of steps, and panics at others"
+)]
+
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 

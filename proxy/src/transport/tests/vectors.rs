@@ -51,7 +51,7 @@ struct Incomplete {
 pub(super) enum Hex {
     Digits(String),
     Repeated { hex: String, times: usize },
-    Joined(Vec<Hex>),
+    Joined(Vec<Self>),
 }
 
 impl Hex {
@@ -127,6 +127,7 @@ enum Fields {
 }
 
 /// A frame that borrows its bytes from `data`, which is filled for it.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn frame<'a>(fields: &'a Fields, data: &'a mut Vec<u8>) -> Frame<'a> {
     match *fields {
         Fields::Hello {

@@ -1,5 +1,10 @@
 //! Holds `wire.md` to the code: its tables, its numbers and its example.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "steps and errors that are not named do not matter"
+)]
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
@@ -195,6 +200,9 @@ fn the_limits_and_the_times_are_those_of_the_code() {
     }
 }
 
+/// Whether an OPEN has an attribute.
+type Has = fn(&Open) -> bool;
+
 fn thousands(number: usize) -> String {
     format!("{},{:03}", number / 1000, number % 1000)
 }
@@ -210,7 +218,7 @@ fn the_attributes_of_open_are_those_of_the_code() {
     let mut said = Vec::new();
     for row in table("| tag | name | value |") {
         let source = |open: &Open| open.source.is_some();
-        let (has, value): (fn(&Open) -> bool, _) = match row[1].as_str() {
+        let (has, value): (Has, _) = match row[1].as_str() {
             "source" => (source, vec![0; 6]),
             "workload" => (|open| open.workload.is_some(), b"a".to_vec()),
             "namespace" => (|open| open.namespace.is_some(), b"a".to_vec()),
