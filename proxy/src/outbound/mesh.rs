@@ -152,18 +152,23 @@ fn attempt_failed(error: OpenError) -> Attempt {
             failure: RefusedReason::NoMemory.into(),
             try_next: false,
         },
-        OpenError::SessionEnded(end) => match late_alert(&end) {
+        OpenError::Unheard(end) => match late_alert(&end) {
             // The peer refused our certificate after our Finished: the handshake failed after all.
             Some(alert) => Attempt {
                 failure: alert.into(),
                 try_next: true,
             },
-            // A bare cut: something may have been delivered.
-            None => Attempt {
-                failure: session_ended(&end),
-                try_next: false,
-            },
+            None => may_be_delivered(&end),
         },
+        // Even an alert: bytes that somebody else threw in bring one at any time.
+        OpenError::SessionEnded(end) => may_be_delivered(&end),
+    }
+}
+
+fn may_be_delivered(end: &SessionEnd) -> Attempt {
+    Attempt {
+        failure: session_ended(end),
+        try_next: false,
     }
 }
 
@@ -291,3 +296,31 @@ pub async fn sweep(outbound: Arc<Outbound>) {
 
 const FIRST_BYTES: usize = 16 * 1024;
 const WALL_CLOCK_STEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription;
+
+    use super::*;
+
+    #[test]
+    fn an_alert_is_a_refused_handshake_only_before_the_peer_said_anything() {
+        let end = |error| SessionEnd::Cut(Arc::new(error));
+        let alert = || {
+            let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRevoked);
+            end(io::Error::new(io::ErrorKind::InvalidData, alert))
+        };
+        let cut = || end(io::ErrorKind::UnexpectedEof.into());
+
+        let refused = attempt_failed(OpenError::Unheard(alert()));
+        assert!(refused.try_next && matches!(refused.failure, Failure::Handshake(_)));
+        for error in [
+            OpenError::Unheard(cut()),
+            OpenError::SessionEnded(alert()),
+            OpenError::SessionEnded(cut()),
+        ] {
+            let attempt = attempt_failed(error);
+            assert!(!attempt.try_next && matches!(attempt.failure, Failure::SessionCut));
+        }
+    }
+}

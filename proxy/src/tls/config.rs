@@ -51,7 +51,8 @@ pub(crate) fn client(
     Ok(config)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// The groups and suites of the mesh, in the order of preference.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_128_GCM_SHA256,

@@ -30,6 +30,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::identity::{Snapshot, Svid};
 pub(crate) use config::client as client_config;
+#[cfg(test)]
+pub(crate) use config::provider;
 use error::{HandshakeError, PeerError};
 pub use hello::{Hello, is_mesh_client_hello};
 use peer::Role;
@@ -56,14 +58,7 @@ pub struct Established {
 impl Established {
     /// The same name for a stream on both sides, which was never sent.
     pub fn conn_id(&self, stream: u32) -> [u8; 16] {
-        let mut input = self.exporter.to_vec();
-        input.extend(stream.to_be_bytes());
-        let digest = digest(&SHA256, &input);
-        let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        id
+        conn_id(&self.exporter, stream)
     }
 
     /// When the connection must end: with the first of both sides' certificates.
@@ -249,4 +244,16 @@ fn established<Side>(
     })
 }
 
-const EXPORTER_LABEL: &[u8] = b"EXPORTER-palisade-conn-id";
+/// A stream's name, from the connection's exported secret.
+pub(crate) fn conn_id(exporter: &[u8; 32], stream: u32) -> [u8; 16] {
+    let mut input = exporter.to_vec();
+    input.extend(stream.to_be_bytes());
+    let digest = digest(&SHA256, &input);
+    let mut id = [0; 16];
+    for (to, from) in id.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    id
+}
+
+pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-palisade-conn-id";

@@ -23,7 +23,11 @@ impl Session {
             return Err(OpenError::Full);
         }
         let id = self.next;
-        self.next = id.checked_add(1).ok_or(OpenError::Retired)?;
+        let Some(next) = id.checked_add(1) else {
+            self.retire(Code::Draining);
+            return Err(OpenError::Retired);
+        };
+        self.next = next;
         let Some(reservation) = self.budget.reserve(self.settings.initial_credit) else {
             self.next = id;
             return Err(OpenError::Exhausted);
@@ -57,6 +61,9 @@ impl Session {
                 rule: rule.clone(),
             })),
             Answer::Awaited(_) => match &self.end {
+                Some(end) if self.peer.is_none() => {
+                    Poll::Ready(Err(OpenError::Unheard(end.clone())))
+                }
                 Some(end) => Poll::Ready(Err(OpenError::SessionEnded(end.clone()))),
                 None => {
                     keep(&mut stream.reader, waker);

@@ -114,6 +114,10 @@ pub enum OpenError {
     /// This proxy's memory budget is used up.
     #[error("the memory budget is used up")]
     Exhausted,
+    /// The session ended before the peer's HELLO. Where its end is a TLS alert, the peer refused the connection and
+    /// delivered nothing; a bare cut may have taken the HELLO, and more, from us.
+    #[error("the connection ended before it began")]
+    Unheard(#[source] SessionEnd),
     /// The session ended after the stream was sent and before an answer: it may have been delivered.
     #[error("the connection ended before an answer")]
     SessionEnded(#[source] SessionEnd),
@@ -124,7 +128,7 @@ impl OpenError {
     pub fn nothing_was_delivered(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::Retired | Self::Full | Self::Exhausted => true,
-            Self::SessionEnded(_) => false,
+            Self::Unheard(_) | Self::SessionEnded(_) => false,
         }
     }
 }

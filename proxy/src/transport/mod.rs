@@ -16,6 +16,9 @@
 //! frame     frames and bytes; `open` and `code` are what some of them carry
 //! ```
 //!
+//! What goes over the wire is written down in `wire.md`, beside this file, from which another implementation can be
+//! made; `vectors/` has the test vectors for it, and `tests/` holds document, vectors and code to each other.
+//!
 //! # What this module never does
 //! - It never takes anything but a FIN frame for the end of data.
 //! - It never stops reading: a reader who stops blocks only its own stream, and memory stays within the [`Budget`].

@@ -3,11 +3,9 @@
 use tokio::time::{Duration, Instant};
 
 use super::code::Code;
-use super::credit::MIN_CREDIT;
 use super::end::{SessionEnd, Violation};
 use super::frame::{Frame, HEADER_BYTES, Hello, SENT_DATA_BYTES};
 use super::session::{Role, Session};
-use super::settings::MIN_STREAMS;
 use super::stream::{Answer, BULK_SPAN, StreamState};
 
 /// What is written at once: four full frames.
@@ -33,8 +31,8 @@ impl Session {
     fn session_frames(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.hello_due) {
             Frame::Hello(Hello {
-                max_streams: self.settings.max_streams.max(MIN_STREAMS),
-                initial_credit: self.settings.initial_credit.max(MIN_CREDIT),
+                max_streams: self.settings.max_streams,
+                initial_credit: self.settings.initial_credit,
             })
             .encode(out);
         }
@@ -44,7 +42,8 @@ impl Session {
         if std::mem::take(&mut self.ping_due) {
             Frame::Ping.encode(out);
         }
-        if std::mem::take(&mut self.goaway_due) {
+        if self.goaway_due && !self.owes_opens() {
+            self.goaway_due = false;
             let code = self.goaway_here.unwrap_or(Code::Draining);
             let last = match self.role {
                 Role::Server => self.last_taken,
@@ -52,6 +51,12 @@ impl Session {
             };
             Frame::GoAway { last, code }.encode(out);
         }
+    }
+
+    /// Streams that were begun before the session was retired and are not yet written: a GOAWAY ahead of them would let
+    /// the server end the connection without them.
+    fn owes_opens(&self) -> bool {
+        self.role == Role::Client && self.streams.values().any(|stream| stream.open.is_some())
     }
 
     /// One stream's turn: its flags, then one frame of data, then its end.

@@ -92,6 +92,12 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(role: Role, settings: Settings, budget: Budget, now: Instant) -> Self {
+        let settings = Settings {
+            // What every peer counts on before it saw our HELLO.
+            max_streams: settings.max_streams.max(MIN_STREAMS),
+            initial_credit: settings.initial_credit.max(MIN_CREDIT),
+            ..settings
+        };
         Self {
             role,
             resets: Allowance::new(settings.reset_burst, now),
@@ -150,8 +156,11 @@ impl Session {
                 stream.receive.close();
             }
             stream.slot = Bytes::new();
-            if stream.open.is_some() {
+            // What the peer never heard of, it need not hear now.
+            if stream.open.take().is_some() {
                 stream.answer = Answer::Retired;
+                stream.reset = None;
+                stream.ended_here = true;
             }
             self.woken.extend(stream.wakers());
         }

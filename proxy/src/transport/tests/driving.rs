@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 
@@ -236,6 +236,24 @@ async fn a_peer_that_answers_ping_may_take_its_time_for_an_open() {
 async fn a_peer_without_hello_is_given_up() {
     let (_opener, driver, _far) = nobody();
     assert!(matches!(driver.await.unwrap(), SessionEnd::Protocol(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_before_hello_is_told_from_a_later_one() {
+    for hello in [&[][..], &HELLO] {
+        let (opener, _driver, mut far) = nobody();
+        let cut = async {
+            let mut said = [0; 16 + 8];
+            far.read_exact(&mut said).await.unwrap();
+            far.write_all(hello).await.unwrap();
+            drop(far);
+        };
+        let (opened, ()) = tokio::join!(opener.open(opening(b"", false)), cut);
+        let error = opened.unwrap_err();
+        assert!(!error.nothing_was_delivered());
+        let is_unheard = matches!(error, OpenError::Unheard(SessionEnd::Cut(_)));
+        assert_eq!(is_unheard, hello.is_empty(), "{error:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

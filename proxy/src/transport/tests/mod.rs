@@ -1,7 +1,11 @@
 //! Tests of the transport, from frames to the pool.
 
+mod conversations;
 mod driving;
 mod frames;
 mod pooling;
 mod simulation;
+mod states;
+mod vectors;
 mod violations;
+mod wire;

@@ -329,3 +329,56 @@ fn open_first_data_and_fin_travel_in_one_write() {
         ]
     );
 }
+
+#[test]
+fn settings_below_what_peers_count_on_are_raised_to_it() {
+    let (now, budget) = (Instant::now(), Budget::default());
+    let settings = Settings {
+        max_streams: 1,
+        initial_credit: 1,
+        ..Settings::default()
+    };
+    let mut server = Session::new(Role::Server, settings, budget.clone(), now);
+    let mut bytes = Vec::new();
+    HELLO.encode(&mut bytes);
+    (1..=32).for_each(|id| open(id).encode(&mut bytes));
+    data(1).encode(&mut bytes);
+    data(1).encode(&mut bytes);
+    assert_eq!(server.receive(now, &bytes), Ok(bytes.len()));
+    assert_eq!(budget.used_bytes(), 32 * 16 * 1024);
+}
+
+#[test]
+fn a_stream_that_was_not_written_when_the_session_closed_never_is() {
+    let (mut client, _, _) = after(Role::Client, &[HELLO]);
+    let now = Instant::now();
+    let opening = Opening {
+        first_is_all: true,
+        ..Opening::default()
+    };
+    let id = client.open(now, opening).unwrap();
+    client.close(Code::Revoked, now);
+    let mut out = Vec::new();
+    client.transmit(now, &mut out);
+    let resets = 2 * (8 + 1);
+    assert_eq!(
+        out.len(),
+        8 + 5 + resets,
+        "GOAWAY, and the end of two streams"
+    );
+    assert!(matches!(
+        client.poll_answer(id, Waker::noop()),
+        Poll::Ready(Err(OpenError::Retired))
+    ));
+}
+
+#[test]
+fn a_session_whose_numbers_are_used_up_is_retired() {
+    let (mut client, _, _) = after(Role::Client, &[HELLO]);
+    let now = Instant::now();
+    client.next = u32::MAX - 1;
+    assert_eq!(client.open(now, Opening::default()).unwrap(), u32::MAX - 1);
+    let none_left = client.open(now, Opening::default());
+    assert!(matches!(none_left, Err(OpenError::Retired)));
+    assert!(client.load(now).retired);
+}
