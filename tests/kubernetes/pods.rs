@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{BOUND, Cluster, Mesh, Namespace, Running, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, wait_for, wait_or_say};
 use crate::traffic::{Shop, allow_own, identity, ready, recorded};
 
-/// Every kind of probe and hook that comes over the network. `tool` asks what `web` answers, once that runs.
+/// Every kind of probe and hook that comes over the network. `tool` asks what `web` answers, once that runs. What `web` is
+/// asked for before it ends it tells the witness, whose log stays.
 const PROBED: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -19,9 +20,19 @@ spec:
   - name: web
     image: kube.local/curl:1
     imagePullPolicy: Never
-    command: [sh, -c, "trap 'exit' TERM; mkdir /tmp/web; touch /tmp/web/healthy /tmp/web/begin /tmp/web/end; httpd -f -vv -p '[::]:8080' -h /tmp/web & wait"]
+    command:
+    - sh
+    - -c
+    - |
+      trap 'exit' TERM
+      mkdir -p /tmp/web/cgi-bin && touch /tmp/web/healthy /tmp/web/begin
+      printf '#!/bin/sh\nexec curl -si --max-time 4 http://WITNESS:8080/told\n' > /tmp/web/cgi-bin/end
+      chmod +x /tmp/web/cgi-bin/end
+      httpd -f -vv -p '[::]:8080' -h /tmp/web & wait
     ports: [{name: status, containerPort: 8080}]
-    lifecycle: {postStart: {exec: {command: [sh, -c, "until curl -s http://127.0.0.1:8080/; do sleep 0.1; done"]}}}
+    lifecycle:
+      postStart: {exec: {command: [sh, -c, "until curl -s http://127.0.0.1:8080/; do sleep 0.1; done"]}}
+      preStop: {httpGet: {path: /cgi-bin/end, port: status}}
     startupProbe: {httpGet: {path: /healthy, port: status, httpHeaders: [{name: X-Asked, value: "yes"}]}, periodSeconds: 1}
     readinessProbe: {httpGet: {path: "healthy?a=b", port: 8080}, periodSeconds: 1}
     livenessProbe: {tcpSocket: {port: status}, periodSeconds: 1}
@@ -29,9 +40,7 @@ spec:
     image: kube.local/curl:1
     imagePullPolicy: Never
     command: [sh, -c, "trap 'exit' TERM; sleep 86400 & wait"]
-    lifecycle:
-      postStart: {httpGet: {path: /begin, port: 8080}}
-      preStop: {httpGet: {path: /end, port: 8080}}
+    lifecycle: {postStart: {httpGet: {path: /begin, port: 8080}}}
     readinessProbe: {exec: {command: [test, -d, /]}, periodSeconds: 1}
   - name: grpc
     image: kube.local/curl:1
@@ -41,6 +50,16 @@ spec:
     startupProbe: {grpc: {port: 2379}, periodSeconds: 1, failureThreshold: 60}
     readinessProbe: {grpc: {port: 2379}, periodSeconds: 1}
     livenessProbe: {grpc: {port: 2379}, periodSeconds: 1}
+"#;
+
+const WITNESS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: witness}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: web, image: "kube.local/curl:1", imagePullPolicy: Never, command: [sh, -c, "touch /tmp/told && exec httpd -f -vv -p '[::]:8080' -h /tmp"]}
 "#;
 
 /// What a probe of each kind finds wrong.
@@ -66,11 +85,15 @@ fn probes_and_hooks_of_every_kind_reach_the_application_under_strict_mutual_tls(
     let etcd = ["exec", "sh", "-c", "command -v etcd"];
     let programs = stdout(&mesh.cluster().run(&etcd));
     let programs = programs.trim().trim_end_matches("/etcd");
-    shop.apply(&PROBED.replace("PROGRAMS", programs));
+    allow_own(&shop);
+    shop.apply(WITNESS);
+    ready(&shop, "witness");
+    let witness = shop.words(&["pod", "witness"], "{.status.podIP}").concat();
+    let probed = PROBED.replace("PROGRAMS", programs);
+    shop.apply(&probed.replace("WITNESS", &witness));
     ready(&shop, "probed");
-    let log = follow(&shop, "probed", "web");
-    for asked in ["/healthy", "/begin"] {
-        log.prints(&format!("url:{asked}"));
+    for path in ["/healthy", "/begin"] {
+        asked(&shop, "probed", path);
     }
     let restarts = shop.words(
         &["pod", "probed"],
@@ -82,9 +105,9 @@ fn probes_and_hooks_of_every_kind_reach_the_application_under_strict_mutual_tls(
     unready(&shop, "probed");
     stdout(&shop.exec("probed", &["touch", "/tmp/web/healthy"]));
     ready(&shop, "probed");
-    assert!(!text(&log.out()).contains("url:/end"));
+    assert!(!requests(&shop, "witness").contains("url:/told"));
     stdout(&shop.kubectl(&["delete", "pod", "probed", "--wait=false"]));
-    log.prints("url:/end");
+    asked(&shop, "witness", "/told");
 }
 
 #[test]
@@ -260,16 +283,20 @@ fn unready(shop: &Namespace, pod: &str) {
     });
 }
 
-fn follow(shop: &Namespace, pod: &str, container: &str) -> Running {
-    let logs = [
-        "kubectl",
-        "-n",
-        shop.name(),
-        "logs",
-        "-f",
-        pod,
-        "-c",
-        container,
-    ];
-    Running::start(Cluster::shared(), &logs)
+/// Waits until the server of a pod was asked for this.
+fn asked(shop: &Namespace, pod: &str, path: &str) {
+    let line = format!("url:{path}");
+    wait_or_say(&line, BOUND, || {
+        let requests = requests(shop, pod);
+        if requests.contains(&line) {
+            Ok(())
+        } else {
+            Err(requests)
+        }
+    });
+}
+
+/// What the server of a pod has logged.
+fn requests(shop: &Namespace, pod: &str) -> String {
+    stdout(&shop.kubectl(&["logs", pod, "-c", "web"]))
 }
