@@ -171,9 +171,9 @@ kind: CronJob
 metadata: {name: often}
 spec:
   schedule: "* * * * *"
-  suspend: true
   jobTemplate:
-    spec: {backoffLimit: 0, template: {spec: {serviceAccountName: client, restartPolicy: Never, containers: [{name: caller, image: "kube.local/curl:1", imagePullPolicy: Never, command: [curl, -sS, --fail, --max-time, "10", "http://web/"]}]}}}
+    metadata: {labels: {app: often}}
+    spec: {backoffLimit: 0, template: {metadata: {labels: {app: often}}, spec: {serviceAccountName: client, restartPolicy: Never, containers: [{name: caller, image: "kube.local/curl:1", imagePullPolicy: Never, command: [curl, -sS, --fail, --max-time, "10", "http://web/"]}]}}}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -189,39 +189,47 @@ fn jobs_of_all_kinds_end_with_their_sidecars_and_init_containers_call_through_th
     let shop = Shop::meshed(&mesh, "jobs");
     let shop = &shop.namespace;
     shop.apply(JOB);
-    stdout(&shop.kubectl(&["create", "job", "now", "--from=cronjob/often"]));
-    for (job, ends) in [
-        ("once", "Complete"),
-        ("now", "Complete"),
-        ("fails", "Failed"),
-    ] {
-        let start = Instant::now();
-        wait_for(&format!("the end of {job}"), BOUND, || {
-            let ended = shop.words(
-                &["job", job],
-                "{.status.conditions[?(@.status=='True')].type}",
-            );
-            ended
-                .iter()
-                .any(|condition| condition == ends)
-                .then_some(())
-        });
-        println!("job {job}: {ends} after {:?}", start.elapsed());
+    for (job, how) in [("once", "Complete"), ("fails", "Failed")] {
+        println!("job {job}: {how} after {:?}", ends(shop, job, how));
     }
+    let names = "{.items[*].metadata.name}";
+    // At the next full minute.
+    let often = wait_for("a run of the CronJob", BOUND, || {
+        let runs = shop.words(&["jobs", "-l", "app=often"], names);
+        runs.into_iter().next()
+    });
+    ends(shop, &often, "Complete");
     // Nothing of them runs on, the sidecar neither.
-    let phases = shop.words(
-        &["pods", "-l", "batch.kubernetes.io/job-name in (once, now)"],
-        "{.items[*].status.phase}",
-    );
+    let jobs = format!("batch.kubernetes.io/job-name in (once, {often})");
+    let phases = shop.words(&["pods", "-l", &jobs], "{.items[*].status.phase}");
     assert_eq!(phases, ["Succeeded", "Succeeded"]);
-    // Twice: the init container and the container.
+    called(&mesh, shop, &often, 1);
+    // The init container and the container.
+    called(&mesh, shop, "once", 2);
+}
+
+/// Waits until a job has ended in this way: how long.
+fn ends(shop: &Namespace, job: &str, how: &str) -> Duration {
+    let start = Instant::now();
+    wait_for(&format!("the end of {job}"), BOUND, || {
+        let path = "{.status.conditions[?(@.status=='True')].type}";
+        let ended = shop.words(&["job", job], path);
+        let fits = |condition: &String| condition == how;
+        ended.iter().any(fits).then_some(())
+    });
+    start.elapsed()
+}
+
+/// Waits until both sides have recorded so many calls of a job to the server.
+fn called(mesh: &Mesh, shop: &Namespace, job: &str, calls: usize) {
     let (client, web) = (identity(shop, "client"), identity(shop, "web"));
-    let pods = shop.words(&["pods", "-l", "app=once"], "{.items[*].metadata.name}");
+    let of_job = format!("batch.kubernetes.io/job-name={job}");
+    let pods = shop.words(&["pods", "-l", &of_job], "{.items[*].metadata.name}");
     let pod = pods.first().expect("there is one");
     // The server's side is the one that decides.
     for (side, decision) in [("outbound", ""), ("inbound", "allow")] {
         let what = format!("{side} records of {pod}");
-        recorded(&mesh, shop, &what, |records| {
+        recorded(mesh, shop, &what, |records| {
             let wanted = [
                 ("event", "close"),
                 ("direction", side),
@@ -231,8 +239,8 @@ fn jobs_of_all_kinds_end_with_their_sidecars_and_init_containers_call_through_th
                 ("dst.identity", &web),
                 ("policy.decision", decision),
             ];
-            let calls = records.iter().filter(|record| record.has(&wanted));
-            (calls.count() >= 2).then_some(())
+            let found = records.iter().filter(|record| record.has(&wanted));
+            (found.count() >= calls).then_some(())
         });
     }
 }
