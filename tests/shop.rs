@@ -1,6 +1,12 @@
 //! The first thing that a newcomer does: a call that is allowed, and one that is not.
 
-use crate::harness::{Mesh, allow, stdout};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::harness::{Mesh, allow, below, signal, stdout, wait_until};
 
 const SHOP: &str = r#"
 - {name: web, namespace: shop, command: [palisade, demo, wait]}
@@ -124,3 +130,64 @@ spec:
         assert_eq!(side["policy.rule"], "cluster/freeze/no-web", "{side}");
     }
 }
+
+/// A container's first process is not ended by a signal that it does not handle.
+#[test]
+#[ignore = "needs root"]
+fn the_shops_programs_end_at_once_as_the_first_processes_of_containers() {
+    let port = free_port();
+    let (listen, target) = (
+        format!("127.0.0.1:{port}"),
+        format!("db://127.0.0.1:{port}"),
+    );
+    let http = ["http", "--listen", &listen];
+    for (program, signal_name) in [
+        (&http[..], "TERM"),
+        (&http, "INT"),
+        (&["db", "--listen", &listen], "TERM"),
+        (&["traffic", &target], "TERM"),
+        (&["wait"], "TERM"),
+    ] {
+        let mut unshare = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child"])
+            .args([env!("CARGO_BIN_EXE_palisade"), "demo"])
+            .args(program)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let first = wait_until("a program that handles signals", || {
+            let first = *below(unshare.id()).get(1)?;
+            handles_both(first).then_some(first)
+        });
+        // Somebody who is connected and silent holds it up no longer.
+        let _silent = program
+            .contains(&listen.as_str())
+            .then(|| wait_until("a server that listens", || TcpStream::connect(&listen).ok()));
+        let asked = Instant::now();
+        signal(first, signal_name);
+        let status = unshare.wait().unwrap();
+        let took = asked.elapsed();
+        println!("{program:?}: {status}, {took:?} after SIG{signal_name}");
+        assert!(
+            status.success() && took < AT_ONCE,
+            "{program:?}: {status}, {took:?}"
+        );
+    }
+}
+
+fn handles_both(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & BOTH == BOTH)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// SIGINT and SIGTERM, as /proc has them.
+const BOTH: u64 = (1 << 1) | (1 << 14);
+/// What a kubelet waits for without complaint; its own patience is 30 s.
+const AT_ONCE: Duration = Duration::from_secs(2);

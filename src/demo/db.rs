@@ -1,13 +1,15 @@
 //! A small database that speaks first, as MySQL and SMTP servers do.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use super::serve::{Ending, serve};
 
 type Store = BTreeMap<String, String>;
 
@@ -16,35 +18,36 @@ pub(super) const GREETING: &str = "shop-db 1 ready";
 const LONGEST_LINE: u64 = 4096;
 const MOST_KEYS: usize = 1000;
 
-/// Answers for ever.
-pub(super) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+/// Answers until it is asked to end.
+pub(super) async fn run(
+    listen: SocketAddr,
+    asked_to_end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let store = Arc::new(Mutex::new(Store::new()));
-    loop {
-        let (connection, _) = listener.accept().await?;
+    serve(listen, asked_to_end, move |connection, ending| {
         let store = store.clone();
-        tokio::spawn(async move {
+        async move {
             // A client that leaves early is its own affair.
-            let _left = talk(connection, &store).await;
-        });
-    }
+            let _left = talk(connection, &store, ending).await;
+        }
+    })
+    .await
 }
 
-async fn talk(connection: TcpStream, store: &Mutex<Store>) -> io::Result<()> {
+async fn talk(connection: TcpStream, store: &Mutex<Store>, mut ending: Ending) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
     connection
         .write_all(format!("{GREETING}\n").as_bytes())
         .await?;
     loop {
         let mut line = String::new();
-        if (&mut connection)
-            .take(LONGEST_LINE)
-            .read_line(&mut line)
-            .await?
-            == 0
-        {
+        let mut next = (&mut connection).take(LONGEST_LINE);
+        let read = tokio::select! {
+            biased;
+            read = next.read_line(&mut line) => read?,
+            () = ending.begun() => return connection.shutdown().await,
+        };
+        if read == 0 {
             return Ok(());
         }
         if line.trim() == "QUIT" {

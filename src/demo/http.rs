@@ -1,14 +1,16 @@
 //! A small HTTP/1.1 server, and the reading of a message that its clients use too.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 
 use super::db;
+use super::serve::{Ending, serve};
 
 /// A request or an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,39 +25,47 @@ pub(super) struct Message {
 const LONGEST_HEAD: u64 = 16 * 1024;
 const LONGEST_BODY: u64 = 1 << 20;
 
-/// Answers for ever.
-pub(super) async fn serve(listen: SocketAddr, db: Option<String>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+/// Answers until it is asked to end.
+pub(super) async fn run(
+    listen: SocketAddr,
+    db: Option<String>,
+    asked_to_end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let name: Arc<str> = name.into();
     let db: Option<Arc<str>> = db.map(Into::into);
-    loop {
-        let (connection, _) = listener.accept().await?;
+    serve(listen, asked_to_end, move |connection, ending| {
         let (name, db) = (name.clone(), db.clone());
-        tokio::spawn(async move {
+        async move {
             // A client that leaves early is its own affair.
-            let _left = answer_all(connection, &name, db.as_deref()).await;
-        });
-    }
+            let _left = answer_all(connection, &name, db.as_deref(), &ending).await;
+        }
+    })
+    .await
 }
 
-async fn answer_all(connection: TcpStream, name: &str, db: Option<&str>) -> io::Result<()> {
+/// Answers one request after the other. Once the server is ending the next answer says that it is the last, so that
+/// nobody sends a request where no answer will come from.
+async fn answer_all<C>(
+    connection: C,
+    name: &str,
+    db: Option<&str>,
+    ending: &Ending,
+) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let mut connection = BufReader::new(connection);
     while let Some(request) = read_message(&mut connection).await? {
         let (status, body) = answer(&request, name, db).await;
-        let closing = if request.keep_alive {
-            "keep-alive"
-        } else {
-            "close"
-        };
+        let stays_open = request.keep_alive && !ending.has_begun();
+        let closing = if stays_open { "keep-alive" } else { "close" };
         let answer = format!(
             "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: {closing}\r\n\r\n{body}",
             body.len()
         );
         connection.write_all(answer.as_bytes()).await?;
-        if !request.keep_alive {
+        if !stays_open {
             return connection.shutdown().await;
         }
     }
@@ -152,6 +162,23 @@ mod tests {
             ("GET /b HTTP/1.1", false)
         );
         assert_eq!(read_message(&mut text).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_last_answer_of_a_server_that_ends_says_so() {
+        for (has_begun, said) in [(false, "keep-alive"), (true, "close")] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            client.shutdown().await.unwrap();
+            let ending = super::super::serve::ending(has_begun);
+            answer_all(server, "web", None, &ending).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.contains(&format!("connection: {said}\r\n")),
+                "{answer}"
+            );
+        }
     }
 
     #[tokio::test]

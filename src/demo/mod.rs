@@ -2,13 +2,18 @@
 
 mod db;
 mod http;
+mod serve;
 mod traffic;
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A program of the shop.
 #[derive(Debug, Subcommand)]
@@ -47,23 +52,50 @@ pub(crate) enum Demo {
     Wait,
 }
 
-/// Runs one.
+/// Runs one, until it is asked to end.
 pub(crate) fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        match demo {
-            Demo::Http { listen, db } => http::serve(listen, db).await,
-            Demo::Db { listen } => db::serve(listen).await,
-            Demo::Traffic {
-                targets,
-                every,
-                keep,
-                count,
-            } => traffic::run(targets, traffic::Rounds { every, count }, keep).await,
-            Demo::Wait => std::future::pending().await,
+    let ended = runtime.block_on(start(demo));
+    // A name that is being looked up holds nothing up.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn start(demo: Demo) -> anyhow::Result<()> {
+    let asked_to_end = asked_to_end()?;
+    match demo {
+        Demo::Http { listen, db } => http::run(listen, db, asked_to_end).await,
+        Demo::Db { listen } => db::run(listen, asked_to_end).await,
+        Demo::Traffic {
+            targets,
+            every,
+            keep,
+            count,
+        } => tokio::select! {
+            ended = traffic::run(targets, traffic::Rounds { every, count }, keep) => ended,
+            () = asked_to_end => {
+                ensure!(count.is_none(), "asked to end before the last round");
+                Ok(())
+            }
+        },
+        Demo::Wait => {
+            asked_to_end.await;
+            Ok(())
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Resolves when the program is asked to end. What a signal does by itself it does not do to the first process of a
+/// container.
+fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub(crate) use foreign::Authority;
 pub(crate) use lab::{CONTROL, Lab, PODS};
-pub(crate) use running::{Running, at};
+pub(crate) use running::{Running, at, below};
 
 /// Longest wait for anything.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);

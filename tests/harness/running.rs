@@ -165,8 +165,8 @@ fn traffic<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     command
 }
 
-/// All processes below one.
-fn below(ancestor: u32) -> Vec<u32> {
+/// A process, and all below it.
+pub(crate) fn below(ancestor: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let entries = std::fs::read_dir("/proc").expect("/proc can be read");
     for entry in entries.flatten() {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -53,7 +52,7 @@ fn the_shop_shows_what_it_is_said_to_show() {
     println!("the shop's story was told after {:?}", start.elapsed());
 }
 
-/// The shop, open from the first test that asks for it to the end of the cluster.
+/// The shop, open from the first test that asks for it until one has the mesh alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shop<'a> {
     mesh: &'a Mesh,
@@ -61,8 +60,7 @@ pub(crate) struct Shop<'a> {
 
 impl<'a> Shop<'a> {
     pub(crate) fn open(mesh: &'a Mesh) -> Self {
-        static OPEN: OnceLock<()> = OnceLock::new();
-        OPEN.get_or_init(|| open(mesh));
+        mesh.open_shop(|| open(mesh));
         Self { mesh }
     }
 
@@ -117,7 +115,7 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
 /// What the example's own first lines say, with the tests' image.
 fn open(mesh: &Mesh) {
     let cluster = mesh.cluster();
-    // Where the cluster was kept, it may be there still.
+    // It may be there still: from an earlier run, or on its way out.
     let delete = ["delete", "namespace", SHOP, "--ignore-not-found"];
     stdout(&cluster.kubectl(&delete));
     for file in ["shop.yaml", "rules.yaml"] {

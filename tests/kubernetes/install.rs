@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{BOUND, Cluster, MESH_CIDRS, Mesh, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, MESH_CIDRS, Mesh, stdout, text, wait_or_say};
 use crate::load::Load;
 
 #[test]
@@ -117,9 +117,10 @@ fn uninstall_waits_until_the_pods_have_left_and_leaves_nothing_behind() {
     }
     shop.rolled_out("deployment/web");
     // Pods of tests that are over may take a while to end.
-    wait_for("an uninstall that is not refused", BOUND, || {
+    wait_or_say("an uninstall that is not refused", BOUND, || {
         let uninstalled = mesh.palisade(&["uninstall", "--yes"]);
-        uninstalled.status.success().then_some(())
+        let said = text(&uninstalled.stdout) + &text(&uninstalled.stderr);
+        uninstalled.status.success().then_some(()).ok_or(said)
     });
     nothing_is_left(mesh.cluster());
     assert_eq!(again(&mesh, &[]), 0);
@@ -173,14 +174,12 @@ fn remedies(refused: &Output, namespace: &str) -> Vec<String> {
 
 fn nothing_is_left(cluster: &Cluster) {
     // The API server itself takes a moment to forget a group, and to add up roles.
-    let mut last = BTreeSet::new();
-    let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait_for("the end of what is left", BOUND / 3, || {
-            last = left(cluster);
-            last.is_empty().then_some(())
-        });
-    }));
-    assert!(gone.is_ok(), "{last:?}");
+    wait_or_say("the end of what is left", BOUND / 3, || {
+        let left = left(cluster);
+        left.is_empty()
+            .then_some(())
+            .ok_or_else(|| format!("{left:?}"))
+    });
 }
 
 /// Every object that is the mesh's by its name or labels, and if the cluster's, by anything but an annotation.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{BOUND, Cluster, Mesh, Namespace, Running, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, wait_for, wait_or_say};
 use crate::traffic::{Shop, allow_own, identity, ready, recorded};
 
-/// Every kind of probe and hook that comes over the network. `tool` asks what `web` answers, once that runs.
-/// As the first process of its container `web` ignores to be asked to end, and so hears of the end of `tool`.
+/// Every kind of probe and hook that comes over the network. `tool` asks what `web` answers, once that runs. What `web` is
+/// asked for before it ends it tells the witness, whose log stays.
 const PROBED: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -20,9 +20,19 @@ spec:
   - name: web
     image: kube.local/curl:1
     imagePullPolicy: Never
-    command: [sh, -c, "mkdir /tmp/web; touch /tmp/web/healthy /tmp/web/begin /tmp/web/end; httpd -f -vv -p '[::]:8080' -h /tmp/web & wait"]
+    command:
+    - sh
+    - -c
+    - |
+      trap 'exit' TERM
+      mkdir -p /tmp/web/cgi-bin && touch /tmp/web/healthy /tmp/web/begin
+      printf '#!/bin/sh\nexec curl -si --max-time 4 http://WITNESS:8080/told\n' > /tmp/web/cgi-bin/end
+      chmod +x /tmp/web/cgi-bin/end
+      httpd -f -vv -p '[::]:8080' -h /tmp/web & wait
     ports: [{name: status, containerPort: 8080}]
-    lifecycle: {postStart: {exec: {command: [sh, -c, "until curl -s http://127.0.0.1:8080/; do sleep 0.1; done"]}}}
+    lifecycle:
+      postStart: {exec: {command: [sh, -c, "until curl -s http://127.0.0.1:8080/; do sleep 0.1; done"]}}
+      preStop: {httpGet: {path: /cgi-bin/end, port: status}}
     startupProbe: {httpGet: {path: /healthy, port: status, httpHeaders: [{name: X-Asked, value: "yes"}]}, periodSeconds: 1}
     readinessProbe: {httpGet: {path: "healthy?a=b", port: 8080}, periodSeconds: 1}
     livenessProbe: {tcpSocket: {port: status}, periodSeconds: 1}
@@ -30,9 +40,7 @@ spec:
     image: kube.local/curl:1
     imagePullPolicy: Never
     command: [sh, -c, "trap 'exit' TERM; sleep 86400 & wait"]
-    lifecycle:
-      postStart: {httpGet: {path: /begin, port: 8080}}
-      preStop: {httpGet: {path: /end, port: 8080}}
+    lifecycle: {postStart: {httpGet: {path: /begin, port: 8080}}}
     readinessProbe: {exec: {command: [test, -d, /]}, periodSeconds: 1}
   - name: grpc
     image: kube.local/curl:1
@@ -42,6 +50,16 @@ spec:
     startupProbe: {httpGet: {scheme: HTTPS, path: /health, port: 2443}, periodSeconds: 1, failureThreshold: 60}
     readinessProbe: {grpc: {port: 2379}, periodSeconds: 1}
     livenessProbe: {grpc: {port: 2379}, periodSeconds: 1}
+"#;
+
+const WITNESS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: witness}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: web, image: "kube.local/curl:1", imagePullPolicy: Never, command: [sh, -c, "touch /tmp/told && exec httpd -f -vv -p '[::]:8080' -h /tmp"]}
 "#;
 
 /// What a probe of each kind finds wrong.
@@ -68,11 +86,15 @@ fn probes_and_hooks_of_every_kind_reach_the_application_under_strict_mutual_tls(
     let etcd = ["exec", "sh", "-c", "command -v etcd"];
     let programs = stdout(&mesh.cluster().run(&etcd));
     let programs = programs.trim().trim_end_matches("/etcd");
-    shop.apply(&PROBED.replace("PROGRAMS", programs));
+    allow_own(&shop);
+    shop.apply(WITNESS);
+    ready(&shop, "witness");
+    let witness = shop.words(&["pod", "witness"], "{.status.podIP}").concat();
+    let probed = PROBED.replace("PROGRAMS", programs);
+    shop.apply(&probed.replace("WITNESS", &witness));
     ready(&shop, "probed");
-    let log = follow(&shop, "probed", "web");
-    for asked in ["/healthy", "/begin"] {
-        log.prints(&format!("url:{asked}"));
+    for path in ["/healthy", "/begin"] {
+        asked(&shop, "probed", path);
     }
     let restarts = shop.words(
         &["pod", "probed"],
@@ -84,9 +106,9 @@ fn probes_and_hooks_of_every_kind_reach_the_application_under_strict_mutual_tls(
     unready(&shop, "probed");
     stdout(&shop.exec("probed", &["touch", "/tmp/web/healthy"]));
     ready(&shop, "probed");
-    assert!(!text(&log.out()).contains("url:/end"));
+    assert!(!requests(&shop, "witness").contains("url:/told"));
     stdout(&shop.kubectl(&["delete", "pod", "probed", "--wait=false"]));
-    log.prints("url:/end");
+    asked(&shop, "witness", "/told");
 }
 
 #[test]
@@ -155,9 +177,9 @@ kind: CronJob
 metadata: {name: often}
 spec:
   schedule: "* * * * *"
-  suspend: true
   jobTemplate:
-    spec: {backoffLimit: 0, template: {spec: {serviceAccountName: client, restartPolicy: Never, containers: [{name: caller, image: "kube.local/curl:1", imagePullPolicy: Never, command: [curl, -sS, --fail, --max-time, "10", "http://web/"]}]}}}
+    metadata: {labels: {app: often}}
+    spec: {backoffLimit: 0, template: {metadata: {labels: {app: often}}, spec: {serviceAccountName: client, restartPolicy: Never, containers: [{name: caller, image: "kube.local/curl:1", imagePullPolicy: Never, command: [curl, -sS, --fail, --max-time, "10", "http://web/"]}]}}}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -173,39 +195,47 @@ fn jobs_of_all_kinds_end_with_their_sidecars_and_init_containers_call_through_th
     let shop = Shop::meshed(&mesh, "jobs");
     let shop = &shop.namespace;
     shop.apply(JOB);
-    stdout(&shop.kubectl(&["create", "job", "now", "--from=cronjob/often"]));
-    for (job, ends) in [
-        ("once", "Complete"),
-        ("now", "Complete"),
-        ("fails", "Failed"),
-    ] {
-        let start = Instant::now();
-        wait_for(&format!("the end of {job}"), BOUND, || {
-            let ended = shop.words(
-                &["job", job],
-                "{.status.conditions[?(@.status=='True')].type}",
-            );
-            ended
-                .iter()
-                .any(|condition| condition == ends)
-                .then_some(())
-        });
-        println!("job {job}: {ends} after {:?}", start.elapsed());
+    for (job, how) in [("once", "Complete"), ("fails", "Failed")] {
+        println!("job {job}: {how} after {:?}", ends(shop, job, how));
     }
+    let names = "{.items[*].metadata.name}";
+    // At the next full minute.
+    let often = wait_for("a run of the CronJob", BOUND, || {
+        let runs = shop.words(&["jobs", "-l", "app=often"], names);
+        runs.into_iter().next()
+    });
+    ends(shop, &often, "Complete");
     // Nothing of them runs on, the sidecar neither.
-    let phases = shop.words(
-        &["pods", "-l", "batch.kubernetes.io/job-name in (once, now)"],
-        "{.items[*].status.phase}",
-    );
+    let jobs = format!("batch.kubernetes.io/job-name in (once, {often})");
+    let phases = shop.words(&["pods", "-l", &jobs], "{.items[*].status.phase}");
     assert_eq!(phases, ["Succeeded", "Succeeded"]);
-    // Twice: the init container and the container.
+    called(&mesh, shop, &often, 1);
+    // The init container and the container.
+    called(&mesh, shop, "once", 2);
+}
+
+/// Waits until a job has ended in this way: how long.
+fn ends(shop: &Namespace, job: &str, how: &str) -> Duration {
+    let start = Instant::now();
+    wait_for(&format!("the end of {job}"), BOUND, || {
+        let path = "{.status.conditions[?(@.status=='True')].type}";
+        let ended = shop.words(&["job", job], path);
+        let fits = |condition: &String| condition == how;
+        ended.iter().any(fits).then_some(())
+    });
+    start.elapsed()
+}
+
+/// Waits until both sides have recorded so many calls of a job to the server.
+fn called(mesh: &Mesh, shop: &Namespace, job: &str, calls: usize) {
     let (client, web) = (identity(shop, "client"), identity(shop, "web"));
-    let pods = shop.words(&["pods", "-l", "app=once"], "{.items[*].metadata.name}");
+    let of_job = format!("batch.kubernetes.io/job-name={job}");
+    let pods = shop.words(&["pods", "-l", &of_job], "{.items[*].metadata.name}");
     let pod = pods.first().expect("there is one");
     // The server's side is the one that decides.
     for (side, decision) in [("outbound", ""), ("inbound", "allow")] {
         let what = format!("{side} records of {pod}");
-        recorded(&mesh, shop, &what, |records| {
+        recorded(mesh, shop, &what, |records| {
             let wanted = [
                 ("event", "close"),
                 ("direction", side),
@@ -215,8 +245,8 @@ fn jobs_of_all_kinds_end_with_their_sidecars_and_init_containers_call_through_th
                 ("dst.identity", &web),
                 ("policy.decision", decision),
             ];
-            let calls = records.iter().filter(|record| record.has(&wanted));
-            (calls.count() >= 2).then_some(())
+            let found = records.iter().filter(|record| record.has(&wanted));
+            (found.count() >= calls).then_some(())
         });
     }
 }
@@ -267,16 +297,20 @@ fn unready(shop: &Namespace, pod: &str) {
     });
 }
 
-fn follow(shop: &Namespace, pod: &str, container: &str) -> Running {
-    let logs = [
-        "kubectl",
-        "-n",
-        shop.name(),
-        "logs",
-        "-f",
-        pod,
-        "-c",
-        container,
-    ];
-    Running::start(Cluster::shared(), &logs)
+/// Waits until the server of a pod was asked for this.
+fn asked(shop: &Namespace, pod: &str, path: &str) {
+    let line = format!("url:{path}");
+    wait_or_say(&line, BOUND, || {
+        let requests = requests(shop, pod);
+        if requests.contains(&line) {
+            Ok(())
+        } else {
+            Err(requests)
+        }
+    });
+}
+
+/// What the server of a pod has logged.
+fn requests(shop: &Namespace, pod: &str) -> String {
+    stdout(&shop.kubectl(&["logs", pod, "-c", "web"]))
 }

@@ -1,12 +1,13 @@
 //! The mesh, installed as its users install it.
 
 use std::process::Output;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{BOUND, Cluster, Namespace, stdout, wait_for};
+use crate::example::SHOP;
 
 /// The mesh of the shared cluster.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(crate) struct Mesh {
     cluster: &'static Cluster,
     /// From `palisade install` to the last of its programs being ready.
     installed_in: Option<Duration>,
+    shop_is_open: OnceLock<()>,
 }
 
 /// Tests that only use the mesh hold it together; one that breaks a part of it holds it alone.
@@ -39,8 +41,16 @@ impl Mesh {
         }
     }
 
+    /// Nothing that others share is in it then: they find it as they left it, though its rules may have been taken away.
     pub(crate) fn alone() -> Alone {
-        Alone(Self::installed())
+        let mesh = Alone(Self::installed());
+        let close = ["delete", "namespace", SHOP, "--ignore-not-found"];
+        stdout(
+            &mesh
+                .cluster
+                .kubectl(&[&close[..], &["--wait=false"]].concat()),
+        );
+        mesh
     }
 
     fn installed() -> RwLockWriteGuard<'static, Option<Self>> {
@@ -57,6 +67,7 @@ impl Mesh {
         let mesh = Self {
             cluster,
             installed_in: None,
+            shop_is_open: OnceLock::new(),
         };
         mesh.apply(image);
         mesh.ready();
@@ -111,6 +122,11 @@ impl Mesh {
 
     pub(crate) fn cluster(&self) -> &'static Cluster {
         self.cluster
+    }
+
+    /// Opens the example's shop, if no other test has since somebody had the mesh alone.
+    pub(crate) fn open_shop(&self, open: impl FnOnce()) {
+        self.shop_is_open.get_or_init(open);
     }
 
     /// A namespace that is in the mesh, deleted when it is dropped.

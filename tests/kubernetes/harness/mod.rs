@@ -8,6 +8,7 @@ mod namespace;
 mod process;
 mod running;
 
+use std::fmt::Display;
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
@@ -25,12 +26,24 @@ pub(crate) const BOUND: Duration = Duration::from_secs(90);
 
 /// Waits for `find` to find something.
 pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut find: impl FnMut() -> Option<T>) -> T {
+    wait_or_say(what, bound, || find().ok_or(""))
+}
+
+/// The same, where `find` says what it found instead: that is what the test fails with.
+pub(crate) fn wait_or_say<T, W: Display>(
+    what: &str,
+    bound: Duration,
+    mut find: impl FnMut() -> Result<T, W>,
+) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = find() {
-            return found;
+        match find() {
+            Ok(found) => return found,
+            Err(instead) => assert!(
+                start.elapsed() < bound,
+                "waited {bound:?} for {what}\n{instead}"
+            ),
         }
-        assert!(start.elapsed() < bound, "waited {bound:?} for {what}");
         thread::sleep(STEP);
     }
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{BOUND, Cluster, text, wait_for};
+use super::{BOUND, Cluster, text, wait_or_say};
 
 /// A command that has been started; it ends with the test at the latest.
 #[derive(Debug)]
@@ -27,9 +27,13 @@ impl Running {
 
     /// Waits until it has printed this, to stdout or to stderr.
     pub(crate) fn prints(&self, what: &str) {
-        wait_for(&format!("{what:?}"), BOUND, || {
+        wait_or_say(&format!("{what:?}"), BOUND, || {
             let said = text(&self.out()) + &text(&self.errors());
-            said.contains(what).then_some(())
+            if said.contains(what) {
+                Ok(())
+            } else {
+                Err(said)
+            }
         });
     }
 

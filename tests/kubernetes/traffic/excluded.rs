@@ -116,7 +116,7 @@ fn a_pod_that_keeps_something_out_of_the_mesh_is_refused_where_that_is_not_allow
 fn refused(shop: &Namespace, name: &str, annotation: &str) {
     let objects = server(name, annotation);
     let apply = ["kubectl", "-n", shop.name(), "apply", "-f", "-"];
-    let output = Mesh::shared().cluster().fed(&apply, &objects);
+    let output = shop.cluster().fed(&apply, &objects);
     let errors = text(&output.stderr);
     assert!(!output.status.success(), "{name} is let in");
     assert!(errors.contains("palisade.dev/allow-opt-out"), "{errors}");

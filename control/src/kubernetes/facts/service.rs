@@ -239,7 +239,9 @@ fn build(name: &Name, service: &Service, behind: Behind<'_>) -> workload::Servic
         .iter()
         .filter_map(|port| {
             let first = || usable(serves).find_map(|found| found.ports.get(port.name.as_str()));
-            let target_port = port.target.or_else(|| first().copied());
+            // Where there is no endpoint, nobody will go to what a name leads to, and the port is there all the same.
+            let nobody = || usable(serves).next().is_none().then_some(port.port);
+            let target_port = port.target.or_else(|| first().copied()).or_else(nobody);
             Some(ServicePort {
                 port: port.port,
                 // A name that no endpoint has: there is nothing to reach, and so nothing to say.

@@ -443,6 +443,34 @@ fn a_named_port_is_each_pod_s_own() {
 }
 
 #[test]
+fn a_named_port_without_an_endpoint_is_a_port_all_the_same() {
+    let named = json!({"spec": {"ports": [{"name": "http", "port": 80, "targetPort": "web"}]}});
+    let unready = with(
+        endpoint("a", "10.1.0.1"),
+        json!({"conditions": {"ready": false}}),
+    );
+    for objects in [
+        vec![service(named.clone())],
+        vec![
+            pod("a", "10.1.0.1"),
+            service(named.clone()),
+            slice("one", 8080, &[unready]),
+        ],
+    ] {
+        let facts = of(&objects);
+        let service = only_service(&facts);
+        assert!(service.endpoints.is_empty());
+        assert!(service.ports.iter().any(|port| port.port == 80));
+    }
+    // One that none of its pods has leads nowhere.
+    let mut other = slice("one", 8080, &[endpoint("a", "10.1.0.1")]);
+    other["ports"][0]["name"] = "other".into();
+    let facts = of(&[pod("a", "10.1.0.1"), service(named), other]);
+    let service = only_service(&facts);
+    assert_eq!((service.endpoints.len(), service.ports.len()), (1, 0));
+}
+
+#[test]
 fn what_a_service_promises_is_kept() {
     let client_ip = |config: Value| json!({"spec": {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}});
     let local = json!({"spec": {"internalTrafficPolicy": "Local"}});
