@@ -75,6 +75,9 @@ pub const VERSION: &str = "v1alpha1";
 pub const POLICIES: &str = "authorizationpolicies";
 /// The custom resource of the cluster's rules.
 pub const CLUSTER_POLICIES: &str = "clusterauthorizationpolicies";
+/// The reason in a rule's condition `Ready` where its newest version has mistakes: control writes it, and `palisade
+/// check` reads it.
+pub const INVALID: &str = "Invalid";
 
 /// The prefix of a rewritten probe's path on the telemetry port: `/probe/<container>/<kind>`, the kind being one of
 /// `liveness`, `readiness`, `startup`, `postStart`, `preStop`.

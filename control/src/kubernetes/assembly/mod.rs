@@ -77,7 +77,7 @@ pub(crate) struct Assembled {
     /// The new index, if what it says is new.
     pub(crate) index: Option<Arc<Index>>,
     pub(crate) standing: Standing,
-    /// Every policy in force, with whom it concerns.
+    /// Every policy, with whom it concerns.
     pub(crate) policies: Vec<Selecting>,
     /// Every pod that should be in the mesh and is not.
     pub(crate) unmeshed: Vec<Unmeshed>,
@@ -267,22 +267,24 @@ impl Assembly {
 }
 
 fn selecting(index: &Index, standing: &Standing) -> Vec<Selecting> {
-    let each = standing.iter().filter_map(|(name, ruling)| {
+    let each = standing.iter().map(|(name, ruling)| {
         let namespace = &ruling.name.namespace;
-        Some(Selecting {
+        Selecting {
             namespace: (!namespace.is_empty()).then(|| namespace.clone()),
             name: ruling.name.name.clone(),
-            rule: Rule {
+            generation: ruling.generation,
+            errors: ruling.errors.clone(),
+            in_force: ruling.in_force.map(|generation| Rule {
                 name: name.clone(),
-                generation: ruling.in_force?,
-            },
+                generation,
+            }),
             workloads: index
                 .selected(name)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
             status: ruling.status.clone(),
-        })
+        }
     });
     each.collect()
 }

@@ -176,6 +176,29 @@ fn rules_outlive_their_definition_until_it_is_back_and_settled() {
 }
 
 #[test]
+fn a_wrong_rule_is_told_of_with_what_is_in_force_and_whom_it_closes() {
+    let mut assembly = assembled();
+    assembly.assemble().unwrap();
+    let mut wrong = object(2, "shop/web");
+    wrong.content.insert("spec".to_owned(), json!({"rules": []}));
+    let set = |rule: &str| {
+        let change = Change::Set(name("shop", rule), wrong.clone());
+        Heard::Policies(Kind::Namespaced, change)
+    };
+    assembly.hear(set("orders"), Instant::now());
+    assembly.hear(set("never-right"), Instant::now());
+    let told = assembly.assemble().unwrap().policies;
+    let in_force = |policy: &Selecting| policy.in_force.as_ref().map(|rule| rule.generation);
+    let told: Vec<_> = told
+        .iter()
+        .map(|policy| (policy.name.as_str(), in_force(policy), policy.generation))
+        .collect();
+    assert_eq!(told, [("never-right", None, 2), ("orders", Some(1), 2)]);
+    let told = assembled().assemble().unwrap().policies;
+    assert!(told.iter().all(|policy| policy.errors.is_empty()), "{told:?}");
+}
+
+#[test]
 fn a_rule_that_names_nobody_is_remarked() {
     let mut assembly = assembled();
     assert!(assembly.assemble().unwrap().remarks.is_empty());
