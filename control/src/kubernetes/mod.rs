@@ -68,7 +68,7 @@ pub(crate) fn observe(
     metrics: Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) -> Picture {
-    let empty = Index::build(ground.clone(), Facts::default());
+    let empty = Index::build(ground.clone(), Facts::default(), None);
     let (index, indexed) = channel(Arc::new(empty));
     let (standing, stood) = channel(Arc::default());
     let (selecting, policies) = channel(Arc::default());

@@ -67,8 +67,7 @@ pub(crate) struct Assembly {
     /// The watches that have not told all of theirs yet.
     awaited: BTreeSet<&'static str>,
     changed: bool,
-    /// The last index, and what it was made from.
-    last: Option<(Facts, Arc<Index>)>,
+    last: Option<Arc<Index>>,
 }
 
 /// What changed.
@@ -183,8 +182,9 @@ impl Assembly {
             .cloned()
             .collect();
         let remarks = self.unknown_accounts(&policies);
+        let former = self.last.as_ref().map(|last| last.facts());
         let (facts, mut warnings) =
-            facts::facts(&self.ground.trust_domain, &self.cluster, policies);
+            facts::facts(&self.ground.trust_domain, &self.cluster, policies, former);
         let standing = self.standing();
         for (name, ruling) in &standing {
             let errors = ruling.errors.iter();
@@ -211,13 +211,14 @@ impl Assembly {
 
     /// The index of these facts, and whether it is another than the last.
     fn index(&mut self, facts: Facts) -> (Arc<Index>, bool) {
-        if let Some((last, index)) = &self.last
-            && *last == facts
+        if let Some(last) = &self.last
+            && *last.facts() == facts
         {
-            return (Arc::clone(index), false);
+            return (Arc::clone(last), false);
         }
-        let index = Arc::new(Index::build(self.ground.clone(), facts.clone()));
-        self.last = Some((facts, Arc::clone(&index)));
+        let index = Index::build(self.ground.clone(), facts, self.last.as_deref());
+        let index = Arc::new(index);
+        self.last = Some(Arc::clone(&index));
         (index, true)
     }
 
