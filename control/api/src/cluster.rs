@@ -93,3 +93,8 @@ pub fn is_exempt(namespace: &str, system_namespace: &str) -> bool {
     namespace == system_namespace
         || ["kube-system", "kube-public", "kube-node-lease"].contains(&namespace)
 }
+
+/// Whether an init container of this name and restart policy is our sidecar: a native one, as the injector writes it.
+pub fn is_sidecar(name: &str, restart_policy: Option<&str>) -> bool {
+    name == PROXY_CONTAINER && restart_policy == Some("Always")
+}

@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use palisade_api::cluster::{
-    ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, PROXY_CONTAINER,
-    REDIRECT_CONTAINER,
+    self, ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, REDIRECT_CONTAINER,
 };
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::workload::{Place, Workload};
@@ -164,7 +163,7 @@ fn lenient_member() -> ObjectMeta {
 }
 
 fn is_sidecar(container: &core::Container) -> bool {
-    container.name == PROXY_CONTAINER && container.restart_policy.as_deref() == Some("Always")
+    cluster::is_sidecar(&container.name, container.restart_policy.as_deref())
 }
 
 /// One that is no port excludes nothing: what it would be is reached over the mesh, and fails closed.
