@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::Output;
+use crate::args::Output;
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
