@@ -3,6 +3,7 @@
 //! One function gathers a [`Snapshot`] of the cluster; every judgement is a pure function of it.
 
 mod backoff;
+pub(crate) mod callers;
 mod certificate;
 pub(crate) mod fetch;
 mod finding;
@@ -81,6 +82,7 @@ fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         meshed::judge(snapshot),
         backoff::judge(snapshot),
         rules::judge(snapshot),
+        callers::judge(snapshot),
         network::judge(snapshot),
     ]
     .concat()
