@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::cli::{LogsArgs, Output, PsArgs};
+use crate::args::{LogsArgs, Output, PsArgs};
 use crate::records::filter::Timed;
 use crate::records::print::Printer;
 use crate::records::{self, table};

@@ -1,16 +1,13 @@
 //! What people type.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
+use crate::args::{ExecArgs, LogsArgs, PsArgs, UpArgs};
 use crate::check::CheckArgs;
-use crate::kubernetes::client::{KubeArgs, ScopeArgs};
 use crate::kubernetes::meant::{Meant, meant};
 use crate::netpol::NetworkPoliciesArgs;
-use crate::records::filter::Replica;
 use crate::{ask, check, demo, exec, inject, install, kubernetes, netpol, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
@@ -69,34 +66,6 @@ enum Command {
     },
 }
 
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people: aligned, coloured
-    Text,
-    /// For programs: one JSON object a line
-    Json,
-}
-
-/// `palisade up`.
-#[derive(Debug, Args)]
-pub(crate) struct UpArgs {
-    /// The mesh file
-    pub(crate) file: PathBuf,
-    /// Text or JSON lines [default: text on a terminal, else json]
-    #[arg(short, long, env = "PALISADE_OUTPUT")]
-    pub(crate) output: Option<Output>,
-    /// The mesh's name, where another than the file's is wanted
-    #[arg(long, env = "PALISADE_NAME")]
-    pub(crate) name: Option<String>,
-    /// How many records are kept for `palisade logs`
-    #[arg(long, env = "PALISADE_KEEP_RECORDS", default_value_t = 10_000)]
-    pub(crate) keep_records: usize,
-    /// Prints also what the applications and the proxies write
-    #[arg(long, env = "PALISADE_APP_OUTPUT")]
-    pub(crate) app_output: bool,
-}
-
 /// What is done with rules.
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
@@ -105,95 +74,11 @@ enum PolicyCommand {
     NetworkPolicies(NetworkPoliciesArgs),
 }
 
-/// Which mesh is meant.
-#[derive(Debug, Args)]
-pub(crate) struct MeshArgs {
-    /// The local mesh, where several run
-    #[arg(long, env = "PALISADE_NAME")]
-    pub(crate) name: Option<String>,
-    /// Text or JSON lines [default: text on a terminal, else json]
-    #[arg(short, long, env = "PALISADE_OUTPUT")]
-    pub(crate) output: Option<Output>,
-    #[command(flatten)]
-    pub(crate) kube: KubeArgs,
-    #[command(flatten)]
-    pub(crate) scope: ScopeArgs,
-}
-
 /// How `palisade ps`, `logs` and `exec` know which mesh is meant.
 const WHICH_MESH: &str = "\
 Which mesh is meant: with --kubeconfig, --context, -n or -A that of a cluster; else the one that `palisade up` runs on
 this machine (--name, where several run); else that of the cluster of the current kubeconfig. On a cluster, the namespace
 is the context's, unless -n, -A or a name such as `shop/web` says otherwise.";
-
-/// `palisade ps`.
-#[derive(Debug, Args)]
-pub(crate) struct PsArgs {
-    #[command(flatten)]
-    pub(crate) mesh: MeshArgs,
-}
-
-/// `palisade exec`.
-#[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
-    #[command(flatten)]
-    pub(crate) mesh: MeshArgs,
-    /// The container, on a cluster [default: the workload's own first one]
-    #[arg(short, long)]
-    pub(crate) container: Option<String>,
-    /// `web` (its first replica), `web-1` or `shop/web`; on a cluster a pod, or what made it
-    pub(crate) workload: String,
-    /// The command and its arguments
-    #[arg(last = true, required = true)]
-    pub(crate) command: Vec<String>,
-}
-
-/// `palisade logs`.
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    #[command(flatten)]
-    pub(crate) mesh: MeshArgs,
-    /// Only this workload's: `web`, `web-1` or `shop/web`; on a cluster a pod, or what made it
-    pub(crate) workload: Option<Replica>,
-    /// Goes on with new records as they come
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only refused connections
-    #[arg(long)]
-    pub(crate) denied: bool,
-    /// Only connections from this workload or service account: `web`, `shop/web`, `shop/*`
-    #[arg(long, value_name = "WORKLOAD")]
-    pub(crate) from: Option<Replica>,
-    /// Only connections to this workload, service account or service
-    #[arg(long, value_name = "WORKLOAD")]
-    pub(crate) to: Option<Replica>,
-    /// Shows the two sides of a connection as one
-    #[arg(long)]
-    pub(crate) pair: bool,
-    /// Only records that are younger, such as 90s or 2h [default on a cluster: 10m]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) since: Option<Duration>,
-    /// On a cluster: all that the nodes keep, of any number of pods [default: the 50 newest]
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Says how many lines of the sidecars' logs were no records
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-}
-
-impl Output {
-    /// What was asked for, or what suits stdout.
-    pub(crate) fn or_by_terminal(asked: Option<Self>) -> Self {
-        use std::io::IsTerminal;
-        asked.unwrap_or_else(|| {
-            if std::io::stdout().is_terminal() {
-                Self::Text
-            } else {
-                Self::Json
-            }
-        })
-    }
-}
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -7,8 +7,8 @@ use anyhow::Context;
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
+use crate::args::{ExecArgs, Output};
 use crate::ask::{self, Question};
-use crate::cli::{ExecArgs, Output};
 use crate::up::sandbox::{self, SandboxPlan};
 use crate::up::stage::{self, Interrupts, Parent, Stage};
 

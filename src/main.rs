@@ -1,5 +1,6 @@
 //! The `palisade` command: a whole mesh in one program.
 
+mod args;
 mod ask;
 mod check;
 mod cli;

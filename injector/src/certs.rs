@@ -129,7 +129,7 @@ fn take(secret: &Secret, served: &watch::Sender<Option<Arc<Served>>>, metrics: &
             served.send_replace(Some(Arc::new(new)));
         }
         Err(error) => {
-            tracing::error!(error = %crate::run::chain(&error), "the serving certificate is not used");
+            tracing::error!(error = %crate::telemetry::chain(&error), "the serving certificate is not used");
         }
     }
 }

@@ -27,6 +27,7 @@ mod namespaces;
 pub mod patch;
 mod readiness;
 mod run;
+mod settings;
 pub mod sidecar;
 mod telemetry;
 mod webhook;

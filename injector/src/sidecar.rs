@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use palisade_api::probe::Probes;
 use palisade_api::{cluster, sidecar};
 use serde_json::{Map, Value, json};
 
-use crate::inject::{Excluded, Settings};
+use crate::settings::Settings;
 
 /// What the containers of one pod are made of.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,17 @@ pub struct Sidecar<'a> {
     pub probes: &'a Probes,
     /// The `resources` of either container.
     pub resources: &'a Value,
+}
+
+/// What a pod keeps out of the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Excluded {
+    /// Ports that are reached without the mesh.
+    pub inbound_ports: Vec<u16>,
+    /// Ports anywhere that the pod reaches without the mesh.
+    pub outbound_ports: Vec<u16>,
+    /// Addresses that the pod reaches without the mesh.
+    pub outbound_cidrs: Vec<IpNet>,
 }
 
 /// What becomes of datagrams that come to the pod and answer nothing.

@@ -15,6 +15,7 @@ use palisade_api::cluster;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
+use super::callers;
 use super::snapshot::{Answer, Certificates, Looked, Platform, Right, Snapshot};
 use crate::kubernetes::client::Scope;
 use crate::kubernetes::list::{self, in_words};
@@ -23,6 +24,7 @@ use crate::kubernetes::list::{self, in_words};
 pub(crate) async fn everything(client: &Client, system: &str, scope: &Scope) -> Snapshot {
     let in_system = Scope::Namespace(system.to_owned());
     let mut unreadable = Vec::new();
+    let pods = some(client, scope, &mut unreadable).await;
     let snapshot = Snapshot {
         now: OffsetDateTime::now_utc(),
         system_namespace: system.to_owned(),
@@ -36,7 +38,8 @@ pub(crate) async fn everything(client: &Client, system: &str, scope: &Scope) -> 
         certificates: certificates(client, system, scope).await,
         answer: ask_injector(client).await,
         namespaces: namespaces(client, scope).await,
-        pods: some(client, scope, &mut unreadable).await,
+        callers: callers::read(client, &pods).await,
+        pods,
         services: some(client, scope, &mut unreadable).await,
         network_policies: some(client, scope, &mut unreadable).await,
         events: some(client, scope, &mut unreadable).await,

@@ -3,6 +3,7 @@
 //! One function gathers a [`Snapshot`] of the cluster; every judgement is a pure function of it.
 
 mod backoff;
+pub(crate) mod callers;
 mod certificate;
 pub(crate) mod fetch;
 mod finding;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::Output;
+use crate::args::Output;
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
@@ -81,6 +82,7 @@ fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         meshed::judge(snapshot),
         backoff::judge(snapshot),
         rules::judge(snapshot),
+        callers::judge(snapshot),
         network::judge(snapshot),
     ]
     .concat()

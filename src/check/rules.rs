@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use palisade_api::cluster;
 use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode};
 use serde::Deserialize;
@@ -35,6 +36,14 @@ struct Status {
     enforcing: u64,
     pending: Vec<String>,
     refusing: Vec<String>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    reason: String,
+    message: String,
 }
 
 fn status(object: &DynamicObject) -> Vec<Finding> {
@@ -42,7 +51,7 @@ fn status(object: &DynamicObject) -> Vec<Finding> {
     let status = object.data.get("status").cloned().unwrap_or_default();
     // No status at all is one that says nothing, as is one of another version.
     let status: Status = serde_json::from_value(status).unwrap_or_default();
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = mistaken(object, &status).into_iter().collect();
     if status.observed_generation != object.metadata.generation {
         findings.push(Finding::warning(
             "rules",
@@ -78,24 +87,33 @@ fn status(object: &DynamicObject) -> Vec<Finding> {
     findings
 }
 
+/// Control's word counts; of a version that it has not looked at, the validator's here.
+fn mistaken(object: &DynamicObject, status: &Status) -> Option<Finding> {
+    let is_newest = status.observed_generation == object.metadata.generation;
+    let mut conditions = status.conditions.iter();
+    let said = conditions.find(|condition| is_newest && condition.reason == cluster::INVALID);
+    let and = match said {
+        Some(condition) => condition.message.clone(),
+        None => format!(
+            "control stays with what it said before: {}",
+            parse(object).err()?
+        ),
+    };
+    Some(Finding::error(
+        "rules",
+        place(object),
+        format!("it has mistakes, and {and}"),
+        "put it right, and apply it again",
+    ))
+}
+
 fn names(names: &[String]) -> String {
     names.join(", ")
 }
 
 fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
-    let policy = match parse(object) {
-        Ok(policy) => policy,
-        Err(why) => {
-            let what =
-                format!("it has mistakes, and control stays with what it said before: {why}");
-            return Some(Finding::error(
-                "rules",
-                place(object),
-                what,
-                "put it right, and apply it again",
-            ));
-        }
-    };
+    // One that has mistakes is told of by its status.
+    let policy = parse(object).ok()?;
     let rules = policy.rules.iter().filter(|rule| {
         rule.effect == Effect::Allow
             && rule.mode == Mode::Enforce
@@ -126,7 +144,7 @@ fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
     })
 }
 
-/// The rule that an object is, by the validator of files.
+/// The rule that an object is, by the mesh's validator.
 pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
     let mut metadata = Map::new();
@@ -140,18 +158,17 @@ pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, Strin
         "metadata": metadata,
         "spec": object.data.get("spec"),
     });
-    // JSON is YAML.
-    let parsed = manifest::parse(&place(object), &document.to_string());
-    let manifests = parsed.map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes
-            .iter()
-            .map(|mistake| mistake.message.clone())
-            .collect();
+    let read = manifest::check_object(&document.to_string()).map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         mistakes.join("; ")
     })?;
-    match manifests.into_iter().next() {
-        Some(Manifest::Policy(policy)) => Ok(policy),
-        _ => Err("it is no policy".into()),
+    match read {
+        Manifest::Policy(policy) => Ok(policy),
+        Manifest::Workload(_)
+        | Manifest::Service(_)
+        | Manifest::Namespace { .. }
+        | Manifest::Revocations(_)
+        | Manifest::TrustBundle { .. } => Err("it is no policy".into()),
     }
 }
 

@@ -12,6 +12,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::DynamicObject;
 use time::OffsetDateTime;
 
+use super::callers::call::Recorded;
+
 /// What was found, or why it could not be looked at.
 pub(crate) type Looked<T> = Result<T, String>;
 
@@ -53,6 +55,7 @@ pub(crate) struct Snapshot {
     pub(crate) network_policies: Looked<Vec<NetworkPolicy>>,
     pub(crate) events: Looked<Vec<Event>>,
     pub(crate) policies: Looked<Vec<DynamicObject>>,
+    pub(crate) callers: Looked<Recorded>,
     /// Namespaces that missing rights left out of the lists.
     pub(crate) unreadable: Vec<String>,
 }

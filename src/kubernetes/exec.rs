@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::client::{self, Scope};
 use super::{list, pod};
-use crate::cli::{ExecArgs, Output};
+use crate::args::{ExecArgs, Output};
 use crate::records::filter::Replica;
 use crate::up::event::State;
 

@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 
+use crate::args::MeshArgs;
 use crate::ask;
-use crate::cli::MeshArgs;
 use crate::kubernetes::client;
 
 /// Where the mesh is.

@@ -6,13 +6,12 @@ use palisade_api::cluster;
 
 use crate::records::filter::Replica;
 
-/// The pod's sidecar: a native one, as the injector writes it.
+/// The pod's sidecar.
 pub(crate) fn sidecar(pod: &Pod) -> Option<&Container> {
     let containers = pod.spec.as_ref()?.init_containers.as_deref()?;
-    containers.iter().find(|container| {
-        container.name == cluster::PROXY_CONTAINER
-            && container.restart_policy.as_deref() == Some("Always")
-    })
+    containers
+        .iter()
+        .find(|container| cluster::is_sidecar(&container.name, container.restart_policy.as_deref()))
 }
 
 /// How the sidecar is.

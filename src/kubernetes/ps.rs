@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::client::{self, Scope};
 use super::{list, pod, warn};
-use crate::cli::{Output, PsArgs};
+use crate::args::{Output, PsArgs};
 use crate::records::table;
 use crate::up::event::State;
 

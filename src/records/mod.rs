@@ -185,7 +185,7 @@ fn destination(record: &Map<String, Value>) -> String {
     }
 }
 
-fn field_of(record: &Map<String, Value>, key: &str) -> Option<String> {
+pub(crate) fn field_of(record: &Map<String, Value>, key: &str) -> Option<String> {
     record.get(key).map(plain).filter(|text| !text.is_empty())
 }
 

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::filter::{Filter, Timed};
 use super::pair::Pairs;
 use super::{columns, text};
-use crate::cli::{LogsArgs, Output};
+use crate::args::{LogsArgs, Output};
 
 /// Joins, chooses and prints records.
 #[derive(Debug)]

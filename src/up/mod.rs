@@ -40,7 +40,7 @@ use self::mesh_file::Mesh;
 use self::plan::Pod;
 use self::stage::Stage;
 use self::state::{StateDir, part};
-use crate::cli::{Output, UpArgs};
+use crate::args::{Output, UpArgs};
 
 /// Longer than applications, proxies and control take together.
 const GRACE: Duration = Duration::from_secs(14);

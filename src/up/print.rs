@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use serde_json::{Map, Value};
 
 use super::event::PodStatus;
-use crate::cli::Output;
+use crate::args::Output;
 use crate::records::{self, table};
 
 /// A thing to print.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::example::json_lines;
 use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
 use crate::shop::Shop;
 
@@ -112,7 +113,13 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     );
     // Were a field that nobody knows left out, this would let in everybody, at every port.
     put_wrong(&mesh, &shop, "servers", "its generation 1 stays in force");
-    assert_eq!(shop.of_rule("{.status.observedGeneration}"), "1");
+    let invalid = told_invalid(&shop, "servers");
+    assert_eq!(invalid["observedGeneration"], 2);
+    assert_eq!(invalid["enforcedGeneration"], 1);
+    assert_eq!(
+        (&invalid["proxies"], &invalid["enforcing"]),
+        (&json!(1), &json!(1))
+    );
     let now = OffsetDateTime::now_utc();
     shop.answered("client", now);
     shop.failed("stranger", now);
@@ -126,6 +133,10 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     put_wrong(&mesh, &shop, "another", "was never right");
     shop.failed("client", OffsetDateTime::now_utc());
     assert!(!shop.call_anew("client") && !shop.call_anew("stranger"));
+    let invalid = told_invalid(&shop, "another");
+    assert_eq!(invalid["observedGeneration"], 1);
+    assert_eq!(invalid.get("enforcedGeneration"), None);
+    found_by_check(&mesh, &shop);
     stdout(
         &shop
             .namespace
@@ -135,6 +146,7 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     // What is right again is taken.
     shop.namespace.apply(&shop.rule(5433));
     shop.failed("client", OffsetDateTime::now_utc());
+    shop.enforced_by(1);
     mesh.mend();
 }
 
@@ -187,6 +199,52 @@ fn put_wrong(mesh: &Mesh, shop: &Shop, rule: &str, verdict: &str) {
     wait_for(&said, BOUND, || {
         log_of_control(mesh).contains(&said).then_some(())
     });
+}
+
+/// Waits until the status of a rule says that it has mistakes, in the validator's words.
+fn told_invalid(shop: &Shop, rule: &str) -> Value {
+    let mistakes = check_object(&mistyped(&shop.namespace, rule).to_string()).unwrap_err();
+    wait_for(&format!("{rule} to be told invalid"), BOUND, || {
+        let found = [
+            "get",
+            "authorizationpolicy",
+            rule,
+            "-o",
+            "jsonpath={.status}",
+        ];
+        let status = stdout(&shop.namespace.kubectl(&found));
+        let status: Value = serde_json::from_str(&status).ok()?;
+        let ready = status["conditions"].get(0)?.clone();
+        (ready["reason"] == "Invalid").then(|| {
+            assert_eq!(ready["status"], "False");
+            let said = ready["message"].as_str().unwrap();
+            assert!(
+                mistakes.iter().all(|one| said.contains(&one.to_string())),
+                "{said}"
+            );
+            status
+        })
+    })
+}
+
+/// Both rules with mistakes are errors, with what stands in for them.
+fn found_by_check(mesh: &Mesh, shop: &Shop) {
+    let output = mesh.palisade(&["check", "-n", shop.namespace.name(), "-o", "json"]);
+    let findings = json_lines(&text(&output.stdout));
+    for (rule, meanwhile) in [
+        ("servers", "generation 1 stays in force"),
+        ("another", "closes"),
+    ] {
+        let place = format!("AuthorizationPolicy {}/{rule}", shop.namespace.name());
+        let found = findings.iter().find(|one| one["place"] == place);
+        let found = found.unwrap_or_else(|| panic!("{rule}: {findings:?}"));
+        assert_eq!(found["severity"], "error");
+        let what = found["what"].as_str().unwrap();
+        assert!(
+            what.contains(meanwhile) && what.contains("spec.targets"),
+            "{what}"
+        );
+    }
 }
 
 /// Three mistakes, none of which may mean "everybody" or "every port".

@@ -75,6 +75,9 @@ pub const VERSION: &str = "v1alpha1";
 pub const POLICIES: &str = "authorizationpolicies";
 /// The custom resource of the cluster's rules.
 pub const CLUSTER_POLICIES: &str = "clusterauthorizationpolicies";
+/// The reason in a rule's condition `Ready` where its newest version has mistakes: control writes it, and `palisade
+/// check` reads it.
+pub const INVALID: &str = "Invalid";
 
 /// The prefix of a rewritten probe's path on the telemetry port: `/probe/<container>/<kind>`, the kind being one of
 /// `liveness`, `readiness`, `startup`, `postStart`, `preStop`.
@@ -89,4 +92,9 @@ pub const PROBES_VARIABLE: &str = "PALISADE_PROBES";
 pub fn is_exempt(namespace: &str, system_namespace: &str) -> bool {
     namespace == system_namespace
         || ["kube-system", "kube-public", "kube-node-lease"].contains(&namespace)
+}
+
+/// Whether an init container of this name and restart policy is our sidecar: a native one, as the injector writes it.
+pub fn is_sidecar(name: &str, restart_policy: Option<&str>) -> bool {
+    name == PROXY_CONTAINER && restart_policy == Some("Always")
 }

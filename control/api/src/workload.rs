@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
@@ -97,8 +98,8 @@ impl Service {
 /// A workload behind a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The workload.
-    pub workload: Workload,
+    /// The workload; one of several services is there once.
+    pub workload: Arc<Workload>,
     /// Where its own ports are not those that the service says.
     pub ports: Vec<ServicePort>,
     /// It is going: taken only where no other endpoint is left.
@@ -107,9 +108,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint that listens where its service says, and stays.
-    pub fn of(workload: Workload) -> Self {
+    pub fn of(workload: impl Into<Arc<Workload>>) -> Self {
         Self {
-            workload,
+            workload: workload.into(),
             ports: Vec::new(),
             terminating: false,
         }
@@ -151,9 +152,9 @@ pub struct ServicePort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AtAddress {
     /// A workload's own address.
-    Workload(Workload),
+    Workload(Arc<Workload>),
     /// A service's virtual address.
-    Service(Service),
+    Service(Arc<Service>),
     /// Not of the mesh: passed as it is, and recorded.
     Outside,
     /// Of the mesh, and nothing is known to live there (yet): waited for, then refused.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -14,15 +15,16 @@ use palisade_api::workload::{
 
 use super::Revoked;
 
-/// Everything that is known of the mesh at one moment.
+/// Everything that is known of the mesh at one moment. What is as it was a moment ago is the same object still, so that
+/// the two are told apart, and an index made of the newer one, at the cost of what changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// What runs; of two with one address, the first is what is there.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<Arc<Workload>>,
     /// The unique id of each workload that has one, by its key: a pod that comes again under its name is another.
     pub uids: BTreeMap<String, String>,
     /// Services and the addresses that lead to them, where no workload has that address.
-    pub services: Vec<(Vec<IpAddr>, Service)>,
+    pub services: Vec<Addressed>,
     /// What is not of the mesh, though its address may lie there.
     pub outside: Vec<IpAddr>,
     /// How namespaces are set; one that is not here has the defaults.
@@ -34,6 +36,9 @@ pub struct Facts {
     /// The authorities of foreign trust domains.
     pub bundles: BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>,
 }
+
+/// A service, and what leads to it.
+type Addressed = (Vec<IpAddr>, Arc<Service>);
 
 impl Facts {
     /// What manifests say that were checked together.
@@ -54,10 +59,17 @@ impl Facts {
                 facts.add(own, manifest)?;
             }
         }
-        facts.workloads.sort_by_cached_key(Workload::key);
+        facts
+            .workloads
+            .sort_by_cached_key(|workload| workload.key());
         facts.services = services
             .into_iter()
-            .map(|spec| (spec.addresses.clone(), service(spec, &facts.workloads)))
+            .map(|spec| {
+                (
+                    spec.addresses.clone(),
+                    service(spec, &facts.workloads).into(),
+                )
+            })
             .collect();
         Ok(facts)
     }
@@ -65,7 +77,7 @@ impl Facts {
     fn add(&mut self, own: &TrustDomain, manifest: &Manifest) -> Result<(), FactsError> {
         match manifest {
             Manifest::Policy(policy) => self.policies.push(policy.clone()),
-            Manifest::Workload(spec) => self.workloads.push(workload(own, spec)?),
+            Manifest::Workload(spec) => self.workloads.push(workload(own, spec)?.into()),
             // They select among all workloads, and so come last.
             Manifest::Service(_) => {}
             Manifest::Namespace { name, settings } => {
@@ -106,7 +118,7 @@ fn workload(trust_domain: &TrustDomain, spec: &WorkloadSpec) -> Result<Workload,
     })
 }
 
-fn service(spec: &ServiceSpec, workloads: &[Workload]) -> Service {
+fn service(spec: &ServiceSpec, workloads: &[Arc<Workload>]) -> Service {
     Service {
         namespace: spec.namespace.clone(),
         name: spec.name.clone(),

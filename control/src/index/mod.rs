@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 use palisade_api::policy::{AuthorizationPolicy, Effect};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::wire::Object;
-use palisade_api::workload::{AtAddress, NamespaceSettings, Workload};
+use palisade_api::workload::{AtAddress, Workload};
 
 pub use facts::{Facts, FactsError};
 pub(crate) use object::policy_name;
@@ -40,73 +40,73 @@ pub struct Ground {
 #[derive(Debug)]
 pub struct Index {
     ground: Ground,
-    workloads: BTreeMap<String, Workload>,
-    uids: BTreeMap<String, String>,
-    namespaces: BTreeMap<String, NamespaceSettings>,
-    policies: Vec<(AuthorizationPolicy, Arc<Object>)>,
+    facts: Facts,
+    workloads: BTreeMap<String, Arc<Workload>>,
+    /// The object of each policy, in the order of the facts.
+    policies: Vec<Arc<Object>>,
     bundles: Vec<Arc<Object>>,
     revocations: Arc<Object>,
-    revoked: Revoked,
-    addresses: HashMap<IpAddr, Arc<Object>>,
+    addresses: Addresses,
 }
 
+/// What is known to be at an address, and the object that says so.
+type Addresses = HashMap<IpAddr, (AtAddress, Arc<Object>)>;
+
 impl Index {
-    /// Makes the objects of everything that is known.
-    pub fn build(ground: Ground, facts: Facts) -> Self {
+    /// Makes the objects of everything that is known; those that a former index of the same ground has already are
+    /// taken from it.
+    pub fn build(ground: Ground, facts: Facts, former: Option<&Self>) -> Self {
         let own = object::bundle(&ground.trust_domain, &ground.authorities);
         let foreign = facts
             .bundles
             .iter()
             .map(|(domain, authorities)| object::bundle(domain, authorities));
+        let policies = match former {
+            Some(former) if former.facts.policies == facts.policies => former.policies.clone(),
+            _ => facts.policies.iter().map(object::policy).collect(),
+        };
         Self {
             bundles: std::iter::once(own).chain(foreign).collect(),
-            addresses: addresses(&facts),
-            policies: facts
-                .policies
-                .into_iter()
-                .map(|policy| {
-                    let object = object::policy(&policy);
-                    (policy, object)
-                })
-                .collect(),
+            addresses: addresses(&facts, former.map(|former| &former.addresses)),
+            policies,
             revocations: object::revocations(&facts.revoked),
-            revoked: facts.revoked,
             workloads: facts
                 .workloads
-                .into_iter()
-                .map(|workload| (workload.key(), workload))
+                .iter()
+                .map(|workload| (workload.key(), Arc::clone(workload)))
                 .collect(),
-            uids: facts.uids,
-            namespaces: facts.namespaces,
+            facts,
             ground,
         }
     }
 
+    /// What it was made of.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The workload `namespace/name`.
     pub fn workload(&self, key: &str) -> Option<&Workload> {
-        self.workloads.get(key)
+        self.workloads.get(key).map(Arc::as_ref)
     }
 
     /// The unique id of the workload `namespace/name`, where it has one.
     pub fn workload_uid(&self, key: &str) -> Option<&str> {
-        self.uids.get(key).map(String::as_str)
+        self.facts.uids.get(key).map(String::as_str)
     }
 
     /// The name and digest of every policy object that is in force.
     pub fn policies(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.policies
             .iter()
-            .map(|(_, object)| (object.name.as_str(), object.digest.as_slice()))
+            .map(|object| (object.name.as_str(), object.digest.as_slice()))
     }
 
     /// The keys of the meshed workloads that a policy object selects, by the object's name; none for one that is not
     /// in force.
     pub fn selected(&self, policy: &str) -> Vec<&str> {
-        let found = self
-            .policies
-            .iter()
-            .find(|(_, object)| object.name == policy);
-        let Some((policy, _)) = found else {
+        let mut policies = self.facts.policies.iter().zip(&self.policies);
+        let Some((policy, _)) = policies.find(|(_, object)| object.name == policy) else {
             return Vec::new();
         };
         self.workloads
@@ -118,7 +118,7 @@ impl Index {
 
     /// Who is refused from now on.
     pub fn revoked(&self) -> &Revoked {
-        &self.revoked
+        &self.facts.revoked
     }
 
     /// The authorities of every trust domain that is known, ours first.
@@ -136,13 +136,14 @@ impl Index {
     /// In the order in which it is safe to apply them one by one: denials come before allowances.
     pub fn rules(&self, workload: &Workload) -> Vec<Arc<Object>> {
         let settings = self
+            .facts
             .namespaces
             .get(&workload.namespace)
             .copied()
             .unwrap_or_default();
         let selecting = |denying: bool| {
-            self.policies
-                .iter()
+            let policies = self.facts.policies.iter().zip(&self.policies);
+            policies
                 .filter(move |(policy, _)| denies(policy) == denying && selects(policy, workload))
                 .map(|(_, object)| Arc::clone(object))
         };
@@ -154,7 +155,7 @@ impl Index {
 
     /// What is at an address.
     pub fn address(&self, ip: IpAddr) -> Arc<Object> {
-        if let Some(known) = self.addresses.get(&ip) {
+        if let Some((_, known)) = self.addresses.get(&ip) {
             return Arc::clone(known);
         }
         let within = |cidrs: &[IpNet]| cidrs.iter().any(|cidr| cidr.contains(&ip));
@@ -168,28 +169,25 @@ impl Index {
 
 /// A workload's own address wins over a service's: what answers there is known by name. What claims an address first
 /// has it.
-fn addresses(facts: &Facts) -> HashMap<IpAddr, Arc<Object>> {
-    let mut addresses = HashMap::new();
-    for workload in &facts.workloads {
-        let at = AtAddress::Workload(workload.clone());
-        for ip in &workload.addresses {
-            addresses
-                .entry(*ip)
-                .or_insert_with(|| object::address(*ip, &at));
-        }
-    }
-    for (ips, service) in &facts.services {
-        let at = AtAddress::Service(service.clone());
+fn addresses(facts: &Facts, former: Option<&Addresses>) -> Addresses {
+    let workloads = facts.workloads.iter().map(|workload| {
+        let at = AtAddress::Workload(Arc::clone(workload));
+        (workload.addresses.as_slice(), at)
+    });
+    let services = facts.services.iter().map(|(ips, service)| {
+        let at = AtAddress::Service(Arc::clone(service));
+        (ips.as_slice(), at)
+    });
+    let outside = std::iter::once((facts.outside.as_slice(), AtAddress::Outside));
+    let mut addresses = HashMap::with_capacity(former.map_or(0, HashMap::len));
+    for (ips, at) in workloads.chain(services).chain(outside) {
         for ip in ips {
-            addresses
-                .entry(*ip)
-                .or_insert_with(|| object::address(*ip, &at));
+            let entry = addresses.entry(*ip);
+            entry.or_insert_with(|| match former.and_then(|former| former.get(ip)) {
+                Some(known) if known.0 == at => known.clone(),
+                _ => (at.clone(), object::address(*ip, &at)),
+            });
         }
-    }
-    for ip in &facts.outside {
-        addresses
-            .entry(*ip)
-            .or_insert_with(|| object::address(*ip, &AtAddress::Outside));
     }
     addresses
 }

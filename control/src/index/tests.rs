@@ -12,7 +12,7 @@ pub(crate) fn index(text: &str) -> Index {
     let manifests = manifest::parse("test.yaml", text).unwrap();
     let ground = ground();
     let facts = Facts::from_manifests(&ground.trust_domain, &manifests).unwrap();
-    Index::build(ground, facts)
+    Index::build(ground, facts, None)
 }
 
 fn ground() -> Ground {
@@ -170,6 +170,7 @@ fn a_trust_bundle_is_foreign_and_whole() {
     let index = Index::build(
         ground(),
         build(bundle("partner.example", pem.clone())).unwrap(),
+        None,
     );
     assert_eq!(names(index.bundles()), ["cluster.local", "partner.example"]);
     for no_pem in [
@@ -229,7 +230,7 @@ spec: {addresses: [10.1.0.1], selector: {app: web}, ports: [{port: 80}]}
         ips.push(claimed[0]);
     }
     facts.outside.clone_from(&claimed);
-    let index = Index::build(ground(), facts);
+    let index = Index::build(ground(), facts, None);
     let at = |ip: IpAddr| match index.address(ip).body.clone() {
         Some(Body::Address(address)) => address.at.unwrap(),
         other => panic!("{other:?}"),

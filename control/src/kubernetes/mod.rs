@@ -42,7 +42,7 @@ pub(crate) struct Picture {
     pub(crate) index: Receiver<Arc<Index>>,
     /// How each object of the rules stands.
     pub(crate) standing: Receiver<Arc<Standing>>,
-    /// Every policy in force, with whom it concerns.
+    /// Every policy, with whom it concerns.
     pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
     /// Every pod that should be in the mesh and is not.
     pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
@@ -68,7 +68,7 @@ pub(crate) fn observe(
     metrics: Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) -> Picture {
-    let empty = Index::build(ground.clone(), Facts::default());
+    let empty = Index::build(ground.clone(), Facts::default(), None);
     let (index, indexed) = channel(Arc::new(empty));
     let (standing, stood) = channel(Arc::default());
     let (selecting, policies) = channel(Arc::default());

@@ -135,7 +135,7 @@ impl Source {
         }
         let manifests = manifests.iter().map(|(_, manifest)| manifest);
         Facts::from_manifests(&self.ground.trust_domain, manifests)
-            .map(|facts| Arc::new(Index::build(self.ground.clone(), facts)))
+            .map(|facts| Arc::new(Index::build(self.ground.clone(), facts, None)))
             .map_err(|error| vec![error.to_string()])
     }
 

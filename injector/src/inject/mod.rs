@@ -11,7 +11,6 @@ mod reason;
 mod refuse;
 mod remove;
 mod resources;
-mod settings;
 mod warn;
 mod wishes;
 mod workload;
@@ -23,11 +22,10 @@ use serde_json::{Map, Value};
 use crate::patch::{self, PatchOp};
 use crate::sidecar::{Datagrams, Sidecar, volume};
 
+pub use crate::settings::{NamespaceFacts, Resources, Settings};
 pub use ephemeral::ephemeral;
 pub use reason::{RefuseReason, SkipReason};
 pub use remove::uninject;
-pub use settings::{NamespaceFacts, Resources, Settings};
-pub use wishes::Excluded;
 pub use workload::pod_pointer;
 
 use read::Pod;

@@ -8,17 +8,7 @@ use palisade_api::cluster;
 use super::read::Pod;
 use super::{NamespaceFacts, RefuseReason};
 use crate::limits::Quantity;
-
-/// What a pod keeps out of the mesh.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Excluded {
-    /// Ports that are reached without the mesh.
-    pub inbound_ports: Vec<u16>,
-    /// Ports anywhere that the pod reaches without the mesh.
-    pub outbound_ports: Vec<u16>,
-    /// Addresses that the pod reaches without the mesh.
-    pub outbound_cidrs: Vec<IpNet>,
-}
+use crate::sidecar::Excluded;
 
 /// All that a pod asks for.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Logs on stderr: one JSON object a line, or text for a terminal.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 
@@ -26,6 +27,17 @@ pub(crate) fn start() {
     } else {
         logger.event_format(JsonLine).try_init().ok();
     }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
 }
 
 struct JsonLine;

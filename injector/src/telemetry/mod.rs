@@ -4,4 +4,4 @@ pub(crate) mod admin;
 mod log;
 pub(crate) mod metrics;
 
-pub(crate) use log::start;
+pub(crate) use log::{chain, start};

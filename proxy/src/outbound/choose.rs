@@ -1,6 +1,7 @@
 //! Which endpoints of a service a connection may go to, and how near each is. Pure.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use palisade_api::workload::{Place, Prefer, Scope, Service, Workload};
 
@@ -8,7 +9,7 @@ use palisade_api::workload::{Place, Prefer, Scope, Service, Workload};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) addr: SocketAddr,
-    pub(super) workload: Workload,
+    pub(super) workload: Arc<Workload>,
     pub(super) distance: Distance,
 }
 
@@ -47,7 +48,7 @@ pub(super) fn choose(service: &Service, own: &Place, port: u16, like: IpAddr) ->
             let addr = SocketAddr::new(address(&endpoint.workload, like)?, port);
             let reached = Endpoint {
                 addr,
-                workload: endpoint.workload.clone(),
+                workload: Arc::clone(&endpoint.workload),
                 distance: distance(service.prefer, own, &endpoint.workload.place),
             };
             Some((reached, endpoint.terminating))
@@ -125,13 +126,13 @@ mod tests {
     }
 
     fn unmeshed(mut member: Member) -> Member {
-        member.workload.meshed = false;
+        Arc::make_mut(&mut member.workload).meshed = false;
         member
     }
 
     /// Its sidecar does not answer for the port of the service below.
     fn excluding(mut member: Member) -> Member {
-        member.workload.excluded_ports = vec![8080];
+        Arc::make_mut(&mut member.workload).excluded_ports = vec![8080];
         member
     }
 
@@ -273,7 +274,7 @@ mod tests {
             target_port: 9090,
         }];
         let mut only_v6 = member("b", "", "");
-        only_v6.workload.addresses.remove(0);
+        Arc::make_mut(&mut only_v6.workload).addresses.remove(0);
         let service = service(Scope::Cluster, Prefer::None, vec![own_port, only_v6]);
         let addrs = |port, like| {
             let chosen = choose(&service, &Place::default(), port, like);

@@ -138,7 +138,7 @@ async fn resolve(pod: &Pod, dst: SocketAddr, record: &Record) -> Result<Destinat
         Some(AtAddress::Workload(workload)) => Candidates {
             endpoints: vec![Endpoint {
                 addr: dst,
-                workload: workload.clone(),
+                workload: Arc::clone(workload),
                 distance: Distance::Nearest,
             }],
             stay: None,

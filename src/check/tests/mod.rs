@@ -8,6 +8,7 @@ use super::finding::{Finding, Severity};
 use super::snapshot::{Answer, Certificates, Platform, Right, Snapshot};
 use super::*;
 
+mod callers;
 mod network;
 mod parts;
 mod pods;
@@ -50,6 +51,7 @@ fn blind() -> Snapshot {
         network_policies: Err(why()),
         events: Err(why()),
         policies: Err(why()),
+        callers: Err(why()),
         unreadable: Vec::new(),
     }
 }

@@ -192,17 +192,22 @@ fn the_api_server_must_trust_the_mesh_s_authority() {
     );
 }
 
+/// A rule of the second generation.
+fn rule(name: &str, from: Value, status: Value) -> Value {
+    json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "namespace": "shop", "generation": 2},
+        "spec": {"rules": [{"name": "r", "effect": "allow", "from": [from]}]},
+        "status": status,
+    })
+}
+
+fn meshed() -> Value {
+    json!({"namespace": "web"})
+}
+
 #[test]
 fn rules_that_are_behind_not_understood_or_open_are_told() {
-    let rule = |name: &str, from: Value, status: Value| {
-        json!({
-            "apiVersion": "palisade.dev/v1alpha1", "kind": "AuthorizationPolicy",
-            "metadata": {"name": name, "namespace": "shop", "generation": 2},
-            "spec": {"rules": [{"name": "r", "effect": "allow", "from": [from]}]},
-            "status": status,
-        })
-    };
-    let meshed = || json!({"namespace": "web"});
     let snapshot = Snapshot {
         policies: Ok(all(vec![
             rule(
@@ -219,11 +224,6 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
                 "strange",
                 meshed(),
                 json!({"observedGeneration": 2, "refusing": ["shop/db-0"]}),
-            ),
-            rule(
-                "wrong",
-                json!({"namespaces": "web"}),
-                json!({"observedGeneration": 2}),
             ),
             rule("unseen", meshed(), json!({"observedGeneration": 1})),
             rule(
@@ -243,10 +243,46 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
             "AuthorizationPolicy shop/open: callers without an identity are let in, as plaintext, from 10.0.0.0/8",
         ]
     );
-    let errors = wrong(&findings, Severity::Error);
-    assert_eq!(errors.len(), 2, "{errors:?}");
     let strange = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
-    assert_eq!(errors[0], strange);
-    let mistaken = "AuthorizationPolicy shop/wrong: it has mistakes, and control stays with what it said before: ";
-    assert!(errors[1].starts_with(mistaken), "{errors:?}");
+    assert_eq!(wrong(&findings, Severity::Error), [strange]);
+}
+
+#[test]
+fn mistakes_of_a_rule_are_told_in_the_words_of_control_and_else_in_ours() {
+    let snapshot = Snapshot {
+        policies: Ok(all(vec![
+            // Control has not looked at it yet.
+            rule(
+                "wrong",
+                json!({"namespaces": "web"}),
+                json!({"observedGeneration": 2}),
+            ),
+            // A validator of another version than this one's.
+            rule(
+                "held",
+                meshed(),
+                json!({"observedGeneration": 2, "enforcedGeneration": 1, "proxies": 3, "enforcing": 3, "conditions": [{
+                    "type": "Ready", "status": "False", "reason": "Invalid",
+                    "message": "generation 1 stays in force: spec.rules: as control says it",
+                }]}),
+            ),
+        ])),
+        ..blind()
+    };
+    let errors = wrong(&rules::judge(&snapshot), Severity::Error);
+    let mistakes = [
+        (
+            "wrong",
+            "control stays with what it said before: spec.rules[0].from[0].namespaces: ",
+        ),
+        (
+            "held",
+            "generation 1 stays in force: spec.rules: as control says it",
+        ),
+    ];
+    assert_eq!(errors.len(), mistakes.len(), "{errors:?}");
+    for ((name, mistake), error) in mistakes.iter().zip(&errors) {
+        let told = format!("AuthorizationPolicy shop/{name}: it has mistakes, and {mistake}");
+        assert!(error.starts_with(&told), "{error}");
+    }
 }

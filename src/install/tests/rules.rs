@@ -47,6 +47,7 @@ fn rules_are_kept_whole_for_the_validator() {
             .collect();
         let fields = [
             "conditions",
+            "enforcedGeneration",
             "enforcing",
             "observedGeneration",
             "pending",

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use palisade_api::cluster;
 
+use crate::kubernetes::pod;
+
 /// What makes pods, or a pod that nothing made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
@@ -28,20 +30,8 @@ pub(super) struct Workload {
 }
 
 /// Whether a pod has a running sidecar.
-pub(super) fn is_meshed(pod: &Pod) -> bool {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    let containers = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.init_containers.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed"))
-        && containers.unwrap_or_default().iter().any(|container| {
-            container.name == cluster::PROXY_CONTAINER
-                && container.restart_policy.as_deref() == Some("Always")
-        })
+pub(super) fn is_meshed(one: &Pod) -> bool {
+    !pod::is_finished(one) && pod::sidecar(one).is_some()
 }
 
 /// What made this pod, or the pod itself.

@@ -19,7 +19,7 @@ use self::remove::Removal;
 use self::report::{Event, Report};
 use self::survey::Survey;
 use super::{chart, values};
-use crate::cli::Output;
+use crate::args::Output;
 use crate::kubernetes::client::{self, KubeArgs};
 
 /// `palisade uninstall`.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::meshed::Workload;
-use crate::cli::Output;
+use crate::args::Output;
 
 /// One line.
 #[derive(Debug, Serialize)]

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use super::client::{self, Scope};
 use super::{list, pod, warn};
-use crate::cli::LogsArgs;
+use crate::args::LogsArgs;
 use crate::records::filter::Replica;
 use crate::records::print::Printer;
 

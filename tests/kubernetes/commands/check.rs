@@ -34,12 +34,45 @@ fn check_finds_what_is_wrong_in_a_namespace_and_its_remedy_helps() {
     let what = permissive["what"].as_str().unwrap();
     assert!(what.contains("permissive"), "{what}");
     annotate(&namespace, "palisade.dev/mtls-");
+    a_caller_outside(&mesh, &namespace);
     opt_outs(&mesh, &namespace);
 
     let output = mesh.palisade(&["check", "-n", namespace.name(), "-o", "text"]);
     let last = stdout(&output);
     let last = last.lines().last().unwrap();
     assert!(last.starts_with("0 errors, "), "{last}");
+}
+
+/// Who calls without a sidecar is refused, and named with what to do.
+fn a_caller_outside(mesh: &Mesh, namespace: &Namespace) {
+    let outside = mesh.cluster().namespace("check-outside");
+    idle(&outside, "legacy", "{}");
+    let pods = ["pods", "-l", "app=old"];
+    let addrs = namespace.words(&pods, "{.items[*].status.podIP}");
+    let call = format!("echo hello | nc -w 2 {} 8080", addrs.first().unwrap());
+    wait_for("the caller to be named", BOUND, || {
+        outside.exec("deployment/legacy", &["sh", "-c", &call]);
+        let (code, findings) = check(mesh, namespace);
+        assert_eq!(code, Some(0), "{findings:?}");
+        let found = of(&findings, "callers");
+        let (what, remedy) = (found["what"].as_str()?, found["remedy"].as_str()?);
+        assert_eq!(found["severity"], "warning");
+        assert_eq!(
+            found["place"],
+            format!("Deployment {}/old", namespace.name())
+        );
+        let caller = format!("{}/legacy-", outside.name());
+        assert!(
+            what.contains(&caller) && what.contains("refused") && what.contains("8080"),
+            "{what}"
+        );
+        let annotate = format!(
+            "kubectl annotate namespace {} palisade.dev/inject=enabled",
+            outside.name()
+        );
+        assert!(remedy.contains(&annotate), "{remedy}");
+        Some(())
+    });
 }
 
 fn opt_outs(mesh: &Mesh, namespace: &Namespace) {

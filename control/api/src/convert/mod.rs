@@ -144,8 +144,12 @@ pub fn address_from_wire(address: wire::Address) -> Converted<(IpAddr, AtAddress
         .at
         .ok_or(ConvertError::Unknown("what is at an address"))?
     {
-        wire::address::At::Workload(workload) => AtAddress::Workload(workload_from_wire(workload)?),
-        wire::address::At::Service(service) => AtAddress::Service(service_from_wire(service)?),
+        wire::address::At::Workload(workload) => {
+            AtAddress::Workload(workload_from_wire(workload)?.into())
+        }
+        wire::address::At::Service(service) => {
+            AtAddress::Service(service_from_wire(service)?.into())
+        }
         wire::address::At::Outside(wire::Outside {}) => AtAddress::Outside,
         wire::address::At::Unknown(wire::Unknown {}) => AtAddress::Unknown,
     };
@@ -198,7 +202,7 @@ fn service_from_wire(service: wire::Service) -> Converted<Service> {
 fn endpoint_from_wire(endpoint: wire::Endpoint) -> Converted<Endpoint> {
     let workload = endpoint.workload.ok_or(ConvertError::Unknown("workload"))?;
     Ok(Endpoint {
-        workload: workload_from_wire(workload)?,
+        workload: workload_from_wire(workload)?.into(),
         ports: service_ports_from_wire(&endpoint.ports)?,
         terminating: endpoint.terminating,
     })

@@ -78,7 +78,7 @@ fn addresses_arrive_as_they_were_sent() {
         endpoints: vec![
             Endpoint::of(workload()),
             Endpoint {
-                workload: workload(),
+                workload: workload().into(),
                 ports: vec![ServicePort {
                     port: 80,
                     target_port: 8081,
@@ -92,8 +92,8 @@ fn addresses_arrive_as_they_were_sent() {
     };
     let ip: IpAddr = "fd00::7".parse().unwrap();
     for at in [
-        AtAddress::Workload(workload()),
-        AtAddress::Service(service),
+        AtAddress::Workload(workload().into()),
+        AtAddress::Service(service.into()),
         AtAddress::Outside,
         AtAddress::Unknown,
     ] {

@@ -67,8 +67,7 @@ pub(crate) struct Assembly {
     /// The watches that have not told all of theirs yet.
     awaited: BTreeSet<&'static str>,
     changed: bool,
-    /// The last index, and what it was made from.
-    last: Option<(Facts, Arc<Index>)>,
+    last: Option<Arc<Index>>,
 }
 
 /// What changed.
@@ -77,7 +76,7 @@ pub(crate) struct Assembled {
     /// The new index, if what it says is new.
     pub(crate) index: Option<Arc<Index>>,
     pub(crate) standing: Standing,
-    /// Every policy in force, with whom it concerns.
+    /// Every policy, with whom it concerns.
     pub(crate) policies: Vec<Selecting>,
     /// Every pod that should be in the mesh and is not.
     pub(crate) unmeshed: Vec<Unmeshed>,
@@ -183,8 +182,9 @@ impl Assembly {
             .cloned()
             .collect();
         let remarks = self.unknown_accounts(&policies);
+        let former = self.last.as_ref().map(|last| last.facts());
         let (facts, mut warnings) =
-            facts::facts(&self.ground.trust_domain, &self.cluster, policies);
+            facts::facts(&self.ground.trust_domain, &self.cluster, policies, former);
         let standing = self.standing();
         for (name, ruling) in &standing {
             let errors = ruling.errors.iter();
@@ -211,13 +211,14 @@ impl Assembly {
 
     /// The index of these facts, and whether it is another than the last.
     fn index(&mut self, facts: Facts) -> (Arc<Index>, bool) {
-        if let Some((last, index)) = &self.last
-            && *last == facts
+        if let Some(last) = &self.last
+            && *last.facts() == facts
         {
-            return (Arc::clone(index), false);
+            return (Arc::clone(last), false);
         }
-        let index = Arc::new(Index::build(self.ground.clone(), facts.clone()));
-        self.last = Some((facts, Arc::clone(&index)));
+        let index = Index::build(self.ground.clone(), facts, self.last.as_deref());
+        let index = Arc::new(index);
+        self.last = Some(Arc::clone(&index));
         (index, true)
     }
 
@@ -267,22 +268,24 @@ impl Assembly {
 }
 
 fn selecting(index: &Index, standing: &Standing) -> Vec<Selecting> {
-    let each = standing.iter().filter_map(|(name, ruling)| {
+    let each = standing.iter().map(|(name, ruling)| {
         let namespace = &ruling.name.namespace;
-        Some(Selecting {
+        Selecting {
             namespace: (!namespace.is_empty()).then(|| namespace.clone()),
             name: ruling.name.name.clone(),
-            rule: Rule {
+            generation: ruling.generation,
+            errors: ruling.errors.clone(),
+            in_force: ruling.in_force.map(|generation| Rule {
                 name: name.clone(),
-                generation: ruling.in_force?,
-            },
+                generation,
+            }),
             workloads: index
                 .selected(name)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
             status: ruling.status.clone(),
-        })
+        }
     });
     each.collect()
 }

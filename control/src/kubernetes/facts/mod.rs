@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use palisade_api::policy::AuthorizationPolicy;
 use palisade_api::spiffe::TrustDomain;
@@ -26,6 +27,7 @@ use crate::index::Facts;
 
 pub(crate) use namespace::Namespace;
 pub(crate) use node::Node;
+use pod::At;
 pub(crate) use pod::Pod;
 pub(crate) use service::Service;
 pub(crate) use slice::Slice;
@@ -56,19 +58,21 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<Name, Node>,
 }
 
-/// What a cluster and its rules come to, and what is wrong with it, each with its remedy.
+/// What a cluster and its rules come to, and what is wrong with it, each with its remedy. What is as it was in the
+/// former facts is taken from them.
 pub(crate) fn facts(
     trust_domain: &TrustDomain,
     cluster: &Cluster,
     policies: Vec<AuthorizationPolicy>,
+    former: Option<&Facts>,
 ) -> (Facts, BTreeSet<String>) {
     let mut warnings = BTreeSet::new();
-    let located = Located::new(trust_domain, cluster, &mut warnings);
+    let located = Located::new(trust_domain, cluster, former, &mut warnings);
     let mut facts = Facts {
         policies,
         ..Facts::default()
     };
-    service::add(cluster, &located, &mut facts);
+    service::add(cluster, &located, former, &mut facts);
     facts.outside.extend(&located.outside);
     for (name, namespace) in &cluster.namespaces {
         facts
@@ -113,7 +117,7 @@ pub(crate) fn unmeshed(cluster: &Cluster) -> Vec<Unmeshed> {
 
 /// Every running pod as a workload.
 struct Located<'a> {
-    pods: BTreeMap<&'a Name, Workload>,
+    pods: BTreeMap<&'a Name, Arc<Workload>>,
     /// Those of them that share their node's address, and so are nobody by it.
     hosts: BTreeSet<&'a Name>,
     /// Nodes' addresses, and with them those of the pods that share them.
@@ -124,6 +128,7 @@ impl<'a> Located<'a> {
     fn new(
         trust_domain: &TrustDomain,
         cluster: &'a Cluster,
+        former: Option<&Facts>,
         warnings: &mut BTreeSet<String>,
     ) -> Self {
         let owners = owners(&cluster.pods);
@@ -138,24 +143,27 @@ impl<'a> Located<'a> {
                 .collect(),
         };
         for (name, pod) in cluster.pods.iter().filter(|(_, pod)| !pod.ended) {
-            let zone = cluster.zone(&pod.node);
-            let workload = match pod.workload(trust_domain, name, zone) {
-                Ok(workload) => workload,
-                Err(error) => {
-                    warnings.insert(format!(
-                        "pod {name} has no SPIFFE ID ({error}); change its service account"
-                    ));
-                    continue;
-                }
+            let own = |ip: &&IpAddr| pod.host_network || owners.get(*ip) == Some(&name);
+            let at = At {
+                addresses: pod.addresses.iter().filter(own).copied().collect(),
+                zone: cluster.zone(&pod.node),
             };
-            let mut workload = workload;
+            let known = former.and_then(|former| known(former, name));
+            let workload = match known.filter(|known| pod.is(name, &at, known)) {
+                Some(known) => Arc::clone(known),
+                None => match pod.workload(trust_domain, name, at) {
+                    Ok(workload) => workload.into(),
+                    Err(error) => {
+                        warnings.insert(format!(
+                            "pod {name} has no SPIFFE ID ({error}); change its service account"
+                        ));
+                        continue;
+                    }
+                },
+            };
             if pod.host_network {
                 located.hosts.insert(name);
                 located.outside.extend(&workload.addresses);
-            } else {
-                workload
-                    .addresses
-                    .retain(|ip| owners.get(ip) == Some(&name));
             }
             located.pods.insert(name, workload);
         }
@@ -171,6 +179,15 @@ impl Cluster {
         };
         self.nodes.get(&name).map_or("", |node| node.zone.as_str())
     }
+}
+
+/// The workload of this name: they were put there in the order of their names.
+fn known<'f>(former: &'f Facts, name: &Name) -> Option<&'f Arc<Workload>> {
+    let name = (name.namespace.as_str(), name.name.as_str());
+    let found = former
+        .workloads
+        .binary_search_by(|known| (known.namespace.as_str(), known.name.as_str()).cmp(&name));
+    former.workloads.get(found.ok()?)
 }
 
 /// Which pod has an address. Where two say so, the one that stays, and of those the younger: an address is given

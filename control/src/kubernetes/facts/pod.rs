@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use palisade_api::cluster::{
-    ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, PROXY_CONTAINER,
-    REDIRECT_CONTAINER,
+    self, ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, REDIRECT_CONTAINER,
 };
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::workload::{Place, Workload};
@@ -88,7 +87,7 @@ impl Pod {
         &self,
         trust_domain: &TrustDomain,
         name: &Name,
-        zone: &str,
+        at: At<'_>,
     ) -> Result<Workload, SpiffeIdError> {
         let identity = Workload::identity_of(trust_domain, &name.namespace, &self.service_account)?;
         Ok(Workload {
@@ -96,17 +95,55 @@ impl Pod {
             name: name.name.clone(),
             service_account: self.service_account.clone(),
             labels: self.labels.clone(),
-            addresses: self.addresses.clone(),
-            // A sidecar in the node's network redirects nothing.
-            meshed: self.meshed && !self.host_network,
+            addresses: at.addresses,
+            meshed: self.is_meshed(),
             identity,
             place: Place {
                 node: self.node.clone(),
-                zone: zone.to_owned(),
+                zone: at.zone.to_owned(),
             },
             excluded_ports: self.excluded_ports.clone(),
         })
     }
+
+    /// Whether that is this workload: making it costs far more than looking.
+    pub(super) fn is(&self, name: &Name, at: &At<'_>, workload: &Workload) -> bool {
+        let Workload {
+            namespace,
+            name: own_name,
+            service_account,
+            labels,
+            addresses,
+            meshed,
+            // It is made of the namespace and the account.
+            identity: _,
+            place: Place { node, zone },
+            excluded_ports,
+        } = workload;
+        *namespace == name.namespace
+            && *own_name == name.name
+            && *service_account == self.service_account
+            && *labels == self.labels
+            && *addresses == at.addresses
+            && *meshed == self.is_meshed()
+            && *node == self.node
+            && *zone == at.zone
+            && *excluded_ports == self.excluded_ports
+    }
+
+    /// A sidecar in the node's network redirects nothing.
+    fn is_meshed(&self) -> bool {
+        self.meshed && !self.host_network
+    }
+}
+
+/// What the rest of the cluster says of a pod.
+#[derive(Debug)]
+pub(super) struct At<'a> {
+    /// Those of its addresses that no other pod has.
+    pub(super) addresses: Vec<IpAddr>,
+    /// The zone of its node.
+    pub(super) zone: &'a str,
 }
 
 /// A namespace of the mesh.
@@ -126,7 +163,7 @@ fn lenient_member() -> ObjectMeta {
 }
 
 fn is_sidecar(container: &core::Container) -> bool {
-    container.name == PROXY_CONTAINER && container.restart_policy.as_deref() == Some("Always")
+    cluster::is_sidecar(&container.name, container.restart_policy.as_deref())
 }
 
 /// One that is no port excludes nothing: what it would be is reached over the mesh, and fails closed.

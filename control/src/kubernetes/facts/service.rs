@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -99,7 +100,13 @@ fn kept_port(spec: &core::ServicePort) -> Option<Port> {
 }
 
 /// Adds every service to the facts: with its endpoints or, where all of them are outside the mesh, as outside.
-pub(super) fn add(cluster: &Cluster, located: &Located<'_>, facts: &mut Facts) {
+pub(super) fn add(
+    cluster: &Cluster,
+    located: &Located<'_>,
+    former: Option<&Facts>,
+    facts: &mut Facts,
+) {
+    let known = known(former);
     let mut slices: BTreeMap<(&str, &str), Vec<&Slice>> = BTreeMap::new();
     for (name, slice) in &cluster.slices {
         let of = (name.namespace.as_str(), slice.service.as_str());
@@ -116,6 +123,10 @@ pub(super) fn add(cluster: &Cluster, located: &Located<'_>, facts: &mut Facts) {
             continue;
         }
         let built = build(name, service, behind);
+        let built = match known.get(&of) {
+            Some(known) if ***known == built => Arc::clone(known),
+            _ => Arc::new(built),
+        };
         // Whoever makes a service chooses these addresses, so they take nothing that is another's.
         let theirs: Vec<_> = service
             .external
@@ -126,18 +137,26 @@ pub(super) fn add(cluster: &Cluster, located: &Located<'_>, facts: &mut Facts) {
         if !theirs.is_empty() {
             // A service's own node has no say in what comes from elsewhere.
             let scope = Scope::Cluster;
-            external.push((
-                theirs,
-                workload::Service {
-                    scope,
-                    ..built.clone()
-                },
-            ));
+            let elsewhere = workload::Service {
+                scope,
+                ..workload::Service::clone(&built)
+            };
+            external.push((theirs, elsewhere.into()));
         }
         facts.services.push((service.cluster.clone(), built));
     }
     // After all addresses of the cluster's own.
     facts.services.extend(external);
+}
+
+/// The services as they were; of those with external addresses, what leads to them in the cluster comes first.
+fn known(former: Option<&Facts>) -> BTreeMap<(&str, &str), &Arc<workload::Service>> {
+    let mut known = BTreeMap::new();
+    for (_, service) in former.iter().flat_map(|former| &former.services) {
+        let of = (service.namespace.as_str(), service.name.as_str());
+        known.entry(of).or_insert(service);
+    }
+    known
 }
 
 /// External addresses that several services have, by different ports: one object can say one service.
@@ -153,7 +172,7 @@ fn shared(services: &BTreeMap<Name, Service>) -> BTreeSet<IpAddr> {
 
 /// A pod behind a service: where it listens, by the ports' names, and whether it does.
 struct Found<'a> {
-    workload: &'a Workload,
+    workload: &'a Arc<Workload>,
     ports: BTreeMap<&'a str, u16>,
     serves: Serves,
 }
@@ -199,7 +218,7 @@ impl<'a> Behind<'a> {
         behind
     }
 
-    fn add(&mut self, pod: &'a str, workload: &'a Workload, slice: &'a Slice, serves: Serves) {
+    fn add(&mut self, pod: &'a str, workload: &'a Arc<Workload>, slice: &'a Slice, serves: Serves) {
         let found = self.found.entry(pod).or_insert_with(|| Found {
             workload,
             ports: BTreeMap::new(),
@@ -251,7 +270,7 @@ fn build(name: &Name, service: &Service, behind: Behind<'_>) -> workload::Servic
         .collect();
     let endpoints = usable(serves)
         .map(|found| Endpoint {
-            workload: found.workload.clone(),
+            workload: Arc::clone(found.workload),
             ports: differing(service, &ports, found),
             terminating,
         })

@@ -63,6 +63,7 @@ fn with_warnings(objects: &[Value]) -> (Facts, BTreeSet<String>) {
         &"cluster.local".parse().unwrap(),
         &cluster(objects),
         Vec::new(),
+        None,
     )
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use palisade_api::cluster;
+
 use crate::kubernetes::acks::{Held, Rule};
 
 /// A policy, and whom it concerns.
@@ -12,8 +14,12 @@ pub(crate) struct Selecting {
     /// Nothing for a rule of the whole cluster.
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
-    /// As proxies were sent it.
-    pub(crate) rule: Rule,
+    /// The newest version.
+    pub(crate) generation: i64,
+    /// What is wrong with it: an older version is in force then, or none.
+    pub(crate) errors: Vec<String>,
+    /// The version in force, as proxies were sent it; none, if control knows of none that was ever right.
+    pub(crate) in_force: Option<Rule>,
     /// The running meshed pods that it selects, `namespace/pod`.
     pub(crate) workloads: BTreeSet<String>,
     /// What stands in the object now.
@@ -22,54 +28,90 @@ pub(crate) struct Selecting {
 
 /// The status that the policy should have, where it has another. `now` is RFC 3339.
 pub(super) fn correction(policy: &Selecting, held: &[Held], now: &str) -> Option<Value> {
-    let by_workload: BTreeMap<&str, &Held> = held
-        .iter()
-        .map(|held| (held.workload.as_str(), held))
-        .collect();
-    let mut enforcing = 0_usize;
-    let (mut pending, mut refusing) = (Vec::new(), Vec::new());
-    for workload in &policy.workloads {
-        match by_workload.get(workload.as_str()) {
-            Some(held) if held.refuses.contains(&policy.rule) => refusing.push(workload),
-            Some(held) if held.enforces.contains(&policy.rule) => enforcing += 1,
-            _ => pending.push(workload),
-        }
-    }
-    let (ready, reason, message) = if !refusing.is_empty() {
-        let message = format!(
-            "{} proxies refuse it; their last good rules are in force",
-            refusing.len()
-        );
-        ("False", "Refused", message)
-    } else if !pending.is_empty() {
-        (
-            "False",
-            "Pending",
-            format!("{} proxies do not enforce it yet", pending.len()),
-        )
-    } else {
-        (
-            "True",
-            "Enforced",
-            "every proxy that it concerns enforces it".to_owned(),
-        )
-    };
+    let mut counted = Counted::of(policy, held);
+    let (ready, reason, message) = verdict(policy, &counted);
     let condition = json!({
         "type": "Ready", "status": ready, "reason": reason, "message": message,
-        "observedGeneration": policy.rule.generation,
+        "observedGeneration": policy.generation,
         "lastTransitionTime": since(policy.status.as_ref(), ready).unwrap_or(now),
     });
-    pending.truncate(MAX_NAMES);
-    refusing.truncate(MAX_NAMES);
-    let wanted = json!({
-        "observedGeneration": policy.rule.generation,
+    counted.pending.truncate(MAX_NAMES);
+    counted.refusing.truncate(MAX_NAMES);
+    let mut wanted = json!({
+        "observedGeneration": policy.generation,
         "proxies": policy.workloads.len(),
-        "enforcing": enforcing,
-        "pending": pending,
-        "refusing": refusing,
+        "enforcing": counted.enforcing,
+        "pending": counted.pending,
+        "refusing": counted.refusing,
         "conditions": [condition],
     });
+    if let (Some(rule), Some(fields)) = (&policy.in_force, wanted.as_object_mut()) {
+        fields.insert(ENFORCED.to_owned(), rule.generation.into());
+    }
     (policy.status.as_ref() != Some(&wanted)).then_some(wanted)
+}
+
+/// What proxies make of the version in force.
+#[derive(Debug, Default)]
+struct Counted<'a> {
+    enforcing: usize,
+    pending: Vec<&'a str>,
+    refusing: Vec<&'a str>,
+}
+
+impl<'a> Counted<'a> {
+    fn of(policy: &'a Selecting, held: &[Held]) -> Self {
+        let mut counted = Self::default();
+        // Where nothing is in force, nobody can acknowledge it, and nobody is waited for.
+        let Some(rule) = &policy.in_force else {
+            return counted;
+        };
+        let by_workload: BTreeMap<&str, &Held> = held
+            .iter()
+            .map(|held| (held.workload.as_str(), held))
+            .collect();
+        for workload in &policy.workloads {
+            match by_workload.get(workload.as_str()) {
+                Some(held) if held.refuses.contains(rule) => counted.refusing.push(workload),
+                Some(held) if held.enforces.contains(rule) => counted.enforcing += 1,
+                _ => counted.pending.push(workload),
+            }
+        }
+        counted
+    }
+}
+
+/// Whether the newest version is what every proxy enforces, the reason in one word, and in a sentence.
+fn verdict(policy: &Selecting, counted: &Counted<'_>) -> (&'static str, &'static str, String) {
+    let (refusing, pending) = (counted.refusing.len(), counted.pending.len());
+    if !policy.errors.is_empty() {
+        ("False", cluster::INVALID, mistakes(policy))
+    } else if refusing > 0 {
+        let message = format!("{refusing} proxies refuse it; their last good rules are in force");
+        ("False", "Refused", message)
+    } else if pending > 0 {
+        let message = format!("{pending} proxies do not enforce it yet");
+        ("False", "Pending", message)
+    } else {
+        let message = "every proxy that it concerns enforces it".to_owned();
+        ("True", "Enforced", message)
+    }
+}
+
+/// What is so meanwhile, and what is wrong, as the validator says it. Whoever wrote the rule chose how long the names
+/// in it are.
+fn mistakes(policy: &Selecting) -> String {
+    let mut said = policy.errors.join("; ");
+    if let Some((end, _)) = said.char_indices().nth(MAX_MESSAGE) {
+        said.truncate(end);
+        said.push('…');
+    }
+    match &policy.in_force {
+        Some(Rule { generation, .. }) => format!("generation {generation} stays in force: {said}"),
+        None => format!(
+            "proxies stay with what it said before, and one that never heard it closes what it may protect: {said}"
+        ),
+    }
 }
 
 /// Since when the condition has been as it is to be.
@@ -82,6 +124,10 @@ fn since<'a>(status: Option<&'a Value>, ready: &str) -> Option<&'a str> {
 
 /// Whoever looks for more has the cluster's metrics.
 const MAX_NAMES: usize = 10;
+/// In characters: several mistakes of common length.
+const MAX_MESSAGE: usize = 2048;
+/// The field that is absent where nothing is in force.
+pub(super) const ENFORCED: &str = "enforcedGeneration";
 
 #[cfg(test)]
 mod tests {
@@ -91,21 +137,23 @@ mod tests {
         Selecting {
             namespace: Some("shop".into()),
             name: "web".into(),
-            rule: Rule {
-                name: "shop/web".into(),
-                generation: 3,
-            },
+            generation: 3,
+            errors: Vec::new(),
+            in_force: Some(rule(3)),
             workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
             status: None,
         }
     }
 
-    fn held(workload: &str, generation: i64, refuses: bool) -> Held {
-        let rule = Rule {
+    fn rule(generation: i64) -> Rule {
+        Rule {
             name: "shop/web".into(),
             generation,
-        };
-        let one = BTreeSet::from([rule]);
+        }
+    }
+
+    fn held(workload: &str, generation: i64, refuses: bool) -> Held {
+        let one = BTreeSet::from([rule(generation)]);
         let none = BTreeSet::new();
         let (enforces, refuses) = if refuses { (none, one) } else { (one, none) };
         Held {
@@ -146,6 +194,54 @@ mod tests {
         let ready = correction(&policy, &[held("a/1", 3, false)], "fourth").unwrap();
         assert_eq!(ready["conditions"][0]["lastTransitionTime"], "fourth");
         assert_eq!(ready["conditions"][0]["status"], "True");
+    }
+
+    #[test]
+    fn a_wrong_version_is_not_ready_and_what_is_in_force_is_still_told() {
+        let mut policy = policy(&["a/1", "a/2"]);
+        policy.status = Some(correction(&policy, &[], "first").unwrap());
+        policy.generation = 4;
+        policy.errors = vec!["spec.port: nobody knows it; remove it".into()];
+        let acks = [held("a/1", 3, false), held("a/2", 3, false)];
+        let status = correction(&policy, &acks, "then").unwrap();
+        assert_eq!(status["observedGeneration"], 4);
+        assert_eq!(status["enforcedGeneration"], 3);
+        assert_eq!(
+            (&status["proxies"], &status["enforcing"]),
+            (&json!(2), &json!(2))
+        );
+        let condition = &status["conditions"][0];
+        assert_eq!(condition["status"], "False");
+        assert_eq!(condition["reason"], "Invalid");
+        assert_eq!(condition["observedGeneration"], 4);
+        assert_eq!(
+            condition["message"],
+            "generation 3 stays in force: spec.port: nobody knows it; remove it"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_never_was_right_has_a_status_too_and_waits_for_nobody() {
+        let mut policy = policy(&["a/1", "a/2"]);
+        policy.errors = vec!["é".repeat(5000), "more".into()];
+        policy.in_force = None;
+        let status = correction(&policy, &[held("a/1", 3, true)], "then").unwrap();
+        assert_eq!(status.get("enforcedGeneration"), None);
+        assert_eq!(
+            (&status["proxies"], &status["enforcing"]),
+            (&json!(2), &json!(0))
+        );
+        assert_eq!(
+            (&status["pending"], &status["refusing"]),
+            (&json!([]), &json!([]))
+        );
+        let condition = &status["conditions"][0];
+        assert_eq!(condition["reason"], "Invalid");
+        let message = condition["message"].as_str().unwrap();
+        assert!(message.chars().count() < MAX_MESSAGE + 200, "{message}");
+        assert!(message.contains("closes what it may protect"), "{message}");
+        policy.status = Some(status);
+        assert_eq!(correction(&policy, &[], "later"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use palisade_api::cluster::{
-    ALLOW_OPT_OUT, CONTROL, DISABLED, ENABLED, INJECT, MEMBER_LABEL, PROXY_CONTAINER,
+    ALLOW_OPT_OUT, CONTROL, DISABLED, ENABLED, INJECT, MEMBER_LABEL, is_sidecar,
 };
 
 use super::Cluster;
@@ -72,7 +72,7 @@ pub(crate) fn unmeshed(pod: &Pod, namespace: &ObjectMeta) -> Option<Unmeshed> {
         .init_containers
         .iter()
         .flatten()
-        .any(|container| container.name == PROXY_CONTAINER);
+        .any(|container| is_sidecar(&container.name, container.restart_policy.as_deref()));
     let opted_out = is(&namespace.annotations, ALLOW_OPT_OUT, "true")
         && (is(&pod.metadata.annotations, INJECT, DISABLED)
             || is(&pod.metadata.labels, INJECT, DISABLED));
@@ -181,11 +181,14 @@ mod tests {
             })
         };
         let out = || json!({"metadata": {"annotations": {"palisade.dev/inject": "disabled"}}});
-        let meshed = json!({"spec": {"initContainers": [{"name": "palisade-proxy"}]}});
+        let sidecar = json!({"name": "palisade-proxy", "restartPolicy": "Always"});
+        let meshed = json!({"spec": {"initContainers": [sidecar]}});
+        let in_name_only = json!({"spec": {"initContainers": [{"name": "palisade-proxy"}]}});
         let cases = [
             (json!({}), member(), Some(Reason::NotInjected)),
             (json!({}), json!({}), None),
             (meshed, member(), None),
+            (in_name_only, member(), Some(Reason::NotInjected)),
             (
                 json!({"spec": {"hostNetwork": true}}),
                 member(),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep};
@@ -64,9 +64,13 @@ async fn settle(cluster: &Cluster, reports: &Store<ConfigMap>, policies: &[Selec
 }
 
 async fn write(cluster: &Cluster, policy: &Selecting, held: &[acks::Held], now: &str) -> usize {
-    let Some(status) = aggregate::correction(policy, held, now) else {
+    let Some(mut status) = aggregate::correction(policy, held, now) else {
         return 0;
     };
+    // What a merge is to take away is named.
+    if let (None, Some(fields)) = (&policy.in_force, status.as_object_mut()) {
+        fields.insert(aggregate::ENFORCED.to_owned(), Value::Null);
+    }
     let resource = |kind, plural| {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural)
     };
@@ -89,7 +93,8 @@ async fn write(cluster: &Cluster, policy: &Selecting, held: &[acks::Held], now: 
         Ok(_written) => 0,
         Err(error) if is_overtaken(&error) => 0,
         Err(error) => {
-            tracing::warn!(policy = %policy.rule.name, %error, "a status was not written");
+            let namespace = policy.namespace.as_deref().unwrap_or_default();
+            tracing::warn!(namespace, policy = policy.name, %error, "a status was not written");
             1
         }
     }

@@ -77,7 +77,9 @@ pub(super) async fn tells_of_policies(
     policies.send_replace(Arc::new(vec![Selecting {
         namespace: Some("default".into()),
         name: "web-k".into(),
-        rule: rule.clone(),
+        generation: 1,
+        errors: Vec::new(),
+        in_force: Some(rule.clone()),
         workloads: ["default/web-1".to_owned()].into(),
         status: None,
     }]));

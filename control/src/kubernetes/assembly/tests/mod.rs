@@ -8,6 +8,8 @@ use serde_json::json;
 use super::*;
 use crate::kubernetes::policies::SETTLE;
 
+mod reuse;
+
 fn ground() -> Ground {
     Ground {
         trust_domain: "cluster.local".parse().unwrap(),
@@ -176,6 +178,34 @@ fn rules_outlive_their_definition_until_it_is_back_and_settled() {
 }
 
 #[test]
+fn a_wrong_rule_is_told_of_with_what_is_in_force_and_whom_it_closes() {
+    let mut assembly = assembled();
+    assembly.assemble().unwrap();
+    let mut wrong = object(2, "shop/web");
+    wrong
+        .content
+        .insert("spec".to_owned(), json!({"rules": []}));
+    let set = |rule: &str| {
+        let change = Change::Set(name("shop", rule), wrong.clone());
+        Heard::Policies(Kind::Namespaced, change)
+    };
+    assembly.hear(set("orders"), Instant::now());
+    assembly.hear(set("never-right"), Instant::now());
+    let told = assembly.assemble().unwrap().policies;
+    let in_force = |policy: &Selecting| policy.in_force.as_ref().map(|rule| rule.generation);
+    let told: Vec<_> = told
+        .iter()
+        .map(|policy| (policy.name.as_str(), in_force(policy), policy.generation))
+        .collect();
+    assert_eq!(told, [("never-right", None, 2), ("orders", Some(1), 2)]);
+    let told = assembled().assemble().unwrap().policies;
+    assert!(
+        told.iter().all(|policy| policy.errors.is_empty()),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_rule_that_names_nobody_is_remarked() {
     let mut assembly = assembled();
     assert!(assembly.assemble().unwrap().remarks.is_empty());
@@ -187,62 +217,5 @@ fn a_rule_that_names_nobody_is_remarked() {
             .first()
             .is_some_and(|said| said.contains("shop/web")),
         "{remarks:?}"
-    );
-}
-
-/// 2,000 pods and 200 services with ten endpoints each; prints what one changed pod costs.
-#[test]
-#[ignore = "a measurement: run it with --release --nocapture"]
-fn what_a_change_costs_with_two_thousand_pods() {
-    let ip = |n: usize| format!("10.1.{}.{}", n / 250, n % 250 + 1);
-    let mut assembly = assembled();
-    let now = Instant::now();
-    let pods = (0..2000).map(|n| (name("shop", &format!("orders-{n}")), pod(&ip(n))));
-    assembly.hear(Heard::Pods(Change::All(pods.collect())), now);
-    for s in 0..200 {
-        let service = json!({
-            "spec": {
-                "clusterIPs": [format!("10.96.0.{}", s + 1)],
-                "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
-            },
-        });
-        let service = Service::keep(serde_json::from_value(service).unwrap()).unwrap();
-        let service_name = format!("s{s}");
-        let change = Change::Set(name("shop", &service_name), service);
-        assembly.hear(Heard::Services(change), now);
-        let endpoints: Vec<_> = (s * 10..s * 10 + 10)
-            .map(|n| {
-                json!({
-                    "addresses": [ip(n)],
-                    "targetRef": {"kind": "Pod", "name": format!("orders-{n}"), "namespace": "shop"},
-                })
-            })
-            .collect();
-        let slice = json!({
-            "metadata": {
-                "namespace": "shop",
-                "labels": {"kubernetes.io/service-name": service_name},
-            },
-            "addressType": "IPv4",
-            "ports": [{"name": "http", "port": 8080}],
-            "endpoints": endpoints,
-        });
-        let slice = Slice::keep(serde_json::from_value(slice).unwrap()).unwrap();
-        let change = Change::Set(name("shop", &service_name), slice);
-        assembly.hear(Heard::Slices(change), now);
-    }
-    let mut worst = Duration::ZERO;
-    let mut whole = Duration::ZERO;
-    for n in 0..20 {
-        let change = Change::Set(name("shop", "orders-7"), pod(&format!("10.2.0.{}", n + 1)));
-        assembly.hear(Heard::Pods(change), now);
-        let begun = Instant::now();
-        assert!(assembly.assemble().unwrap().index.is_some());
-        worst = worst.max(begun.elapsed());
-        whole += begun.elapsed();
-    }
-    println!(
-        "one change: {:?} on average, {worst:?} at worst",
-        whole / 20
     );
 }
