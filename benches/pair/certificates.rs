@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use time::{Duration, OffsetDateTime};
@@ -16,14 +16,14 @@ use crate::pods::ROLES;
 pub(crate) fn write(folder: &Path) -> Result<()> {
     fs::create_dir(folder)?;
     let key = KeyPair::generate()?;
-    let mut params = valid_for_a_day(CertificateParams::default());
+    let mut params = valid_for_a_day("authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     fs::write(folder.join("ca.pem"), params.self_signed(&key)?.pem())?;
     let issuer = Issuer::new(params, key);
     for role in ROLES {
         let name = format!("spiffe://cluster.local/ns/default/sa/{}", role.name());
-        let mut params = valid_for_a_day(CertificateParams::default());
+        let mut params = valid_for_a_day(role.name());
         params.subject_alt_names = vec![SanType::URI(name.try_into()?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
@@ -41,7 +41,10 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn valid_for_a_day(mut params: CertificateParams) -> CertificateParams {
+/// A leaf with the authority's own subject would pass for one that signed itself.
+fn valid_for_a_day(subject: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, subject);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - Duration::hours(1);
     params.not_after = now + Duration::days(1);

@@ -33,8 +33,9 @@ struct Reading {
 #[derive(Debug)]
 pub(crate) struct Usage {
     /// CPU time of each proxy, in seconds.
-    pub(crate) client: f64,
-    pub(crate) server: f64,
+    client: f64,
+    server: f64,
+    has_proxies: bool,
     foreign_cores: f64,
     steal_cores: f64,
 }
@@ -56,6 +57,7 @@ impl Meter {
         Ok(Usage {
             client: after.client - before.client,
             server: after.server - before.server,
+            has_proxies: !pair.proxies.is_empty(),
             foreign_cores: foreign / seconds,
             steal_cores: steal / seconds,
         })
@@ -63,9 +65,16 @@ impl Meter {
 }
 
 impl Usage {
-    /// Of both proxies, in seconds.
-    pub(crate) fn both(&self) -> f64 {
-        self.client + self.server
+    /// What a unit of the work cost, where there are proxies, and how much the measurement was disturbed.
+    /// `names` are for both proxies, the client's and the server's.
+    pub(crate) fn figures(&self, names: [&str; 3], units: f64) -> Figures {
+        let mut figures = self.disturbance();
+        if self.has_proxies {
+            let costs = [self.client + self.server, self.client, self.server];
+            let costs = names.into_iter().zip(costs);
+            figures.extend(costs.map(|(name, cost)| (name.to_owned(), cost / units)));
+        }
+        figures
     }
 
     /// How much the measurement was disturbed.

@@ -115,12 +115,12 @@ impl Pods {
         let client = format!(
             "table ip pair {{ chain output {{ type nat hook output priority -100; \
              meta skuid {PROXY_USER} return; oifname lo return; \
-             meta l4proto tcp redirect to :{OUTBOUND}; }} }}"
+             meta l4proto tcp redirect to :{OUTBOUND}; }}; }}"
         );
         let passed = passed.map_or_else(String::new, |port| format!("tcp dport {port} return; "));
         let server = format!(
             "table ip pair {{ chain prerouting {{ type nat hook prerouting priority -100; {passed}\
-             meta l4proto tcp redirect to :{INBOUND}; }} }}"
+             meta l4proto tcp redirect to :{INBOUND}; }}; }}"
         );
         for (role, rules) in ROLES.into_iter().zip([client, server]) {
             let mut nft = Command::new("ip");

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -75,7 +75,7 @@ async fn measure(
     };
     for &work in work.iter().filter(|work| peer.kind.does(**work)) {
         let figures = work.measure(&pair, args.seconds).await;
-        let figures = figures.with_context(|| pair.last_words());
+        let figures = figures.map_err(|error| anyhow!("{error:#}{}", pair.last_words()));
         add(results, (round, &peer.name, &name(work)), figures);
     }
 }

@@ -106,7 +106,7 @@ fn failures_and_other_load_are_said() {
     failed.failure = Some("wrk: no report".to_owned());
     let text = table(&[run(vec![failed])]);
     assert!(
-        text.contains("\nFAILED envoy, conn, round 1: wrk: no report\n"),
+        text.contains("\nFAILED round 2, envoy, conn: wrk: no report\n"),
         "{text}"
     );
     assert!(text.contains("used 0.50 cores (at most 0.50)"), "{text}");

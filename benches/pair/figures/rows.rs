@@ -159,16 +159,28 @@ pub(crate) const ROWS: &[Row] = &[
         Target::Shown,
     ),
     row(
-        "calls/short connection, client",
+        "calls/connection, 16 at a time, client",
         ("sys-conn", "calls_client"),
         1,
         Target::Figure(10.0),
     ),
     row(
-        "calls/short connection, server",
+        "calls/connection, 16 at a time, server",
         ("sys-conn", "calls_server"),
         1,
         Target::Figure(12.0),
+    ),
+    row(
+        "calls/connection, 1 at a time, client",
+        ("sys-conn1", "calls_client"),
+        1,
+        Target::Shown,
+    ),
+    row(
+        "calls/connection, 1 at a time, server",
+        ("sys-conn1", "calls_server"),
+        1,
+        Target::Shown,
     ),
     row(
         "calls/MB of bulk, client",

@@ -192,7 +192,11 @@ fn failures(runs: &[Results]) -> String {
             let Measure {
                 round, peer, work, ..
             } = measure;
-            let _ = writeln!(text, "\nFAILED {peer}, {work}, round {round}: {failure}");
+            let _ = writeln!(
+                text,
+                "\nFAILED round {}, {peer}, {work}: {failure}",
+                round + 1
+            );
         }
     }
     text

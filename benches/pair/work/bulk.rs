@@ -23,11 +23,9 @@ pub(super) async fn measure(
     let mut figures = named([
         ("gb", report.gigabytes),
         ("gbit_per_s", report.gigabits_per_second),
-        ("cpu_s_per_gb", usage.both() / report.gigabytes),
-        ("cpu_client_s_per_gb", usage.client / report.gigabytes),
-        ("cpu_server_s_per_gb", usage.server / report.gigabytes),
     ]);
-    figures.extend(usage.disturbance());
+    let names = ["cpu_s_per_gb", "cpu_client_s_per_gb", "cpu_server_s_per_gb"];
+    figures.extend(usage.figures(names, report.gigabytes));
     Ok(figures)
 }
 

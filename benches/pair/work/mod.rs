@@ -34,8 +34,10 @@ pub(crate) enum Work {
     SysHttp64,
     /// System calls per request on one.
     SysHttp1,
-    /// System calls per new connection, one at a time.
+    /// System calls per new connection, 16 at a time.
     SysConn,
+    /// System calls per new connection, one at a time: nothing is shared.
+    SysConn1,
     /// System calls per MB of upload.
     SysBulk,
     /// Small requests while 8 connections to the same pod have a reader that stopped.
@@ -62,8 +64,7 @@ pub(crate) enum Way {
 impl Work {
     /// Whether there is nothing to measure without proxies.
     pub(crate) fn is_about_the_proxies(self) -> bool {
-        use Work::{Mem, SysBulk, SysConn, SysHttp1, SysHttp64};
-        [Mem, SysBulk, SysConn, SysHttp1, SysHttp64].contains(&self)
+        self == Self::Mem || self.is_traced()
     }
 
     /// Whether a relay that knows small requests to one port only cannot do it.
@@ -80,8 +81,8 @@ impl Work {
 
     /// Whether it needs `strace`.
     pub(crate) fn is_traced(self) -> bool {
-        use Work::{SysBulk, SysConn, SysHttp1, SysHttp64};
-        [SysBulk, SysConn, SysHttp1, SysHttp64].contains(&self)
+        use Work::{SysBulk, SysConn, SysConn1, SysHttp1, SysHttp64};
+        [SysBulk, SysConn, SysConn1, SysHttp1, SysHttp64].contains(&self)
     }
 
     /// Does it for so many seconds, and says what was found.
@@ -96,7 +97,8 @@ impl Work {
             Self::Bulk1r => bulk::measure(pair, seconds, (1, Way::Down)).await,
             Self::SysHttp64 => syscalls::requests(pair, seconds, (64, Reuse::KeepAlive)).await,
             Self::SysHttp1 => syscalls::requests(pair, seconds, (1, Reuse::KeepAlive)).await,
-            Self::SysConn => syscalls::requests(pair, seconds, (1, Reuse::None)).await,
+            Self::SysConn => syscalls::requests(pair, seconds, (16, Reuse::None)).await,
+            Self::SysConn1 => syscalls::requests(pair, seconds, (1, Reuse::None)).await,
             Self::SysBulk => syscalls::bulk(pair, seconds).await,
             Self::Stall => stall::measure(pair, seconds).await,
             Self::Mixed => mixed::measure(pair, seconds).await,

@@ -25,18 +25,15 @@ pub(super) async fn measure(
     let report = wrk(pair, seconds, (connections, reuse)).await?;
     let usage = meter.read(pair)?;
     ensure!(report.requests > 0, "no request was answered");
-    let micros = 1e6 / report.requests as f64;
     let mut figures = named([
         ("requests", report.requests as f64),
         ("per_second", report.per_second),
         ("p50_us", report.p50_us),
         ("p99_us", report.p99_us),
-        ("cpu_us", usage.both() * micros),
-        ("cpu_client_us", usage.client * micros),
-        ("cpu_server_us", usage.server * micros),
         ("errors", report.errors as f64),
     ]);
-    figures.extend(usage.disturbance());
+    let names = ["cpu_us", "cpu_client_us", "cpu_server_us"];
+    figures.extend(usage.figures(names, report.requests as f64 / 1e6));
     Ok(figures)
 }
 
