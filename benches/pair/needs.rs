@@ -26,7 +26,7 @@ pub(crate) fn check(work: &[Work]) -> Result<()> {
         write!(packages, " {package}")?;
     }
     if !programs.is_empty() {
-        bail!("missing:{programs}. On Debian: apt-get install{packages}");
+        bail!("not in PATH:{programs}. On Debian: apt-get install{packages}");
     }
     // The proxies and applications run as other users, and read what is made for them.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);

@@ -88,11 +88,10 @@ fn given_or_found(given: &Option<PathBuf>, name: &str, remedy: &str) -> Result<P
     }
 }
 
-/// Looks for a program where a shell would, and where Debian keeps those of root.
+/// Looks for a program where a shell would.
 pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders
+    std::env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|path| is_program(path))
 }
