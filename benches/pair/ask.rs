@@ -21,10 +21,8 @@ pub(crate) fn connect(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
 
 /// One request on a connection that can be used again.
 pub(crate) fn get(stream: &mut TcpStream, path: &str) -> io::Result<Answer> {
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: pair\r\nX-Canary: {CANARY}\r\n\r\n"
-    )?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: pair\r\nX-Canary: {CANARY}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {

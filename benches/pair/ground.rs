@@ -39,11 +39,7 @@ impl Ground {
 
         let pods = Pods::new()?;
         let mut nginx = pods.command(Role::Server, APP_USER, "nginx");
-        nginx
-            .arg("-c")
-            .arg(&conf)
-            .arg("-e")
-            .arg(app.join("nginx-error.log"));
+        nginx.arg("-c").arg(&conf);
         let mut nginx = Program::start(nginx, folder.path(), "nginx")?;
         let mut iperf = pods.command(Role::Server, APP_USER, "iperf3");
         iperf.args(["--server", "--port", &BULK.to_string()]);

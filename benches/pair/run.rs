@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::args::Args;
 use crate::figures::results::{Figures, Measure, Results, Setting};
-use crate::figures::table::{CIPHER, CIPHER_WORK};
+use crate::figures::samples::{CIPHER, CIPHER_WORK};
 use crate::needs;
 use crate::peers::{self, Pair, Peer};
 use crate::proof::prove;

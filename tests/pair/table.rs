@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::figures::results::{Measure, Results, Setting, median, named};
-use super::figures::table::{CIPHER, CIPHER_WORK, ENVOY, table};
+use super::figures::samples::{CIPHER, CIPHER_WORK, ENVOY};
+use super::figures::table::table;
 
 fn measure(round: u32, peer: &str, work: &str, figure: (&str, f64)) -> Measure {
     Measure {

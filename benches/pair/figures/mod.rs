@@ -3,7 +3,8 @@
 pub(crate) mod iperf;
 pub(crate) mod proc;
 pub(crate) mod results;
-pub(crate) mod rows;
+mod rows;
+pub(crate) mod samples;
 pub(crate) mod strace;
 pub(crate) mod table;
 pub(crate) mod wrk;

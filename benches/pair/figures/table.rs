@@ -1,10 +1,8 @@
 //! The table: a line for each row, a column for each peer, and what of the targets is met.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-
 use super::results::{Measure, Results, median};
 use super::rows::{ROWS, Row, Target};
+use super::samples::{CIPHER, ENVOY, FLOOR, PALISADE, PLAIN, PLAIN_AND_CIPHER, Samples};
 
 /// All of it, as Markdown.
 pub(crate) fn table(runs: &[Results]) -> String {
@@ -12,68 +10,14 @@ pub(crate) fn table(runs: &[Results]) -> String {
     let peers = columns(runs);
     let mut text = settings(runs);
     let names = peers.iter().map(|peer| format!(" {peer} |"));
-    let _ = writeln!(text, "| |{} target | met |", names.collect::<String>());
-    let _ = writeln!(text, "|---|{}", "---|".repeat(peers.len() + 2));
+    text += &format!("| |{} target | met |\n", names.collect::<String>());
+    text += &format!("|---|{}\n", "---|".repeat(peers.len() + 2));
     for row in ROWS {
         if peers.iter().any(|peer| samples.middle(peer, row).is_some()) {
             text += &line(&samples, &peers, row);
         }
     }
     text + &disturbance(runs) + &failures(runs)
-}
-
-/// The figures of each peer, work and name, by where they were taken.
-struct Samples<'a>(BTreeMap<(&'a str, &'a str, &'a str), BTreeMap<Place, f64>>);
-
-/// Which run, and which of its rounds.
-type Place = (usize, u32);
-
-impl<'a> Samples<'a> {
-    fn of(runs: &'a [Results]) -> Self {
-        let mut samples = Self(BTreeMap::new());
-        for (run, results) in runs.iter().enumerate() {
-            for measure in &results.measures {
-                for (name, &figure) in &measure.figures {
-                    let key = (measure.peer.as_str(), measure.work.as_str(), name.as_str());
-                    let places = samples.0.entry(key).or_default();
-                    places.insert((run, measure.round), figure);
-                }
-            }
-        }
-        samples.add_physical_floor();
-        samples
-    }
-
-    /// What bulk costs at least: a plain relay on each side, and a cipher between them.
-    fn add_physical_floor(&mut self) {
-        let Some(cipher) = self.0.get(&(CIPHER, CIPHER_WORK, "both_s_per_gb")).cloned() else {
-            return;
-        };
-        for work in ["bulk1", "bulk4", "bulk1r"] {
-            let Some(plain) = self.0.get(&(PLAIN, work, "cpu_s_per_gb")) else {
-                continue;
-            };
-            let sum = |(place, plain): (&Place, &f64)| Some((*place, plain + cipher.get(place)?));
-            let sums = plain.iter().filter_map(sum).collect();
-            self.0
-                .insert((PLAIN_AND_CIPHER, work, "cpu_s_per_gb"), sums);
-        }
-    }
-
-    fn places<'b>(&'b self, peer: &'b str, row: &Row) -> Option<&'b BTreeMap<Place, f64>> {
-        self.0.get(&(peer, row.work, row.figure))
-    }
-
-    fn middle(&self, peer: &str, row: &Row) -> Option<f64> {
-        median(self.places(peer, row)?.values().copied().collect())
-    }
-
-    /// The median of the ratios within each round: what disturbs a round disturbs both.
-    fn ratio(&self, peer: &str, to: &str, row: &Row) -> Option<f64> {
-        let base = self.places(to, row)?;
-        let ratio = |(place, figure): (&Place, &f64)| Some(figure / base.get(place)?);
-        median(self.places(peer, row)?.iter().filter_map(ratio).collect())
-    }
 }
 
 /// The peers that have figures: Palisade's own last.
@@ -151,13 +95,13 @@ fn judge(samples: &Samples<'_>, peer: &str, row: &Row) -> Option<String> {
 fn settings(runs: &[Results]) -> String {
     let mut text = String::new();
     for setting in runs.iter().map(|run| &run.setting) {
-        let _ = writeln!(
-            text,
-            "{}, {}, rounds: {}, seconds: {}",
+        text += &format!(
+            "{}, {}, rounds: {}, seconds: {}
+",
             setting.date, setting.machine, setting.rounds, setting.seconds
         );
         for (peer, version) in &setting.peers {
-            let _ = writeln!(text, "- {peer}: {version}");
+            text += &format!("- {peer}: {version}\n");
         }
     }
     text.push('\n');
@@ -192,26 +136,13 @@ fn failures(runs: &[Results]) -> String {
             let Measure {
                 round, peer, work, ..
             } = measure;
-            let _ = writeln!(
-                text,
-                "\nFAILED round {}, {peer}, {work}: {failure}",
+            text += &format!(
+                "
+FAILED round {}, {peer}, {work}: {failure}
+",
                 round + 1
             );
         }
     }
     text
 }
-
-/// The column that ratios are to.
-pub(crate) const ENVOY: &str = "envoy";
-/// The relay pair that multiplexes and does nothing else.
-pub(crate) const FLOOR: &str = "floor";
-/// The relay pair that only copies.
-pub(crate) const PLAIN: &str = "plain";
-/// What the names of our own builds begin with.
-pub(crate) const PALISADE: &str = "palisade";
-/// The pseudo-peer whose figures are the cipher's.
-pub(crate) const CIPHER: &str = "aes-128-gcm";
-/// Its only work.
-pub(crate) const CIPHER_WORK: &str = "aes";
-const PLAIN_AND_CIPHER: &str = "plain + AES-GCM";
