@@ -36,6 +36,7 @@ pub(crate) async fn run(args: &Args) -> Result<Results> {
         setting: setting(args, &peers)?,
         measures: Vec::new(),
     };
+    save(args, &results)?;
     for round in 0..args.rounds {
         if work.iter().any(|work| work.is_bulk()) {
             add(
@@ -46,13 +47,19 @@ pub(crate) async fn run(args: &Args) -> Result<Results> {
         }
         for peer in &peers {
             measure(&mut results, (args, &work, round), peer, folder.path()).await;
-            if let Some(out) = &args.out {
-                let json = serde_json::to_string_pretty(&results)?;
-                fs::write(out, json).with_context(|| out.display().to_string())?;
-            }
+            save(args, &results)?;
         }
     }
     Ok(results)
+}
+
+/// Keeps what there is so far, where that was asked for.
+fn save(args: &Args, results: &Results) -> Result<()> {
+    if let Some(out) = &args.out {
+        let json = serde_json::to_string_pretty(results)?;
+        fs::write(out, json).with_context(|| out.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Every kind that was asked for, once, memory first.

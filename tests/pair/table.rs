@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::figures::results::{Measure, Results, Setting, median, named};
+use super::figures::results::{BLOCKED, Measure, Results, Setting, median, named};
 use super::figures::samples::{CIPHER, CIPHER_WORK, ENVOY};
 use super::figures::table::table;
 
@@ -97,6 +97,20 @@ fn system_calls_and_memory_are_absolute() {
     assert_eq!(
         line_of(&runs, "| 1,000 held: MB, client"),
         "| 1,000 held: MB, client | 88.0 | 14.1 | 14.0 | no |"
+    );
+}
+
+#[test]
+fn what_is_never_answered_is_blocked() {
+    let stall = |round, figure| measure(round, "palisade", "stall", ("p50_ratio", figure));
+    let runs = [run(vec![
+        stall(0, 1.0),
+        stall(1, BLOCKED),
+        stall(2, BLOCKED),
+    ])];
+    assert_eq!(
+        line_of(&runs, "| 8 streams stalled: p50"),
+        "| 8 streams stalled: p50 of others, to alone | blocked | 1.25 | no |"
     );
 }
 

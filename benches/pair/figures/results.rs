@@ -40,6 +40,9 @@ pub(crate) struct Measure {
 /// Figures by their names.
 pub(crate) type Figures = BTreeMap<String, f64>;
 
+/// The ratio of what is never answered: JSON has no infinity.
+pub(crate) const BLOCKED: f64 = 1e9;
+
 /// Named figures.
 pub(crate) fn named<const N: usize>(figures: [(&str, f64); N]) -> Figures {
     let own = figures.map(|(name, figure)| (name.to_owned(), figure));

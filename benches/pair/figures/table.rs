@@ -1,6 +1,6 @@
 //! The table: a line for each row, a column for each peer, and what of the targets is met.
 
-use super::results::{Measure, Results, median};
+use super::results::{BLOCKED, Measure, Results, median};
 use super::rows::{ROWS, Row, Target};
 use super::samples::{CIPHER, ENVOY, FLOOR, PALISADE, PLAIN, PLAIN_AND_CIPHER, Samples};
 
@@ -67,6 +67,9 @@ fn cell(samples: &Samples<'_>, peer: &str, row: &Row) -> String {
     let Some(figure) = samples.middle(peer, row) else {
         return "-".to_owned();
     };
+    if figure >= BLOCKED {
+        return "blocked".to_owned();
+    }
     let figure = format!("{figure:.*}", row.digits);
     match samples.ratio(peer, ENVOY, row) {
         Some(ratio) if row.target.is_relative() => format!("{ratio:.2} ({figure})"),

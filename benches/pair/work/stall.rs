@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::requests::wrk;
 use super::{Reuse, memory};
 use crate::ask;
-use crate::figures::results::{Figures, named};
+use crate::figures::results::{BLOCKED, Figures, named};
 use crate::ground::STALLED;
 use crate::peers::Pair;
 use crate::pods::{Role, SERVER};
@@ -40,7 +40,6 @@ pub(super) async fn measure(pair: &Pair, seconds: u32) -> Result<Figures> {
             ("p99_ratio", beside.p99_us / alone.p99_us),
         ]));
     } else {
-        // JSON has no infinity.
         figures.extend(named([("p50_ratio", BLOCKED), ("p99_ratio", BLOCKED)]));
     }
     let grown = |role: Role| {
@@ -131,5 +130,3 @@ const QUIET: Duration = Duration::from_millis(500);
 const MOST_BYTES: u64 = 1 << 30;
 const ACCEPT_LIMIT: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(5);
-/// The ratio of what is never answered.
-const BLOCKED: f64 = 1e9;
