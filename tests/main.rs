@@ -19,6 +19,7 @@ mod examples;
 mod forbidden;
 mod harness;
 mod identity;
+mod pair;
 mod policy;
 mod sandbox;
 mod servers;
