@@ -12,7 +12,6 @@ use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsStream;
 
 use super::{Candidates, Endpoint, Outbound, OwnCall};
 use crate::hop::Hop;
@@ -24,7 +23,7 @@ use crate::relay::{relay, session_ended};
 use crate::standing;
 use crate::telemetry::{Carrier, ConnId, Record, TlsFacts};
 use crate::tls::error::HandshakeError;
-use crate::tls::{self, Established};
+use crate::tls::{self, Established, Secured};
 use crate::transport::{Code, Open, OpenError, Opening, Pool, PoolError, SessionEnd, Stream};
 
 /// TLS connections to other pods, shared by the streams that may ride on them.
@@ -188,7 +187,7 @@ async fn connect(
     outbound: &Outbound,
     endpoint: &Endpoint,
     client: Option<SocketAddr>,
-) -> Result<(TlsStream<Hop>, Arc<Established>), ConnectError> {
+) -> Result<(Secured<Hop>, Arc<Established>), ConnectError> {
     let pod = &outbound.pod;
     let snapshot = pod.identity.snapshot();
     let begun = Instant::now();
