@@ -50,10 +50,9 @@ impl Dial {
 pub(crate) fn socket(address: SocketAddr, mark: Option<u32>) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
-        Type::STREAM,
+        Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(mark) = mark {
         socket.set_mark(mark)?;

@@ -14,15 +14,14 @@ use tokio::net::TcpStream;
 pub struct OriginalDst(SocketAddr);
 
 impl OriginalDst {
-    /// Asks the kernel where the connection was going.
+    /// Asks the kernel where the connection that came from `client` was going.
     ///
     /// # Errors
     ///
     /// Where it was not redirected, or where it was going to the proxy itself.
-    pub fn of(stream: &TcpStream) -> Result<Self, OriginalDstError> {
-        let local = stream.local_addr().map_err(OriginalDstError::Unknown)?;
+    pub fn of(stream: &TcpStream, client: SocketAddr) -> Result<Self, OriginalDstError> {
         let socket = SockRef::from(stream);
-        let dst = match canonical(local).ip() {
+        let dst = match canonical(client).ip() {
             IpAddr::V4(_) => socket.original_dst_v4(),
             IpAddr::V6(_) => socket.original_dst_v6(),
         };
@@ -120,7 +119,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        assert!(OriginalDst::of(&stream).is_err());
+        let (stream, client) = listener.accept().await.unwrap();
+        assert!(OriginalDst::of(&stream, client).is_err());
     }
 }

@@ -3,28 +3,32 @@
 //! An end is a TCP connection to an application, or a stream of the mesh. Whatever ends otherwise than by
 //! an end of data on both sides resets both: a cut never looks like an end.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::outcome::{CloseBy, Failure, RefusedReason, Side};
 use crate::telemetry::ByteCounts;
 use crate::tls::Established;
-use crate::transport::{Code, SessionEnd, Stream, StreamError};
+use crate::transport::{Code, PIECE_BYTES, SessionEnd, Stream, StreamError};
 
 /// One end of a relay. Both directions use it at once.
 pub trait End {
-    /// The next bytes; none at the end of data. Cancel safe.
-    fn read(&self) -> impl Future<Output = Result<Option<Bytes>, EndError>> + Send;
+    /// The next bytes, `most` of them at most; none at the end of data. Cancel safe.
+    fn read(&self, most: usize) -> impl Future<Output = Result<Option<Bytes>, EndError>> + Send;
+    /// How many bytes the next write may bring without waiting long: what is read for it is no more.
+    fn room(&self) -> usize;
     /// Takes all of `bytes`, waiting for room.
     fn write(&self, bytes: Bytes) -> impl Future<Output = Result<(), EndError>> + Send;
-    /// No more is written: the other direction lives on.
-    fn finish(&self) -> Result<(), EndError>;
+    /// No more is written. The other direction lives on, unless it `has_ended`: then the caller drops this end next.
+    fn finish(&self, has_ended: bool) -> Result<(), EndError>;
     /// Ends both directions at once, as no end of data.
     fn reset(&self, code: Code);
 }
@@ -55,17 +59,17 @@ pub async fn relay(
     let first = OnceLock::new();
     let sent = async {
         pump(client, server, |n| bytes.sent(n)).await?;
+        let has_ended = first.set(CloseBy::Client).is_err();
         bytes.client_ended();
-        first.get_or_init(|| CloseBy::Client);
-        Ok::<(), Failed>(())
+        server.finish(has_ended).map_err(Failed::server)
     };
     let received = async {
         pump(server, client, |n| bytes.received(n))
             .await
             .map_err(Failed::mirrored)?;
+        let has_ended = first.set(CloseBy::Server).is_err();
         bytes.server_ended();
-        first.get_or_init(|| CloseBy::Server);
-        Ok(())
+        client.finish(has_ended).map_err(Failed::client)
     };
     match tokio::try_join!(sent, received) {
         Ok(((), ())) => Ok(first.into_inner().unwrap_or(CloseBy::Client)),
@@ -80,12 +84,12 @@ pub async fn relay(
 }
 
 async fn pump(from: &impl End, to: &impl End, count: impl Fn(u64)) -> Result<(), Failed> {
-    while let Some(bytes) = from.read().await.map_err(Failed::client)? {
+    while let Some(bytes) = from.read(to.room()).await.map_err(Failed::client)? {
         let n = bytes.len() as u64;
         to.write(bytes).await.map_err(Failed::server)?;
         count(n);
     }
-    to.finish().map_err(Failed::server)
+    Ok(())
 }
 
 /// Which end failed, and how. In a pump, the one that is read is the client.
@@ -181,18 +185,20 @@ fn is_reset(error: &io::Error) -> bool {
 }
 
 impl End for TcpStream {
-    async fn read(&self) -> Result<Option<Bytes>, EndError> {
+    async fn read(&self, most: usize) -> Result<Option<Bytes>, EndError> {
         loop {
             self.readable().await.map_err(EndError::Io)?;
-            // Lent only while bytes move: an idle connection holds no buffer.
-            let mut buffer = BytesMut::with_capacity(READ_BYTES);
-            match self.try_read_buf(&mut buffer) {
-                Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(buffer.freeze())),
+            match read_at_once(self, most) {
+                Ok(bytes) if bytes.is_empty() => return Ok(None),
+                Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(EndError::Io(error)),
             }
         }
+    }
+
+    fn room(&self) -> usize {
+        READ_BYTES
     }
 
     async fn write(&self, mut bytes: Bytes) -> Result<(), EndError> {
@@ -208,7 +214,11 @@ impl End for TcpStream {
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), EndError> {
+    fn finish(&self, has_ended: bool) -> Result<(), EndError> {
+        if has_ended {
+            // All that it sent was read, so closing it says the same.
+            return Ok(());
+        }
         SockRef::from(self)
             .shutdown(std::net::Shutdown::Write)
             .map_err(EndError::Io)
@@ -222,15 +232,21 @@ impl End for TcpStream {
 }
 
 impl End for Stream<Established> {
-    async fn read(&self) -> Result<Option<Bytes>, EndError> {
+    /// What has come is bounded by the credit that was given for it.
+    async fn read(&self, _most: usize) -> Result<Option<Bytes>, EndError> {
         Self::read(self).await.map_err(EndError::Stream)
+    }
+
+    fn room(&self) -> usize {
+        // What waits for credit is little, however many streams wait.
+        (Self::credit(self) as usize).clamp(WAITING_BYTES, READ_BYTES)
     }
 
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
         Self::write(self, bytes).await.map_err(EndError::Stream)
     }
 
-    fn finish(&self) -> Result<(), EndError> {
+    fn finish(&self, _has_ended: bool) -> Result<(), EndError> {
         Self::finish(self);
         Ok(())
     }
@@ -240,5 +256,63 @@ impl End for Stream<Established> {
     }
 }
 
-/// Read from an application at a time: four frames of the mesh.
-const READ_BYTES: usize = 64 * 1024;
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What the application has said by now, up to 16 KiB; nothing at its end, `WouldBlock` where it has said nothing. The
+/// kernel is asked, and not the runtime, which has not heard of a new connection's bytes yet.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn said(stream: &TcpStream) -> io::Result<Bytes> {
+    with_buffer(COPIED_BYTES, |buffer| {
+        (&*SockRef::from(stream)).read(buffer)
+    })
+}
+
+/// As [`said`], where the runtime has heard of bytes. A read that leaves room has emptied the socket: the runtime is told,
+/// so that the next one is not tried in vain.
+fn read_at_once(stream: &TcpStream, most: usize) -> io::Result<Bytes> {
+    with_buffer(most, |buffer| {
+        let mut read = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            let n = (&*SockRef::from(stream)).read(buffer)?;
+            read = Some(n);
+            if 0 < n && n < buffer.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(n)
+        });
+        read.map_or(tried, Ok)
+    })
+}
+
+/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none.
+fn with_buffer(
+    most: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<Bytes> {
+    let mut buffer = BUFFER.take();
+    buffer.resize(READ_BYTES, 0);
+    let most = most.min(READ_BYTES);
+    match read(buffer.get_mut(..most).unwrap_or_default()) {
+        // Little is copied, so that it does not hold on to much; a lot is handed over.
+        Ok(n) if n > COPIED_BYTES => {
+            buffer.truncate(n);
+            Ok(buffer.into())
+        }
+        result => {
+            let bytes = result.map(|n| Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default()));
+            BUFFER.set(buffer);
+            bytes
+        }
+    }
+}
+
+/// Read from an application at a time: what one write of the mesh takes.
+const READ_BYTES: usize = PIECE_BYTES;
+const COPIED_BYTES: usize = 16 * 1024;
+/// Read for a stream without credit.
+const WAITING_BYTES: usize = 4 * 1024;

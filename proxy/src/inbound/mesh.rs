@@ -64,7 +64,7 @@ pub(super) async fn serve(
 
 async fn serve_session<T>(pod: &Arc<Pod>, tls: T, peer: Arc<Established>, ends: Ends)
 where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncBufRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let _alive = pod.sessions.clone();
     let settings = Settings::default();

@@ -86,7 +86,7 @@ fn admit(
     if !has_place {
         return Err((unresolved, RefusedReason::TooManyConnections));
     }
-    let dst = match destination(stream) {
+    let dst = match destination(stream, client) {
         Ok(dst) => dst,
         Err((dst, reason)) => return Err((dst.unwrap_or(unresolved), reason)),
     };
@@ -132,8 +132,8 @@ pub async fn serve_own(inbound: Arc<Inbound>, hop: Hop, client: SocketAddr, dst:
 type Misdirected = (Option<SocketAddr>, RefusedReason);
 
 /// Where the connection was going: an address of this pod, and no port of ours.
-fn destination(stream: &TcpStream) -> Result<SocketAddr, Misdirected> {
-    let dst = match OriginalDst::of(stream) {
+fn destination(stream: &TcpStream, client: SocketAddr) -> Result<SocketAddr, Misdirected> {
+    let dst = match OriginalDst::of(stream, client) {
         Ok(dst) => dst.addr(),
         Err(OriginalDstError::OwnPort(dst)) => return Err((Some(dst), RefusedReason::OwnPort)),
         Err(OriginalDstError::NotRedirected | OriginalDstError::Unknown(_)) => {
@@ -170,7 +170,7 @@ async fn spoken(
         } else {
             patience
         };
-        let read = match timeout_at(started + wait, End::read(stream)).await {
+        let read = match timeout_at(started + wait, End::read(stream, FIRST_BYTES)).await {
             Ok(read) => read,
             Err(_elapsed) if first.is_empty() && may_be_silent(pod, client, dst) => {
                 return Ok(Spoken::Plain {
@@ -245,6 +245,8 @@ fn describe_own(pod: &Pod, record: &Record) {
     }
 }
 
+/// Read at a time until it is clear what is spoken.
+const FIRST_BYTES: usize = 16 * 1024;
 /// How long a record waits for the name of its source.
 const RECORD_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a client may be silent where its server may speak first.

@@ -10,7 +10,7 @@ use palisade_api::workload::AtAddress;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
-use super::{describe_client, describe_own};
+use super::{FIRST_BYTES, describe_client, describe_own};
 use crate::authorize::{PolicyState, Refusal, authorize, denied_beside, until_denied};
 use crate::lifecycle::{Phase, reached};
 use crate::listen::reset;
@@ -145,7 +145,7 @@ impl Late<'_> {
     async fn belated(&self) -> Result<Option<Bytes>, EndError> {
         let mut said = BytesMut::new();
         loop {
-            match End::read(self.stream).await? {
+            match End::read(self.stream, FIRST_BYTES).await? {
                 Some(bytes) => said.extend_from_slice(&bytes),
                 None if said.is_empty() => return Ok(None),
                 None => return Ok(Some(said.freeze())),
@@ -160,7 +160,7 @@ impl Late<'_> {
 }
 
 impl End for Late<'_> {
-    async fn read(&self) -> Result<Option<Bytes>, EndError> {
+    async fn read(&self, most: usize) -> Result<Option<Bytes>, EndError> {
         let replayed = self.replayed();
         if !replayed.is_empty() {
             return Ok(Some(replayed));
@@ -168,15 +168,19 @@ impl End for Late<'_> {
         if self.silent.swap(false, Ordering::Relaxed) {
             return self.belated().await;
         }
-        End::read(self.stream).await
+        End::read(self.stream, most).await
+    }
+
+    fn room(&self) -> usize {
+        End::room(self.stream)
     }
 
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
         End::write(self.stream, bytes).await
     }
 
-    fn finish(&self) -> Result<(), EndError> {
-        End::finish(self.stream)
+    fn finish(&self, has_ended: bool) -> Result<(), EndError> {
+        End::finish(self.stream, has_ended)
     }
 
     fn reset(&self, code: Code) {

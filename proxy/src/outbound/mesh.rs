@@ -1,6 +1,6 @@
 //! To a workload of the mesh: a stream over a TLS connection to the identity that control names.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,23 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_api::spiffe::SpiffeId;
-use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsStream;
 
 use super::{Candidates, Endpoint, Outbound, OwnCall};
 use crate::hop::Hop;
 use crate::lifecycle::{Phase, reached};
-use crate::original_dst::canonical;
 use crate::outcome::{ConnectError, Failure, Outcome, RefusedReason, Side};
 use crate::pod::Pod;
-use crate::relay::{relay, session_ended};
+use crate::relay::{relay, said, session_ended};
 use crate::standing;
 use crate::telemetry::{Carrier, ConnId, Record, TlsFacts};
 use crate::tls::error::HandshakeError;
-use crate::tls::{self, Established};
+use crate::tls::{self, Established, Secured};
 use crate::transport::{Code, Open, OpenError, Opening, Pool, PoolError, SessionEnd, Stream};
 
 /// TLS connections to other pods, shared by the streams that may ride on them.
@@ -44,10 +41,11 @@ pub struct PeerKey {
 pub(super) async fn proxy(
     outbound: &Outbound,
     stream: &TcpStream,
+    client: SocketAddr,
     candidates: &Candidates,
     record: &Record,
 ) -> Outcome {
-    let opening = said_already(stream)?;
+    let opening = said_already(stream, client)?;
     let mut failure = Failure::from(RefusedReason::NoEndpoint);
     for endpoint in outbound.order(candidates) {
         record.set_endpoint(endpoint.addr);
@@ -188,7 +186,7 @@ async fn connect(
     outbound: &Outbound,
     endpoint: &Endpoint,
     client: Option<SocketAddr>,
-) -> Result<(TlsStream<Hop>, Arc<Established>), ConnectError> {
+) -> Result<(Secured<Hop>, Arc<Established>), ConnectError> {
     let pod = &outbound.pod;
     let snapshot = pod.identity.snapshot();
     let begun = Instant::now();
@@ -234,28 +232,24 @@ fn is_own(pod: &Pod, endpoint: &Endpoint) -> bool {
 }
 
 /// What the application said before its connection was looked at: it travels with OPEN. Nothing is waited for.
-fn said_already(stream: &TcpStream) -> Result<Opening, Failure> {
-    let source = stream.peer_addr().ok().map(canonical);
-    let opening = |first: Vec<u8>, first_is_all| {
+fn said_already(stream: &TcpStream, client: SocketAddr) -> Result<Opening, Failure> {
+    let opening = |first: Bytes, first_is_all| {
         let open = Open {
-            source,
+            source: Some(client),
             ..Open::default()
         };
         Ok(Opening {
             open,
-            first: first.into(),
+            first,
             first_is_all,
         })
     };
-    let mut buffer = vec![0; FIRST_BYTES];
-    // The kernel is asked, and not the runtime, which has not heard of a new connection's bytes yet.
-    match (&*SockRef::from(stream)).read(&mut buffer) {
-        Ok(0) => opening(Vec::new(), true),
-        Ok(read) => {
-            buffer.truncate(read);
-            opening(buffer, false)
+    match said(stream) {
+        Ok(first) => {
+            let first_is_all = first.is_empty();
+            opening(first, first_is_all)
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => opening(Vec::new(), false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => opening(Bytes::new(), false),
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Failure::ResetByClient),
         Err(error) => Err(Failure::Relay {
             side: Side::Client,
@@ -294,7 +288,6 @@ pub async fn sweep(outbound: Arc<Outbound>) {
     }
 }
 
-const FIRST_BYTES: usize = 16 * 1024;
 const WALL_CLOCK_STEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

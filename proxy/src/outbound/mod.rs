@@ -66,7 +66,7 @@ pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
         client,
         place,
     } = accepted;
-    let dst = OriginalDst::of(&stream);
+    let dst = OriginalDst::of(&stream, client);
     if let Ok(dst) = &dst
         && is_canary(dst.addr().ip())
     {
@@ -88,7 +88,7 @@ pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
     let outcome = match (place, dst) {
         (None, _) => Err(RefusedReason::TooManyConnections.into()),
         (Some(_), Err(error)) => Err(misdirected(&error).into()),
-        (Some(_place), Ok(dst)) => proxy(&outbound, &stream, dst.addr(), &record).await,
+        (Some(_place), Ok(dst)) => proxy(&outbound, &stream, client, dst.addr(), &record).await,
     };
     if outcome.is_err() {
         reset(stream);
@@ -99,12 +99,15 @@ pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
 async fn proxy(
     outbound: &Outbound,
     stream: &TcpStream,
+    client: SocketAddr,
     dst: SocketAddr,
     record: &Record,
 ) -> Outcome {
     outbound.pod.ready()?;
     match resolve(&outbound.pod, dst, record).await? {
-        Destination::Mesh(candidates) => mesh::proxy(outbound, stream, &candidates, record).await,
+        Destination::Mesh(candidates) => {
+            mesh::proxy(outbound, stream, client, &candidates, record).await
+        }
         Destination::Plain(candidates) => plain::proxy(outbound, stream, &candidates, record).await,
         Destination::Outside => plain::pass(&outbound.pod, stream, dst, record).await,
     }

@@ -10,6 +10,7 @@ pub mod error;
 pub(crate) mod fixture;
 mod hello;
 pub mod peer;
+mod secured;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verifier;
@@ -26,7 +27,7 @@ use rustls::{AlertDescription, CertificateError, ConnectionCommon};
 use rustls_pki_types::ServerName;
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::identity::{Snapshot, Svid};
 pub(crate) use config::client as client_config;
@@ -37,6 +38,7 @@ pub use hello::{Hello, is_mesh_client_hello};
 use peer::Role;
 pub(crate) use peer::Role as PeerRole;
 pub use peer::VerifiedPeer;
+pub use secured::Secured;
 pub(crate) use verifier::{Anchors, PeerVerifier};
 
 /// What is known of a TLS connection of the mesh.
@@ -93,7 +95,7 @@ pub async fn terminate<T>(
     snapshot: &Snapshot,
     io: T,
     now: OffsetDateTime,
-) -> Result<(TlsStream<T>, Established), HandshakeError>
+) -> Result<(Secured<T>, Established), HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -105,7 +107,8 @@ where
         .await
         .map_err(|error| failure(error, &verifier))?;
     let established = established(stream.get_ref().1, &verifier, own, snapshot)?;
-    Ok((stream.into(), established))
+    let secured = Secured::new(stream.into()).map_err(|error| failure(error, &verifier))?;
+    Ok((secured, established))
 }
 
 /// Completes an outbound handshake: `expected` and no other may answer.
@@ -120,7 +123,7 @@ pub async fn originate<T>(
     expected: &SpiffeId,
     io: T,
     now: OffsetDateTime,
-) -> Result<(TlsStream<T>, Established), HandshakeError>
+) -> Result<(Secured<T>, Established), HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -132,7 +135,8 @@ where
         .await
         .map_err(|error| failure(error, &verifier))?;
     let established = established(stream.get_ref().1, &verifier, own, snapshot)?;
-    Ok((stream.into(), established))
+    let secured = Secured::new(stream.into()).map_err(|error| failure(error, &verifier))?;
+    Ok((secured, established))
 }
 
 /// What a TLS alert in the middle of a connection means.

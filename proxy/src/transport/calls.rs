@@ -141,6 +141,11 @@ impl Session {
         Poll::Pending
     }
 
+    /// What the peer lets this side send.
+    pub(super) fn credit_left(&self, id: u32) -> u32 {
+        self.streams.get(&id).map_or(0, |stream| stream.credit)
+    }
+
     /// Whether the next write is taken at once. Ready with an error where none is possible any more.
     pub(super) fn poll_writable(
         &mut self,

@@ -13,7 +13,10 @@ use bytes::{Bytes, BytesMut};
 pub const MIN_CREDIT: u32 = 16 * 1024;
 
 /// Received bytes are kept, and handed out, in pieces of at most this.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// A piece from which on more is expected to follow at once.
+const LARGE_BYTES: usize = 4 * 1024;
 
 /// The memory that all sessions of a proxy may use for received data; clones share it.
 #[derive(Debug, Clone)]
@@ -144,14 +147,15 @@ impl Receive {
         };
         self.left = left;
         if let Some(reservation) = &self.reservation {
-            self.ran_low |= left < reservation.bytes / 4;
-            self.keep(bytes);
+            let window = reservation.bytes;
+            self.ran_low |= left < window / 4;
+            self.keep(bytes, window);
         }
         true
     }
 
     /// Copies, so that a small piece never holds on to the large buffer that it was read into.
-    fn keep(&mut self, mut bytes: &[u8]) {
+    fn keep(&mut self, mut bytes: &[u8], window: u32) {
         if let Some(last) = self.chunks.back_mut() {
             let room = CHUNK_BYTES.saturating_sub(last.len()).min(bytes.len());
             let (now, later) = bytes.split_at(room);
@@ -159,7 +163,14 @@ impl Receive {
             bytes = later;
         }
         if !bytes.is_empty() {
-            self.chunks.push_back(BytesMut::from(bytes));
+            // Large pieces come in rows, as far as the window goes: they are put together without being moved.
+            let row = match bytes.len() {
+                LARGE_BYTES.. => CHUNK_BYTES.min(window as usize / 2),
+                _ => 0,
+            };
+            let mut chunk = BytesMut::with_capacity(row.max(bytes.len()));
+            chunk.extend_from_slice(bytes);
+            self.chunks.push_back(chunk);
         }
     }
 

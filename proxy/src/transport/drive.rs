@@ -1,7 +1,8 @@
 //! A session on a real connection: the only I/O of the transport.
 //!
-//! One future reads, writes and keeps time for all streams of a connection. Its buffers belong to the thread and are
-//! lent only while bytes move, so an idle session holds none.
+//! One future reads, writes and keeps time for all streams of a connection. It reads what the connection has buffered,
+//! without a copy; what it writes is put together in a buffer that belongs to the thread and is lent only while bytes
+//! move, so an idle session holds none.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -10,27 +11,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::credit::Budget;
-use super::end::SessionEnd;
-use super::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
+use super::end::{SessionEnd, Violation};
+use super::frame::Frame;
 use super::handle::{Incoming, Opener};
 use super::link::Link;
 use super::output::WRITE_BYTES;
-use super::session::Role;
+use super::session::{Role, Session};
 use super::settings::Settings;
 
-/// What is read at once.
-const READ_BYTES: usize = 64 * 1024;
-/// A frame that is not whole is carried over to the next read.
-const CARRY_BYTES: usize = HEADER_BYTES + MAX_PAYLOAD_BYTES;
 /// Reads and writes in a row before other tasks get their turn.
 const ROUNDS: usize = 8;
+/// Pieces of the connection's buffer that are read before something is written.
+const PIECES: usize = 8;
 
 thread_local! {
-    static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static WRITE_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -43,7 +41,7 @@ pub fn client<T, F>(
     budget: Budget,
 ) -> (Opener<F>, impl Future<Output = SessionEnd> + Send)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
     F: Send + Sync + 'static,
 {
     let link = Link::new(Role::Client, settings, budget);
@@ -58,14 +56,14 @@ pub fn server<T, F>(
     budget: Budget,
 ) -> (Incoming<F>, impl Future<Output = SessionEnd> + Send)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
     F: Send + Sync + 'static,
 {
     let link = Link::new(Role::Server, settings, budget);
     (Incoming::new(Arc::clone(&link), facts), drive(io, link))
 }
 
-async fn drive<T: AsyncRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> SessionEnd {
+async fn drive<T: AsyncBufRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> SessionEnd {
     let now = Instant::now();
     let mut driver = Driver {
         io,
@@ -106,7 +104,7 @@ impl<T> Drop for Driver<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         for _ in 0..ROUNDS {
             let now = Instant::now();
@@ -153,62 +151,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Ready when something came: bytes, the end or an error, which the session was told of.
     fn poll_receive(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let mut buffer = READ_BUFFER.take();
-        buffer.resize(CARRY_BYTES + READ_BYTES, 0);
-        let read = self.poll_read(cx, &mut buffer);
-        if let Poll::Ready(Ok(bytes)) = &read {
-            self.link.with(|session| {
-                let violation = match session.receive(now, bytes) {
-                    Ok(done) => {
-                        self.carry.clear();
-                        self.carry
-                            .extend_from_slice(bytes.get(done..).unwrap_or_default());
-                        return;
+        let mut came = Poll::Pending;
+        for _ in 0..PIECES {
+            let error = match Pin::new(&mut self.io).poll_fill_buf(cx) {
+                Poll::Pending => return came,
+                Poll::Ready(Ok([])) => io::ErrorKind::UnexpectedEof.into(),
+                Poll::Ready(Ok(bytes)) => {
+                    let length = bytes.len();
+                    let is_over = self.link.with(|session| {
+                        if let Err(violation) = receive(session, now, &mut self.carry, bytes) {
+                            session.violated(violation, now);
+                        }
+                        session.end.is_some()
+                    });
+                    Pin::new(&mut self.io).consume(length);
+                    came = Poll::Ready(());
+                    if is_over {
+                        return came;
                     }
-                    Err(violation) => violation,
-                };
-                session.violated(violation, now);
-            });
+                    continue;
+                }
+                Poll::Ready(Err(error)) => error,
+            };
+            self.link.with(|session| session.cut(now, error));
+            return Poll::Ready(());
         }
-        let error = match read {
-            Poll::Pending => None,
-            Poll::Ready(Ok(_)) => {
-                READ_BUFFER.set(buffer);
-                return Poll::Ready(());
-            }
-            Poll::Ready(Err(error)) => Some(error),
-        };
-        READ_BUFFER.set(buffer);
-        if self.carry.is_empty() {
-            self.carry = Vec::new();
-        }
-        match error {
-            None => Poll::Pending,
-            Some(error) => {
-                self.link.with(|session| session.cut(now, error));
-                Poll::Ready(())
-            }
-        }
-    }
-
-    /// Reads behind what was carried over, and returns both.
-    fn poll_read<'a>(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &'a mut [u8],
-    ) -> Poll<io::Result<&'a [u8]>> {
-        let carried = self.carry.len().min(CARRY_BYTES);
-        let Some((before, room)) = buffer.split_at_mut_checked(carried) else {
-            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
-        };
-        before.copy_from_slice(self.carry.get(..carried).unwrap_or_default());
-        let mut room = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
-        let read = room.filled().len();
-        if read == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Poll::Ready(Ok(buffer.get(..carried + read).unwrap_or_default()))
+        came
     }
 
     /// Ready when something was written, or the session ended.
@@ -288,10 +256,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut buffer = WRITE_BUFFER.take();
         let shut = self.poll_shut(cx, now, &mut buffer);
         WRITE_BUFFER.set(buffer);
-        let mut buffer = READ_BUFFER.take();
-        buffer.resize(CARRY_BYTES + READ_BYTES, 0);
-        let end = self.poll_end(cx, &mut buffer);
-        READ_BUFFER.set(buffer);
+        let end = self.poll_end(cx);
         match (shut, end) {
             (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
@@ -314,16 +279,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Reads and drops until the peer's end.
-    fn poll_end(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<()>> {
-        for _ in 0..ROUNDS {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..ROUNDS * PIECES {
             if self.is_at_end {
                 return Poll::Ready(Ok(()));
             }
-            let mut room = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
-            self.is_at_end = room.filled().is_empty();
+            let length = ready!(Pin::new(&mut self.io).poll_fill_buf(cx))?.len();
+            self.is_at_end = length == 0;
+            Pin::new(&mut self.io).consume(length);
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Takes in `bytes`, behind the beginning of a frame that was carried over, and carries over the beginning of the next.
+fn receive(
+    session: &mut Session,
+    now: Instant,
+    carry: &mut Vec<u8>,
+    mut bytes: &[u8],
+) -> Result<(), Violation> {
+    while !carry.is_empty() && !bytes.is_empty() {
+        // No more than the frame needs is moved: what follows it is read where it is.
+        let missing = Frame::missing(carry).min(bytes.len());
+        let (of_frame, rest) = bytes.split_at(missing);
+        carry.extend_from_slice(of_frame);
+        bytes = rest;
+        let done = session.receive(now, carry)?;
+        carry.drain(..done);
+    }
+    let done = session.receive(now, bytes)?;
+    carry.extend_from_slice(bytes.get(done..).unwrap_or_default());
+    if carry.is_empty() {
+        *carry = Vec::new();
+    }
+    Ok(())
 }

@@ -168,6 +168,17 @@ impl<'a> Frame<'a> {
         Ok(Some((frame, HEADER_BYTES + payload.len())))
     }
 
+    /// How many bytes `beginning` lacks to be a whole header, or else a whole frame.
+    pub(super) fn missing(beginning: &[u8]) -> usize {
+        let whole = match beginning {
+            &[_, _, high, low, _, _, _, _, ..] => {
+                HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]))
+            }
+            _ => HEADER_BYTES,
+        };
+        whole.saturating_sub(beginning.len())
+    }
+
     /// Appends the frame to `out`. A payload beyond the limit of its kind is cut; a session never makes one.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match *self {

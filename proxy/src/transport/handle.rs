@@ -223,6 +223,11 @@ impl<F> Stream<F> {
         .await
     }
 
+    /// How many bytes the peer lets this side send now.
+    pub fn credit(&self) -> u32 {
+        self.link.with(|session| session.credit_left(self.id))
+    }
+
     /// Ends this direction, after all that was written.
     pub fn finish(&self) {
         self.link.with(|session| session.finish(self.id));

@@ -1,6 +1,8 @@
 //! A session as its driver and its handles share it.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -8,6 +10,11 @@ use tokio::time::Instant;
 use super::credit::Budget;
 use super::session::{Role, Session};
 use super::settings::Settings;
+
+thread_local! {
+    /// An empty list, lent to sessions in turn, so that not each of them allocates one for every frame.
+    static WOKEN: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
 
 /// A session as its driver and its handles share it.
 #[derive(Debug)]
@@ -29,12 +36,13 @@ impl Link {
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut Session) -> R) -> R {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut session);
-        let woken = std::mem::take(&mut session.woken);
+        let mut woken = std::mem::replace(&mut session.woken, WOKEN.take());
         let is_ended = session.end.is_some();
         drop(session);
-        for waker in woken {
+        for waker in woken.drain(..) {
             waker.wake();
         }
+        WOKEN.set(woken);
         if is_ended {
             self.ended.notify_waiters();
         }

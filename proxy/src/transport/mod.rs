@@ -51,6 +51,7 @@ pub use end::{OpenError, SessionEnd, StreamError, Violation};
 pub use frame::{FrameError, MAX_PAYLOAD_BYTES, MAX_RULE_BYTES};
 pub use handle::{Incoming, Offered, Opener, SessionHandle, Stream};
 pub use open::{MAX_NAME_BYTES, MAX_OPEN_BYTES, Open, OpenFormatError, Opening};
+pub use output::PIECE_BYTES;
 pub use pool::{Counts, Pool, PoolError};
 pub use session::Load;
 pub use settings::{MIN_STREAMS, Settings};

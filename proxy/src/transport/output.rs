@@ -8,8 +8,11 @@ use super::frame::{Frame, HEADER_BYTES, Hello, SENT_DATA_BYTES};
 use super::session::{Role, Session};
 use super::stream::{Answer, BULK_SPAN, StreamState};
 
-/// What is written at once: four full frames.
-pub(super) const WRITE_BYTES: usize = 64 * 1024;
+/// The data of one write: eight full frames. To read as much at once from an application saves calls.
+pub const PIECE_BYTES: usize = 8 * SENT_DATA_BYTES;
+
+/// What is written at once.
+pub(super) const WRITE_BYTES: usize = 8 * (HEADER_BYTES + SENT_DATA_BYTES);
 
 impl Session {
     /// Fills `out` with what is to be written, [`WRITE_BYTES`] and a little at most.

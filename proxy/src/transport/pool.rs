@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::code::Code;
@@ -176,7 +176,7 @@ where
         opening: Opening,
     ) -> Result<Stream<F>, PoolError<E, F>>
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
         C: Fn() -> P,
         P: Future<Output = Result<(T, Arc<F>), E>> + Send,
     {
@@ -200,7 +200,7 @@ where
         connect: &C,
     ) -> Result<Arc<Opener<F>>, PoolError<E, F>>
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
         C: Fn() -> P,
         P: Future<Output = Result<(T, Arc<F>), E>> + Send,
     {
@@ -277,7 +277,7 @@ where
 
     fn add<T>(&self, key: &K, io: T, facts: Arc<F>) -> Arc<Opener<F>>
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Shared {
             settings, budget, ..

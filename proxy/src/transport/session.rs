@@ -8,6 +8,7 @@
 //! [`Waker`]s are kept and handed back (`woken`) as mere values: who holds the session's lock calls them after letting go.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
@@ -52,7 +53,7 @@ pub(super) struct Session {
     pub(super) role: Role,
     pub(super) settings: Settings,
     pub(super) budget: Budget,
-    pub(super) streams: HashMap<u32, StreamState>,
+    pub(super) streams: HashMap<u32, StreamState, BuildHasherDefault<InOrder>>,
     /// Streams with something to write, each once, in the order of their turns.
     pub(super) line: VecDeque<u32>,
     /// Streams that the peer opened and nobody has looked at.
@@ -103,7 +104,7 @@ impl Session {
             resets: Allowance::new(settings.reset_burst, now),
             settings,
             budget,
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             line: VecDeque::new(),
             offered: VecDeque::new(),
             next: 1,
@@ -260,3 +261,26 @@ impl Allowance {
         }
     }
 }
+
+/// Spreads streams' numbers. Nobody chooses where they fall: a client counts up, and a server insists on it.
+#[derive(Debug, Default)]
+pub(super) struct InOrder(u64);
+
+impl Hasher for InOrder {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(GOLDEN_RATIO);
+    }
+}
+
+/// 2^64 divided by the golden ratio: neighbours fall far apart.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;

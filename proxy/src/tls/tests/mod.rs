@@ -14,7 +14,7 @@ use super::fixture::{Authority, now, snapshot};
 use super::*;
 use crate::identity::{Revocations, Snapshot};
 
-type Side = Result<(TlsStream<DuplexStream>, Established), HandshakeError>;
+type Side = Result<(Secured<DuplexStream>, Established), HandshakeError>;
 
 fn id(account: &str) -> SpiffeId {
     format!("spiffe://cluster.local/ns/shop/sa/{account}")
@@ -320,4 +320,104 @@ async fn a_connection_cut_in_the_handshake_is_a_cut() {
         .map(|_| ())
         .unwrap_err();
     assert!(matches!(error, HandshakeError::Cut(_)));
+}
+
+/// Both ends of a connection, over a pipe that holds little.
+async fn pair(pipe_bytes: usize) -> (Secured<DuplexStream>, Secured<DuplexStream>) {
+    let authority = Authority::new();
+    let (web, orders) = (snapshot(&authority, "web"), snapshot(&authority, "orders"));
+    let (near, far) = duplex(pipe_bytes);
+    let expected = id("orders");
+    let (near, far) = tokio::join!(
+        originate(&web, &expected, near, now()),
+        terminate(&orders, far, now())
+    );
+    (near.unwrap().0, far.unwrap().0)
+}
+
+#[tokio::test]
+async fn bytes_arrive_in_order_whatever_pieces_they_are_written_and_read_in() {
+    for (pipe, piece, room) in [
+        (1 << 20, 200_000, 300_000),
+        (1 << 20, 200_000, 1000),
+        (1000, 70_000, 64 * 1024),
+        (100_000, 1, 7),
+    ] {
+        let (mut near, mut far) = pair(pipe).await;
+        let all: Vec<u8> = (0..500_000_u32).map(|n| n.to_be_bytes()[3]).collect();
+        let all = if piece == 1 { &all[..2000] } else { &all[..] };
+        let write = async {
+            for piece in all.chunks(piece) {
+                near.write_all(piece).await.unwrap();
+            }
+            near.shutdown().await.unwrap();
+        };
+        let read = async {
+            let (mut got, mut buffer) = (Vec::new(), vec![0; room]);
+            loop {
+                match far.read(&mut buffer).await.unwrap() {
+                    0 => return got,
+                    n => got.extend_from_slice(&buffer[..n]),
+                }
+            }
+        };
+        let ((), got) = tokio::join!(write, read);
+        assert!(
+            got == all,
+            "pipe {pipe}, pieces of {piece}, room for {room}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cut_is_no_end_and_what_came_before_it_is_read() {
+    let (mut near, mut far) = pair(1 << 16).await;
+    near.write_all(b"half of it").await.unwrap();
+    drop(near);
+    let mut read = Vec::new();
+    let cut = far.read_to_end(&mut read).await.unwrap_err();
+    assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(read, b"half of it");
+}
+
+#[tokio::test]
+async fn what_follows_the_peers_goodbye_is_not_looked_at() {
+    let (mut near, mut far) = pair(1 << 16).await;
+    near.write_all(b"all").await.unwrap();
+    near.shutdown().await.unwrap();
+    let mut read = Vec::new();
+    far.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"all");
+    assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0, "and again");
+    far.write_all(b"still heard").await.unwrap();
+    let mut answer = [0; 11];
+    near.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"still heard");
+}
+
+#[tokio::test]
+async fn a_record_that_was_tampered_with_is_an_error_and_nothing_of_it_is_read() {
+    let authority = Authority::new();
+    let (web, orders) = (snapshot(&authority, "web"), snapshot(&authority, "orders"));
+    let (near, mut middle) = duplex(1 << 16);
+    let (mut other, far) = duplex(1 << 16);
+    let expected = id("orders");
+    let ends = async {
+        tokio::join!(
+            originate(&web, &expected, near, now()),
+            terminate(&orders, far, now())
+        )
+    };
+    let shaken = tokio::select! {
+        ends = ends => ends,
+        _ = tokio::io::copy_bidirectional(&mut middle, &mut other) => unreachable!(),
+    };
+    let (mut near, mut far) = (shaken.0.unwrap().0, shaken.1.unwrap().0);
+    near.write_all(b"in good order").await.unwrap();
+    let mut record = vec![0; 1 << 16];
+    let read = middle.read(&mut record).await.unwrap();
+    record[read - 1] ^= 1;
+    other.write_all(&record[..read]).await.unwrap();
+    let error = far.read(&mut [0; 64]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }

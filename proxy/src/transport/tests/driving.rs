@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 
@@ -25,13 +25,18 @@ fn connect() -> Ends {
     let (near, far) = duplex(64 * 1024);
     let budget = Budget::default();
     let (opener, driver) = client(
-        near,
+        BufReader::new(near),
         Arc::new("server"),
         Settings::default(),
         budget.clone(),
     );
     let client = tokio::spawn(driver);
-    let (incoming, driver) = server(far, Arc::new("client"), Settings::default(), budget.clone());
+    let (incoming, driver) = server(
+        BufReader::new(far),
+        Arc::new("client"),
+        Settings::default(),
+        budget.clone(),
+    );
     let server = tokio::spawn(driver);
     Ends {
         opener,
@@ -197,7 +202,12 @@ async fn a_cut_is_never_a_clean_end() {
 /// A connection to nobody: what is written is kept, and nothing comes back.
 fn nobody() -> (Opener<()>, JoinHandle<SessionEnd>, DuplexStream) {
     let (near, far) = duplex(64 * 1024);
-    let (opener, driver) = client(near, Arc::new(()), Settings::default(), Budget::default());
+    let (opener, driver) = client(
+        BufReader::new(near),
+        Arc::new(()),
+        Settings::default(),
+        Budget::default(),
+    );
     (opener, tokio::spawn(driver), far)
 }
 

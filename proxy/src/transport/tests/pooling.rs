@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{BufReader, DuplexStream, duplex};
 
 use crate::transport::pool::{Choice, choose};
 use crate::transport::{
@@ -54,7 +54,12 @@ fn a_stream_shares_until_a_connection_is_busy() {
 
 /// A server that accepts every stream and holds it.
 fn serve(io: DuplexStream) {
-    let (mut incoming, driver) = server(io, Arc::new(()), Settings::default(), Budget::default());
+    let (mut incoming, driver) = server(
+        BufReader::new(io),
+        Arc::new(()),
+        Settings::default(),
+        Budget::default(),
+    );
     tokio::spawn(driver);
     tokio::spawn(async move {
         let mut held = Vec::new();
@@ -79,7 +84,7 @@ async fn concurrent_first_streams_share_one_handshake() {
                 tokio::task::yield_now().await;
                 let (near, far) = duplex(64 * 1024);
                 serve(far);
-                Ok((near, Arc::new(())))
+                Ok((BufReader::new(near), Arc::new(())))
             };
             pool.open(&"orders", connect, Opening::default())
                 .await
@@ -124,7 +129,9 @@ async fn all_who_wait_for_a_handshake_share_its_failure() {
             let connect = || async {
                 tried.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                Err::<(DuplexStream, Arc<()>), _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+                Err::<(BufReader<DuplexStream>, Arc<()>), _>(io::Error::from(
+                    io::ErrorKind::ConnectionRefused,
+                ))
             };
             pool.open(&"orders", connect, Opening::default())
                 .await
@@ -144,7 +151,7 @@ async fn a_leader_that_is_cancelled_leaves_the_handshake_to_another() {
     let leader = {
         let pool = pool.clone();
         tokio::spawn(async move {
-            let never = || std::future::pending::<io::Result<(DuplexStream, Arc<()>)>>();
+            let never = || std::future::pending::<io::Result<(BufReader<DuplexStream>, Arc<()>)>>();
             pool.open(&"orders", never, Opening::default()).await
         })
     };
@@ -152,7 +159,7 @@ async fn a_leader_that_is_cancelled_leaves_the_handshake_to_another() {
     let connect = || async {
         let (near, far) = duplex(64 * 1024);
         serve(far);
-        Ok((near, Arc::new(())))
+        Ok((BufReader::new(near), Arc::new(())))
     };
     let follower = pool.open(&"orders", connect, Opening::default());
     let abort = async {
@@ -169,15 +176,19 @@ async fn a_stream_that_may_have_been_delivered_is_not_tried_again() {
     let connect = || async {
         made.fetch_add(1, Ordering::Relaxed);
         let (near, far) = duplex(64 * 1024);
-        let (mut incoming, driver) =
-            server(far, Arc::new(()), Settings::default(), Budget::default());
+        let (mut incoming, driver) = server(
+            BufReader::new(far),
+            Arc::new(()),
+            Settings::default(),
+            Budget::default(),
+        );
         let driver = tokio::spawn(driver);
         tokio::spawn(async move {
             let _offered = incoming.next().await;
             driver.abort();
             std::future::pending::<()>().await;
         });
-        Ok((near, Arc::new(())))
+        Ok((BufReader::new(near), Arc::new(())))
     };
     let error = pool
         .open(&"orders", connect, Opening::default())
