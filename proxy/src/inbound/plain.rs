@@ -40,8 +40,11 @@ pub(super) async fn serve(pod: &Arc<Pod>, stream: TcpStream, opening: Opening) {
     describe_own(pod, &record);
     let client = opening.client;
     let outcome = proxy(pod, &stream, opening, &record).await;
+    // At once: its end may be told by that alone, and the record may have to wait for a name.
     if outcome.is_err() {
         reset(stream);
+    } else {
+        drop(stream);
     }
     describe_client(pod, &record, client).await;
     record.close(&outcome);
