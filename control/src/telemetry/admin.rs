@@ -24,6 +24,8 @@ pub(crate) struct Admin {
     pub(crate) roster: Arc<Roster>,
     /// Whether proxies are served.
     pub(crate) ready: watch::Receiver<bool>,
+    /// What is waited for until then, in words.
+    pub(crate) awaited: watch::Receiver<String>,
 }
 
 /// Serves until it is dropped.
@@ -69,11 +71,13 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
         );
     }
     match request.uri().path() {
-        "/ready" if !*admin.ready.borrow() => answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            "not everything is known yet; the log says what is awaited\n".into(),
-        ),
+        "/ready" if !*admin.ready.borrow() => {
+            let why = match admin.awaited.borrow().as_str() {
+                "" => "control starts or stops; the log says more\n".to_owned(),
+                awaited => format!("not everything is known yet: {awaited}\n"),
+            };
+            answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why)
+        }
         "/ready" => answer(StatusCode::OK, TEXT, "ready\n".into()),
         "/live" => answer(StatusCode::OK, TEXT, "live\n".into()),
         "/metrics" => match admin.metrics.text() {

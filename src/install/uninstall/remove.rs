@@ -84,7 +84,7 @@ impl Removal {
         Ok(1)
     }
 
-    /// Trust anchors in every namespace; acknowledgements, keys and the lease in the system's.
+    /// Trust anchors in every namespace; acknowledgements, the record of rules, keys and the lease in the system's.
     async fn made_by_control(&self, report: &mut Report) -> Result<usize, RemoveError> {
         let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
         let acks = ListParams::default().labels("palisade.dev/acks=true");
@@ -93,6 +93,9 @@ impl Removal {
             .await?;
         let system = Some(self.namespace.as_str());
         removed += self.listed::<ConfigMap>(system, &acks, report).await?;
+        removed += self
+            .listed::<ConfigMap>(system, &named(cluster::RULES_CONFIG_MAP), report)
+            .await?;
         for name in [cluster::CA_SECRET, cluster::WEBHOOK_SECRET] {
             removed += self.listed::<Secret>(system, &named(name), report).await?;
         }
