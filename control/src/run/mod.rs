@@ -140,7 +140,7 @@ impl Control {
         let mut running = Running::default();
         let admin = admin::Admin {
             metrics: Arc::clone(&metrics),
-            roster: Arc::clone(&roster),
+            roster: matches!(config.mode, Mode::Files(_)).then(|| Arc::clone(&roster)),
             ready: is_ready,
             awaited,
         };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::example::{SHOP, Shop, json_lines};
 use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for};
+use crate::traffic::{curl, ready};
 
 #[test]
 fn missing_rights_cost_a_namespace_and_not_the_command() {
@@ -44,6 +45,43 @@ fn missing_rights_cost_a_namespace_and_not_the_command() {
             .any(|finding| finding["severity"] == "unknown")
     );
 }
+
+#[test]
+fn what_control_shows_to_everybody_says_nothing_of_its_proxies() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.cluster().namespace("curious");
+    namespace.apply(CURIOUS);
+    ready(&namespace, "curious");
+    let control = [
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=palisade-control",
+    ];
+    let path = "jsonpath={.items[0].status.podIP}";
+    let address = stdout(&mesh.system(&[&control[..], &["-o", path]].concat()));
+    for (page, expected) in [("metrics", "200"), ("proxies", "404"), ("anything", "404")] {
+        let url = format!("http://{address}:15020/{page}");
+        let asked = ["--output", "/dev/null", "--write-out", "%{http_code}", &url];
+        assert_eq!(
+            stdout(&curl(&namespace, "curious", &asked)),
+            expected,
+            "{page}"
+        );
+    }
+}
+
+/// Without a token.
+const CURIOUS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: curious}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: curious, image: "kube.local/curl:1", imagePullPolicy: Never, command: [sleep, "86400"]}
+"#;
 
 /// A service account that may list namespaces, and read pods and their logs in the shop.
 struct Reader<'a> {
