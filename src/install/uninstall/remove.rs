@@ -19,17 +19,18 @@ use tokio::time::sleep;
 use palisade_api::cluster;
 
 use super::report::{Event, Report};
+use crate::kubernetes::list::in_words;
 
 /// Why something could not be taken away.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RemoveError {
     /// The API server's answer.
-    #[error("{what} cannot be removed")]
+    #[error("{what} cannot be removed: {why}")]
     Api {
         /// Kind and name.
         what: String,
-        #[source]
-        error: Box<kube::Error>,
+        /// In the API server's words.
+        why: String,
     },
     /// Nobody listens any more.
     #[error("the report cannot be written")]
@@ -252,7 +253,7 @@ where
 fn failed(what: &str) -> impl FnOnce(kube::Error) -> RemoveError {
     move |error| RemoveError::Api {
         what: what.to_owned(),
-        error: Box::new(error),
+        why: in_words(&error),
     }
 }
 

@@ -35,6 +35,12 @@ fn missing_rights_cost_a_namespace_and_not_the_command() {
     let said = text(&alone.stderr);
     assert!(!alone.status.success() && said.contains("pods"), "{said}");
 
+    let uninstall = reader.palisade(&["uninstall", "--yes"]);
+    let said = text(&uninstall.stderr);
+    assert!(!uninstall.status.success(), "{said}");
+    let clear = "the cluster cannot be looked at, and nothing was removed: pods is forbidden";
+    assert!(said.contains(clear) && !said.contains("Status {"), "{said}");
+
     // A check that could not look at something says so, and is neither good nor bad.
     let check = reader.palisade(&["check", "-n", SHOP, "-o", "json"]);
     let findings = json_lines(&text(&check.stdout));
