@@ -66,6 +66,10 @@ fn ps_asks_a_sidecar_that_is_not_ready_why() {
         reason.starts_with("svid: no SVID was issued yet: "),
         "{reason}"
     );
+    // What it logs stands among records, and is for no terminal.
+    let log = stdout(&namespace.kubectl(&["logs", "lost", "-c", "palisade-proxy"]));
+    assert!(log.contains("no SVID was issued; trying again"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
 }
 
 #[test]
