@@ -81,7 +81,8 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     outside_cidr: Vec<String>,
-    /// Where /metrics, /ready and /proxies are served; nowhere if not given, but with --kubernetes `[::]:15020`.
+    /// Where /metrics, /ready and /live are served, and without --kubernetes /proxies; nowhere if not given, but with
+    /// --kubernetes `[::]:15020`.
     #[arg(long, env = "PALISADE_TELEMETRY", value_name = "IP:PORT")]
     telemetry: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! The command line of the sidecar, for its own program and for `palisade proxy`.
 
+use std::io::IsTerminal;
+
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, RunArgs};
@@ -47,11 +49,13 @@ pub fn main(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// Lines of text: in a cluster they stand among the records, and those are JSON.
 fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if let Err(error) = logging.try_init() {
         tracing::debug!(%error, "a log was started already");

@@ -290,10 +290,12 @@ fn status(pod: &Arc<Pod>) -> impl Fn() -> serde_json::Value + Send + Sync + 'sta
 async fn follow_conditions(pod: Arc<Pod>, readiness: watch::Sender<Readiness>) {
     let mut snapshots = pod.identity.subscribe();
     let mut policy = pod.policy.clone();
+    let mut rotation = pod.rotation.clone();
     let mut every = tokio::time::interval(WALL_CLOCK_STEP);
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let state = policy.borrow_and_update().clone();
+        rotation.mark_unchanged();
         let [svid, rules, revocations] = conditions(&pod, &snapshot, &state);
         readiness.send_if_modified(|now| {
             let before = now.clone();
@@ -314,6 +316,8 @@ async fn follow_conditions(pod: Arc<Pod>, readiness: watch::Sender<Readiness>) {
             _ = every.tick() => {}
             _ = snapshots.changed() => {}
             _ = policy.changed() => {}
+            // Why there is no SVID is what whoever waits for one asks.
+            _ = rotation.changed() => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use kube::api::{DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, Resource, ResourceExt};
 use palisade_api::cluster;
+use palisade_api::in_force::InForce;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
@@ -44,6 +45,7 @@ pub(crate) async fn everything(client: &Client, system: &str, scope: &Scope) -> 
         network_policies: some(client, scope, &mut unreadable).await,
         events: some(client, scope, &mut unreadable).await,
         policies: policies(client, scope).await,
+        in_force: in_force(client, system).await,
         unreadable: Vec::new(),
     };
     unreadable.sort();
@@ -134,6 +136,22 @@ pub(crate) async fn policies(client: &Client, scope: &Scope) -> Looked<Vec<Dynam
         }
     }
     Ok(found)
+}
+
+/// What control recorded of the rules; nothing where there is no mesh yet.
+async fn in_force(client: &Client, system: &str) -> Looked<Vec<(String, InForce)>> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), system);
+    let found = api.get_opt(cluster::RULES_CONFIG_MAP).await;
+    let found = found.map_err(|error| in_words(&error))?;
+    let entries = found.and_then(|found| found.data).unwrap_or_default();
+    let read = |(name, text): (String, String)| match serde_json::from_str(&text) {
+        Ok(in_force) => Ok((name, in_force)),
+        Err(error) => Err(format!(
+            "{name} in the ConfigMap {}: {error}",
+            cluster::RULES_CONFIG_MAP
+        )),
+    };
+    entries.into_iter().map(read).collect()
 }
 
 fn resource(kind: &str, plural: &str) -> ApiResource {

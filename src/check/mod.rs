@@ -7,6 +7,7 @@ pub(crate) mod callers;
 mod certificate;
 pub(crate) mod fetch;
 mod finding;
+mod frozen;
 mod installed;
 mod meshed;
 mod network;
@@ -82,6 +83,7 @@ fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         meshed::judge(snapshot),
         backoff::judge(snapshot),
         rules::judge(snapshot),
+        frozen::judge(snapshot),
         callers::judge(snapshot),
         network::judge(snapshot),
     ]

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::apimachinery::pkg::version::Info;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::DynamicObject;
+use palisade_api::in_force::InForce;
 use time::OffsetDateTime;
 
 use super::callers::call::Recorded;
@@ -55,6 +56,8 @@ pub(crate) struct Snapshot {
     pub(crate) network_policies: Looked<Vec<NetworkPolicy>>,
     pub(crate) events: Looked<Vec<Event>>,
     pub(crate) policies: Looked<Vec<DynamicObject>>,
+    /// What control recorded of the rules in force, by their definition's name.
+    pub(crate) in_force: Looked<Vec<(String, InForce)>>,
     pub(crate) callers: Looked<Recorded>,
     /// Namespaces that missing rights left out of the lists.
     pub(crate) unreadable: Vec<String>,

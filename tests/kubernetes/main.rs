@@ -17,6 +17,7 @@ mod chart;
 mod commands;
 mod compacted;
 mod debug;
+mod definitions;
 mod example;
 mod ground;
 mod harness;

@@ -150,47 +150,6 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     mesh.mend();
 }
 
-#[test]
-fn rules_outlive_their_definition() {
-    let mesh = Mesh::alone();
-    let start = OffsetDateTime::now_utc();
-    let shop = Shop::open(&mesh, "undefined", 1);
-    shop.namespace.apply(&shop.rule(5432));
-    shop.enforced_by(1);
-    shop.answered("client", start);
-    let before = OffsetDateTime::now_utc();
-    let definition = "authorizationpolicies.palisade.dev";
-    stdout(&mesh.cluster().kubectl(&["delete", "crd", definition]));
-    let frozen = format!("{definition} went away");
-    wait_for(&frozen, BOUND, || {
-        log_of_control(&mesh).contains(&frozen).then_some(())
-    });
-    // New connections are judged as before, and those that are open stay so.
-    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
-    let now = OffsetDateTime::now_utc();
-    shop.answered("client", now);
-    shop.failed("stranger", now);
-    mesh.mend();
-    shop.namespace.apply(&shop.rule(5432));
-    shop.enforced_by(1);
-    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
-    let calls = shop.calls("client", before);
-    assert!(calls.iter().all(|call| call.answered), "{calls:?}");
-    assert!(closed_by_policy(&shop.records("server"), start).is_empty());
-    // It is the truth again what the API server lists: a rule that is deleted is gone.
-    stdout(
-        &shop
-            .namespace
-            .kubectl(&["delete", "authorizationpolicy", "servers"]),
-    );
-    shop.failed("client", OffsetDateTime::now_utc());
-    assert!(
-        shop.calls("stranger", start)
-            .iter()
-            .all(|call| !call.answered)
-    );
-}
-
 /// Posts it past every check, and waits for what control says of it.
 fn put_wrong(mesh: &Mesh, shop: &Shop, rule: &str, verdict: &str) {
     let wrong = mistyped(&shop.namespace, rule);
@@ -278,13 +237,13 @@ fn apply(namespace: &Namespace, object: &Value, validate: &str) -> Output {
     Cluster::shared().fed(&kubectl, &object.to_string())
 }
 
-fn log_of_control(mesh: &Mesh) -> String {
+pub(crate) fn log_of_control(mesh: &Mesh) -> String {
     let control = "app.kubernetes.io/name=palisade-control";
     stdout(&mesh.system(&["logs", "-l", control, "--tail=-1"]))
 }
 
 /// When connections were closed because of a rule, after this moment.
-fn closed_by_policy(records: &[Value], since: OffsetDateTime) -> Vec<OffsetDateTime> {
+pub(crate) fn closed_by_policy(records: &[Value], since: OffsetDateTime) -> Vec<OffsetDateTime> {
     let ended = records
         .iter()
         .filter(|record| record["event"] == "close" && record["close.by"] == "policy");

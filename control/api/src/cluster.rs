@@ -57,6 +57,9 @@ pub const TRUST_FILE: &str = "ca.crt";
 pub const CA_SECRET: &str = "palisade-ca";
 /// The Secret of the webhook's serving certificate, made and renewed by control.
 pub const WEBHOOK_SECRET: &str = "palisade-webhook-tls";
+/// The ConfigMap, in the system namespace, of which rules are in force: what control finds when it starts, and what
+/// `palisade check` reads.
+pub const RULES_CONFIG_MAP: &str = "palisade-rules";
 
 /// The webhook's path for pods (mutating).
 pub const PODS_PATH: &str = "/pods";

@@ -6,7 +6,7 @@
 //! - [`workload`]: what runs where.
 //! - [`sidecar`]: the ports, paths, names and marks that injector, proxy and redirect share.
 //! - [`cluster`]: the names that injector, control and command share in Kubernetes; [`probe`]: the probes that the
-//!   sidecar asks for the kubelet.
+//!   sidecar asks for the kubelet; [`in_force`]: what control records of the rules.
 //! - [`wire`]: the protobuf messages between proxy and control; [`convert`] is the only place where a
 //!   string from the wire becomes a type.
 //!
@@ -17,6 +17,7 @@
 
 pub mod cluster;
 pub mod convert;
+pub mod in_force;
 pub mod manifest;
 pub mod policy;
 pub mod probe;

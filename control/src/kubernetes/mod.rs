@@ -10,7 +10,9 @@ mod facts;
 mod leader;
 mod lease;
 mod policies;
+mod record;
 mod report;
+mod tell;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::sync::watch::{Receiver, channel};
+use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 pub(crate) use acks::report;
@@ -29,6 +31,7 @@ pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 pub(crate) use authority::load_or_create as authority;
 pub(crate) use leader::{Cluster, Selecting, Unmeshed, lead};
 pub(crate) use lease::elect;
+pub(crate) use record::{Records, recorded};
 pub(crate) use report::held;
 
 use crate::index::{Facts, Ground, Index};
@@ -46,8 +49,18 @@ pub(crate) struct Picture {
     pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
     /// Every pod that should be in the mesh and is not.
     pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
+    /// Which rules are in force, for a control that starts.
+    pub(crate) records: Receiver<Records>,
     /// True once everything was listed: before, it would be half a picture.
     pub(crate) ready: Receiver<bool>,
+}
+
+/// Where people see how that goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) metrics: Arc<Metrics>,
+    /// What is awaited, in words.
+    pub(crate) awaited: Sender<String>,
 }
 
 /// Connects to the API server of the pod's own cluster or, outside of one, of the kubeconfig.
@@ -61,11 +74,12 @@ pub(crate) async fn connect() -> Result<Client, ConnectError> {
     Client::try_from(config).map_err(ConnectError::How)
 }
 
-/// Watches the cluster until the tasks end.
+/// Watches the cluster until the tasks end. Rules that are missing, by what was recorded, are waited for.
 pub(crate) fn observe(
     client: &Client,
     ground: Ground,
-    metrics: Arc<Metrics>,
+    recorded: Records,
+    shown: Shown,
     tasks: &mut JoinSet<()>,
 ) -> Picture {
     let empty = Index::build(ground.clone(), Facts::default(), None);
@@ -73,6 +87,7 @@ pub(crate) fn observe(
     let (standing, stood) = channel(Arc::default());
     let (selecting, policies) = channel(Arc::default());
     let (unmeshed, outside) = channel(Arc::default());
+    let (records, noted) = channel(recorded.clone());
     let (ready, is_ready) = channel(false);
     let (namespaced, namespaced_served) = channel(None);
     let (cluster, cluster_served) = channel(None);
@@ -84,17 +99,19 @@ pub(crate) fn observe(
         standing,
         selecting,
         unmeshed,
+        records,
         ready,
         served: [namespaced, cluster],
-        metrics,
+        shown,
     };
-    let assembly = Assembly::new(ground);
+    let assembly = Assembly::new(ground, recorded);
     tasks.spawn(watch::assemble(client.clone(), assembly, hearing, publish));
     Picture {
         index: indexed,
         standing: stood,
         policies,
         unmeshed: outside,
+        records: noted,
         ready: is_ready,
     }
 }

@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::utils::{Backoff, WatchStreamExt};
 use kube::runtime::watcher::{self, Event};
@@ -26,10 +27,11 @@ use super::assembly::{
 };
 use super::facts::{Name, Namespace, Node, Pod, Service, Slice};
 use super::leader::{Selecting, Unmeshed};
-use super::policies::{Definition, Kind, Notice, Object};
+use super::policies::{Definition, Kind, Object};
+use super::tell::tell;
+use super::{Records, Shown};
 use crate::identity::chain;
 use crate::index::Index;
-use crate::telemetry::metrics::Metrics;
 
 /// Starts every watch; each tells what it sees.
 pub(super) fn start(
@@ -105,9 +107,13 @@ async fn definition(client: Client, kind: Kind, heard: mpsc::Sender<Heard>) {
 }
 
 fn defined(found: PartialObjectMeta<CustomResourceDefinition>) -> Option<Definition> {
+    let created = found.metadata.creation_timestamp?.0;
+    let age = Timestamp::now().duration_since(created);
     Some(Definition {
         uid: found.metadata.uid?,
         terminating: found.metadata.deletion_timestamp.is_some(),
+        // By clocks that differ it may not have been made yet.
+        age: age.try_into().unwrap_or_default(),
     })
 }
 
@@ -195,9 +201,10 @@ pub(super) struct Publish {
     pub(super) unmeshed: watch::Sender<Arc<Vec<Unmeshed>>>,
     /// True once everything was listed.
     pub(super) ready: watch::Sender<bool>,
+    pub(super) records: watch::Sender<Records>,
     /// The definition whose objects are to be watched.
     pub(super) served: [watch::Sender<Option<String>>; 2],
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) shown: Shown,
 }
 
 type Asked = Pin<Box<dyn Future<Output = Heard> + Send>>;
@@ -230,7 +237,7 @@ pub(super) async fn assemble(
         while let Ok(Some(more)) = timeout_at(rest, heard.recv()).await {
             hear(&mut assembly, more, &mut asking);
         }
-        if let Some((kind, notice)) = assembly.settle(Instant::now()) {
+        while let Some((kind, notice)) = assembly.settle(Instant::now()) {
             tell(kind, notice);
         }
         for (kind, served) in Kind::ALL.into_iter().zip(&publish.served) {
@@ -259,33 +266,6 @@ fn hear(assembly: &mut Assembly, heard: Heard, asking: &mut BTreeSet<Kind>) {
     }
 }
 
-#[expect(
-    clippy::cognitive_complexity,
-    reason = "one line of the log for each notice"
-)]
-fn tell(kind: Kind, notice: Notice) {
-    let definition = kind.definition();
-    match notice {
-        Notice::Absent => tracing::error!(
-            definition,
-            "the definition is not there, and nothing is served without it; apply it"
-        ),
-        Notice::Served => tracing::debug!(definition, "rules are served"),
-        Notice::Frozen => tracing::error!(
-            definition,
-            "the definition is going or gone; its rules stay in force as they were; apply it and them again"
-        ),
-        Notice::Returned => tracing::warn!(
-            definition,
-            settle = ?super::policies::SETTLE,
-            "the definition is back; rules that do not come back until it has settled go then"
-        ),
-        Notice::Settled => {
-            tracing::warn!(definition, "what the API server lists is the truth again");
-        }
-    }
-}
-
 /// Asks for the definition, until there is an answer: without one nobody knows what a deletion means.
 async fn ask(client: Client, kind: Kind, doubts: BTreeSet<Name>) -> Heard {
     let api = Api::<CustomResourceDefinition>::all(client);
@@ -304,7 +284,7 @@ async fn ask(client: Client, kind: Kind, doubts: BTreeSet<Name>) -> Heard {
 /// What was said last, so that it is not said again.
 #[derive(Debug, Default)]
 struct Said {
-    awaited: Option<Vec<&'static str>>,
+    awaited: Option<Vec<String>>,
     warnings: BTreeSet<String>,
     remarks: BTreeSet<String>,
 }
@@ -318,7 +298,9 @@ fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     if said.awaited.as_ref() != Some(&awaited) && !awaited.is_empty() {
         tracing::info!(awaited = %awaited.join(", "), "not everything is known yet");
     }
+    publish.shown.awaited.send_replace(awaited.join(", "));
     said.awaited = Some(awaited);
+    record(assembly, publish);
     let Some(assembled) = assembly.assemble() else {
         return;
     };
@@ -328,7 +310,10 @@ fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     for remark in assembled.remarks.difference(&said.remarks) {
         tracing::info!("{remark}");
     }
-    publish.metrics.config_errors(assembled.warnings.len());
+    publish
+        .shown
+        .metrics
+        .config_errors(assembled.warnings.len());
     said.warnings = assembled.warnings;
     said.remarks = assembled.remarks;
     send_new(&publish.standing, assembled.standing);
@@ -340,6 +325,19 @@ fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     publish
         .ready
         .send_if_modified(|ready| !std::mem::replace(ready, true));
+}
+
+fn record(assembly: &Assembly, publish: &Publish) {
+    let records = assembly.records();
+    for (kind, record) in Kind::ALL.into_iter().zip(&records) {
+        let missing = record.as_ref().map_or(0, |record| record.missing);
+        publish.shown.metrics.rules_missing(kind.as_str(), missing);
+    }
+    publish.records.send_if_modified(|last| {
+        let is_other = *last != records;
+        *last = records;
+        is_other
+    });
 }
 
 fn send_new<T: PartialEq>(to: &watch::Sender<Arc<T>>, new: T) {

@@ -1,25 +1,22 @@
 //! What control knows from a cluster, and what its leader writes there.
 
+use std::error::Error;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use palisade_api::spiffe::TrustDomain;
-
 use super::{Known, RunError, Running, ground};
-use crate::ca::Ca;
 use crate::config::{Config, Replica};
 use crate::identity::{Attestor, chain};
-use crate::kubernetes::{self, Cluster, ServiceAccounts};
+use crate::kubernetes::{self, Cluster, ServiceAccounts, Shown};
 use crate::mesh::Roster;
-use crate::telemetry::metrics::Metrics;
 
 /// What serving and watching have in common.
 pub(super) struct Shared<'a> {
-    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) shown: Shown,
     pub(super) roster: &'a Arc<Roster>,
     pub(super) stop: &'a watch::Receiver<bool>,
 }
@@ -28,16 +25,23 @@ pub(super) struct Shared<'a> {
 pub(super) async fn known(
     config: &Config,
     replica: &Replica,
-    shared: &Shared<'_>,
+    shared: Shared<'_>,
     running: &mut Running,
 ) -> Result<Known, RunError> {
     let client = kubernetes::connect().await?;
     let namespace = &replica.system_namespace;
-    let ca = Arc::new(authority(&client, namespace, &config.trust_domain).await);
+    let ca = tried("there is no authority to issue from yet", || {
+        kubernetes::authority(&client, namespace, &config.trust_domain)
+    });
+    let ca = Arc::new(ca.await);
+    let recorded = tried("whether rules are missing is not known yet", || {
+        kubernetes::recorded(&client, namespace)
+    });
+    let recorded = recorded.await;
     let ground = ground(config, &ca);
-    let metrics = Arc::clone(shared.metrics);
-    let mut picture =
-        kubernetes::observe(&client, ground, Arc::clone(&metrics), &mut running.tasks);
+    let metrics = Arc::clone(&shared.shown.metrics);
+    let (shown, tasks) = (shared.shown, &mut running.tasks);
+    let mut picture = kubernetes::observe(&client, ground, recorded, shown, tasks);
     // Who leads writes what starting pods need, so it does not wait for them.
     let (leading, election) = kubernetes::elect(
         client.clone(),
@@ -54,6 +58,7 @@ pub(super) async fn known(
         replica: replica.name.clone(),
         policies: picture.policies.clone(),
         unmeshed: picture.unmeshed.clone(),
+        records: picture.records.clone(),
     };
     running.tasks.spawn(kubernetes::lead(cluster, leading));
     if picture.ready.wait_for(|ready| *ready).await.is_err() {
@@ -77,16 +82,20 @@ pub(super) async fn known(
     })
 }
 
-/// The authority of the cluster; while it cannot be read, that is said, and nothing is served.
-async fn authority(client: &Client, namespace: &str, trust_domain: &TrustDomain) -> Ca {
+/// What the API server has to give before anything is served; while it does not, that is said.
+async fn tried<T, E, F>(otherwise: &'static str, attempt: impl Fn() -> F) -> T
+where
+    E: Error + 'static,
+    F: Future<Output = Result<T, E>>,
+{
     let mut said = None;
     loop {
-        match kubernetes::authority(client, namespace, trust_domain).await {
-            Ok(ca) => return ca,
+        match attempt().await {
+            Ok(found) => return found,
             Err(error) => {
                 let message = chain(&error);
                 if said.as_ref() != Some(&message) {
-                    tracing::error!(error = %message, "there is no authority to issue from yet");
+                    tracing::error!(error = %message, "{otherwise}");
                     said = Some(message);
                 }
             }

@@ -26,7 +26,7 @@ use crate::file::ReadError;
 use crate::grpc::{identity_server::IdentityServer, mesh_server::MeshServer};
 use crate::identity::{Attestor, IdentityService, chain};
 use crate::index::{Ground, Index};
-use crate::kubernetes::ConnectError;
+use crate::kubernetes::{self, ConnectError};
 use crate::listen;
 use crate::mesh::{MeshService, Roster};
 use crate::telemetry::{admin, metrics::Metrics};
@@ -136,11 +136,13 @@ impl Control {
         let (ready, is_ready) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
         let roster = Arc::new(Roster::default());
+        let (awaits, awaited) = watch::channel(String::new());
         let mut running = Running::default();
         let admin = admin::Admin {
             metrics: Arc::clone(&metrics),
-            roster: Arc::clone(&roster),
+            roster: matches!(config.mode, Mode::Files(_)).then(|| Arc::clone(&roster)),
             ready: is_ready,
+            awaited,
         };
         let telemetry = match config.telemetry {
             None => None,
@@ -150,11 +152,14 @@ impl Control {
             Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
             Mode::Kubernetes(replica) => {
                 let shared = cluster::Shared {
-                    metrics: &metrics,
+                    shown: kubernetes::Shown {
+                        metrics: Arc::clone(&metrics),
+                        awaited: awaits,
+                    },
                     roster: &roster,
                     stop: &stop,
                 };
-                cluster::known(&config, replica, &shared, &mut running).await?
+                cluster::known(&config, replica, shared, &mut running).await?
             }
         };
 

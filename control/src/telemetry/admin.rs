@@ -1,4 +1,5 @@
-//! `/metrics`, `/ready`, `/live` and `/proxies` over plain HTTP: nothing here is secret, and nothing can be changed.
+//! `/metrics`, `/ready`, `/live` and, from files, `/proxies` over plain HTTP: nothing here is secret, and nothing can be
+//! changed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,9 +22,12 @@ use crate::mesh::Roster;
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) roster: Arc<Roster>,
+    /// The proxies, where whoever comes here may see who they are: not in a cluster, where everybody comes here.
+    pub(crate) roster: Option<Arc<Roster>>,
     /// Whether proxies are served.
     pub(crate) ready: watch::Receiver<bool>,
+    /// What is waited for until then, in words.
+    pub(crate) awaited: watch::Receiver<String>,
 }
 
 /// Serves until it is dropped.
@@ -69,27 +73,40 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
         );
     }
     match request.uri().path() {
-        "/ready" if !*admin.ready.borrow() => answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            "not everything is known yet; the log says what is awaited\n".into(),
-        ),
+        "/ready" if !*admin.ready.borrow() => {
+            let why = match admin.awaited.borrow().as_str() {
+                "" => "control starts or stops; the log says more\n".to_owned(),
+                awaited => format!("not everything is known yet: {awaited}\n"),
+            };
+            answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, why)
+        }
         "/ready" => answer(StatusCode::OK, TEXT, "ready\n".into()),
         "/live" => answer(StatusCode::OK, TEXT, "live\n".into()),
         "/metrics" => match admin.metrics.text() {
             Ok(text) => answer(StatusCode::OK, OPEN_METRICS, text),
             Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
         },
-        "/proxies" => match serde_json::to_string(&admin.roster.list()) {
-            Ok(json) => answer(StatusCode::OK, JSON, json),
-            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-        },
-        _ => answer(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "there are /metrics, /ready and /proxies\n".into(),
-        ),
+        "/proxies" => proxies(admin),
+        _ => nothing(admin),
     }
+}
+
+fn proxies(admin: &Admin) -> Response<Full<Bytes>> {
+    let Some(roster) = &admin.roster else {
+        return nothing(admin);
+    };
+    match serde_json::to_string(&roster.list()) {
+        Ok(json) => answer(StatusCode::OK, JSON, json),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
+fn nothing(admin: &Admin) -> Response<Full<Bytes>> {
+    let there = match admin.roster {
+        Some(_) => "there are /metrics, /ready, /live and /proxies\n",
+        None => "there are /metrics, /ready and /live\n",
+    };
+    answer(StatusCode::NOT_FOUND, TEXT, there.to_owned())
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

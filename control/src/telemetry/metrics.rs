@@ -6,7 +6,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use palisade_api::wire;
 
@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     proxies: Gauge,
     revisions: Family<ChannelLabel, Gauge<u64, AtomicU64>>,
     config_errors: Gauge,
+    rules_missing: Family<KindLabel, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     watch_refusals: Family<ReasonLabel, Counter>,
     leading: Gauge,
@@ -29,42 +30,41 @@ impl Metrics {
         let mut all = Registry::with_prefix("palisade");
         let registry = all.sub_registry_with_prefix("control");
         let svids = Family::<Issue, Counter>::default();
-        let proxies = Gauge::default();
-        let revisions = Family::default();
-        let config_errors = Gauge::default();
         registry.register(
             "svids_issued",
             "Requests for an SVID, by what they came to",
             svids.clone(),
         );
-        registry.register("proxies", "Proxies that watch now", proxies.clone());
-        registry.register(
+        let proxies = registered(registry, "proxies", "Proxies that watch now");
+        let revisions = registered(
+            registry,
             "revision",
             "The newest revision that any proxy was sent, by channel",
-            revisions.clone(),
         );
-        registry.register(
+        let config_errors = registered(
+            registry,
             "config_errors",
             "Errors in configuration files that stand now; last good versions are in force",
-            config_errors.clone(),
         );
-        let refusals = Family::default();
-        registry.register(
+        let rules_missing = registered(
+            registry,
+            "rules_missing",
+            "Rules in force that the API server does not list since their definition went away, by kind",
+        );
+        let refusals = registered(
+            registry,
             "svids_refused",
             "Requests for an SVID that got none, by why",
-            refusals.clone(),
         );
-        let watch_refusals = Family::default();
-        registry.register(
+        let watch_refusals = registered(
+            registry,
             "watches_refused",
             "Watches of proxies that were refused or cut off, by why",
-            watch_refusals.clone(),
         );
-        let leading = Gauge::default();
-        registry.register(
+        let leading = registered(
+            registry,
             "leading",
             "1 in the replica that writes to the cluster",
-            leading.clone(),
         );
         let unmeshed_pods = Family::default();
         all.register(
@@ -82,6 +82,7 @@ impl Metrics {
             proxies,
             revisions,
             config_errors,
+            rules_missing,
             refusals,
             watch_refusals,
             leading,
@@ -132,12 +133,28 @@ impl Metrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    pub(crate) fn rules_missing(&self, kind: &'static str, count: usize) {
+        self.rules_missing
+            .get_or_create(&KindLabel { kind })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// All of them as Prometheus text.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn registered<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &'static str,
+    help: &'static str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,6 +165,11 @@ struct Issue {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 /// What a request for an SVID came to.

@@ -51,6 +51,7 @@ fn blind() -> Snapshot {
         network_policies: Err(why()),
         events: Err(why()),
         policies: Err(why()),
+        in_force: Err(why()),
         callers: Err(why()),
         unreadable: Vec::new(),
     }

@@ -248,6 +248,27 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
 }
 
 #[test]
+fn rules_that_went_with_their_definition_are_told_while_they_are_in_force() {
+    let kind = |name: &str, value: Value| (format!("{name}.palisade.dev"), of(value));
+    let snapshot = Snapshot {
+        in_force: Ok(vec![
+            kind(
+                "clusterauthorizationpolicies",
+                json!({"definition": "1", "rules": 3, "missing": 2, "until": "2026-11-21T12:05:00Z"}),
+            ),
+            kind(
+                "authorizationpolicies",
+                json!({"definition": "1", "rules": 3, "missing": 0}),
+            ),
+        ]),
+        ..blind()
+    };
+    let told = "CustomResourceDefinition clusterauthorizationpolicies.palisade.dev: it went away, and 2 of 3 rules are in \
+         force that the API server no longer lists, until 2026-11-21T12:05:00Z";
+    assert_eq!(wrong(&frozen::judge(&snapshot), Severity::Error), [told]);
+}
+
+#[test]
 fn mistakes_of_a_rule_are_told_in_the_words_of_control_and_else_in_ours() {
     let snapshot = Snapshot {
         policies: Ok(all(vec![

@@ -23,7 +23,6 @@ fn rights_are_these_and_no_others() {
         "ClusterRole palisade-control: palisade.dev/clusterauthorizationpolicies/status get patch update".into(),
         format!("ClusterRole palisade-control: apiextensions.k8s.io/customresourcedefinitions {read}"),
         "ClusterRole palisade-control: authentication.k8s.io/tokenreviews create".into(),
-        "ClusterRole palisade-control: authorization.k8s.io/subjectaccessreviews create".into(),
         "ClusterRole palisade-control: /namespaces patch".into(),
         "ClusterRole palisade-control: /configmaps create".into(),
         format!("ClusterRole palisade-control: /configmaps[palisade-trust] {read} update patch delete"),

@@ -9,7 +9,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use self::survey::Survey;
 use super::{chart, values};
 use crate::args::Output;
 use crate::kubernetes::client::{self, KubeArgs};
+use crate::kubernetes::list::in_words;
 
 /// `palisade uninstall`.
 #[derive(Debug, Args)]
@@ -55,7 +56,10 @@ pub(crate) fn run(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
 async fn uninstall(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
     let client = client::client(&args.kube).await?;
     let mut report = Report::new(Output::or_by_terminal(args.output));
-    let survey = survey::survey(&client).await?;
+    let survey = survey::survey(&client).await.map_err(|error| {
+        let why = in_words(&error);
+        anyhow!("the cluster cannot be looked at, and nothing was removed: {why}")
+    })?;
     for workload in &survey.meshed {
         report.say(&Event::Meshed(workload))?;
     }

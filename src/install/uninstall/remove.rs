@@ -19,17 +19,18 @@ use tokio::time::sleep;
 use palisade_api::cluster;
 
 use super::report::{Event, Report};
+use crate::kubernetes::list::in_words;
 
 /// Why something could not be taken away.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RemoveError {
     /// The API server's answer.
-    #[error("{what} cannot be removed")]
+    #[error("{what} cannot be removed: {why}")]
     Api {
         /// Kind and name.
         what: String,
-        #[source]
-        error: Box<kube::Error>,
+        /// In the API server's words.
+        why: String,
     },
     /// Nobody listens any more.
     #[error("the report cannot be written")]
@@ -84,7 +85,7 @@ impl Removal {
         Ok(1)
     }
 
-    /// Trust anchors in every namespace; acknowledgements, keys and the lease in the system's.
+    /// Trust anchors in every namespace; acknowledgements, the record of rules, keys and the lease in the system's.
     async fn made_by_control(&self, report: &mut Report) -> Result<usize, RemoveError> {
         let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));
         let acks = ListParams::default().labels("palisade.dev/acks=true");
@@ -93,6 +94,9 @@ impl Removal {
             .await?;
         let system = Some(self.namespace.as_str());
         removed += self.listed::<ConfigMap>(system, &acks, report).await?;
+        removed += self
+            .listed::<ConfigMap>(system, &named(cluster::RULES_CONFIG_MAP), report)
+            .await?;
         for name in [cluster::CA_SECRET, cluster::WEBHOOK_SECRET] {
             removed += self.listed::<Secret>(system, &named(name), report).await?;
         }
@@ -249,7 +253,7 @@ where
 fn failed(what: &str) -> impl FnOnce(kube::Error) -> RemoveError {
     move |error| RemoveError::Api {
         what: what.to_owned(),
-        error: Box::new(error),
+        why: in_words(&error),
     }
 }
 

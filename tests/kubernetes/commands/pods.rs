@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{idle, palisade_under};
 use crate::example::{SHOP, Shop, json_lines};
-use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for};
+use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_or_say};
 
 #[test]
 fn ps_tells_who_each_pod_is_where_it_is_and_how_it_is() {
@@ -52,14 +52,24 @@ fn ps_asks_a_sidecar_that_is_not_ready_why() {
     let inject = ["exec", palisade, "inject", "-f", "-", "--image", image];
     let inject = [&inject[..], &["--control", "10.96.255.254:15012"]].concat();
     namespace.apply(&stdout(&mesh.cluster().fed(&inject, pod)));
-    let reason = wait_for("the sidecar's reason", BOUND, || {
+    // Before its first attempt it has no cause to name.
+    let reason = wait_or_say("the sidecar's reason", BOUND, || {
         let said = stdout(&mesh.palisade(&["ps", "-n", namespace.name(), "-o", "json"]));
         let pods = json_lines(&said);
-        let reason = pods.first()?["reason"].as_str()?.to_owned();
-        (pods[0]["state"] == "not_ready" && !GENERAL.contains(&reason.as_str())).then_some(reason)
+        let pod = pods.first().ok_or_else(|| "no pod".to_owned())?;
+        let reason = pod["reason"].as_str().unwrap_or_default();
+        let is_told = pod["state"] == "not_ready" && reason.contains("the trust anchor ");
+        is_told.then(|| reason.to_owned()).ok_or(said)
     });
     println!("not ready: {reason}");
-    assert!(reason.contains("trust anchor"), "{reason}");
+    assert!(
+        reason.starts_with("svid: no SVID was issued yet: "),
+        "{reason}"
+    );
+    // What it logs stands among records, and is for no terminal.
+    let log = stdout(&namespace.kubectl(&["logs", "lost", "-c", "palisade-proxy"]));
+    assert!(log.contains("no SVID was issued; trying again"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
 }
 
 #[test]
@@ -113,9 +123,6 @@ fn exec_calls_as_its_workload_and_is_judged_as_it() {
     let said = stdout(&mesh.palisade(&version));
     assert!(said.starts_with("palisade "), "{said}");
 }
-
-/// What is known of a sidecar without asking it.
-const GENERAL: [&str; 2] = ["the proxy is not ready", ""];
 
 #[test]
 fn ps_of_all_namespaces_has_no_pod_twice() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::example::{SHOP, Shop, json_lines};
 use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for};
+use crate::traffic::{curl, ready};
 
 #[test]
 fn missing_rights_cost_a_namespace_and_not_the_command() {
@@ -34,6 +35,12 @@ fn missing_rights_cost_a_namespace_and_not_the_command() {
     let said = text(&alone.stderr);
     assert!(!alone.status.success() && said.contains("pods"), "{said}");
 
+    let uninstall = reader.palisade(&["uninstall", "--yes"]);
+    let said = text(&uninstall.stderr);
+    assert!(!uninstall.status.success(), "{said}");
+    let clear = "the cluster cannot be looked at, and nothing was removed: pods is forbidden";
+    assert!(said.contains(clear) && !said.contains("Status {"), "{said}");
+
     // A check that could not look at something says so, and is neither good nor bad.
     let check = reader.palisade(&["check", "-n", SHOP, "-o", "json"]);
     let findings = json_lines(&text(&check.stdout));
@@ -44,6 +51,43 @@ fn missing_rights_cost_a_namespace_and_not_the_command() {
             .any(|finding| finding["severity"] == "unknown")
     );
 }
+
+#[test]
+fn what_control_shows_to_everybody_says_nothing_of_its_proxies() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.cluster().namespace("curious");
+    namespace.apply(CURIOUS);
+    ready(&namespace, "curious");
+    let control = [
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=palisade-control",
+    ];
+    let path = "jsonpath={.items[0].status.podIP}";
+    let address = stdout(&mesh.system(&[&control[..], &["-o", path]].concat()));
+    for (page, expected) in [("metrics", "200"), ("proxies", "404"), ("anything", "404")] {
+        let url = format!("http://{address}:15020/{page}");
+        let asked = ["--output", "/dev/null", "--write-out", "%{http_code}", &url];
+        assert_eq!(
+            stdout(&curl(&namespace, "curious", &asked)),
+            expected,
+            "{page}"
+        );
+    }
+}
+
+/// Without a token.
+const CURIOUS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: curious}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: curious, image: "kube.local/curl:1", imagePullPolicy: Never, command: [sleep, "86400"]}
+"#;
 
 /// A service account that may list namespaces, and read pods and their logs in the shop.
 struct Reader<'a> {

@@ -1,6 +1,7 @@
 //! Connections between pods of the mesh: who answers them, who is refused, what is on the wire and what is recorded.
 
 mod excluded;
+mod promises;
 mod restart;
 mod services;
 mod wire;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::acks::Rule;
 use super::facts::{self, Cluster, Name, Namespace, Node, Pod, Service, Slice};
 use super::leader::{Selecting, Unmeshed};
-use super::policies::{Definition, Kind, Notice, Object, Policies};
+use super::policies::{Definition, Kind, Notice, Object, Policies, Record};
 use crate::index::{Facts, Ground, Index};
 
 /// A change of the objects of one kind.
@@ -87,13 +87,17 @@ pub(crate) struct Assembled {
 }
 
 impl Assembly {
-    /// Nothing is known yet.
-    pub(crate) fn new(ground: Ground) -> Self {
+    /// Nothing is known yet but what was recorded of either kind.
+    pub(crate) fn new(ground: Ground, recorded: [Option<Record>; 2]) -> Self {
+        let [namespaced, cluster] = recorded;
         Self {
             ground,
             cluster: Cluster::default(),
             accounts: BTreeMap::new(),
-            rules: Kind::ALL.map(Policies::new),
+            rules: [
+                Policies::new(Kind::Namespaced, namespaced),
+                Policies::new(Kind::Cluster, cluster),
+            ],
             awaited: WATCHES.into(),
             changed: true,
             last: None,
@@ -160,13 +164,15 @@ impl Assembly {
     }
 
     /// What is not known yet: as long as there is something, nothing is served.
-    pub(crate) fn awaited(&self) -> Vec<&'static str> {
+    pub(crate) fn awaited(&self) -> Vec<String> {
         let incomplete = self.rules.iter().filter(|rules| !rules.is_complete());
-        self.awaited
-            .iter()
-            .copied()
-            .chain(incomplete.map(|rules| rules.kind().as_str()))
-            .collect()
+        let watches = self.awaited.iter().map(|watch| (*watch).to_owned());
+        watches.chain(incomplete.map(unknown)).collect()
+    }
+
+    /// What is to be on record of either kind.
+    pub(crate) fn records(&self) -> [Option<Record>; 2] {
+        self.rules.each_ref().map(Policies::record)
     }
 
     /// Puts everything together, if anything changed and everything is known.
@@ -321,6 +327,19 @@ fn take<T: PartialEq>(
             is_other
         }
         Change::Gone(name) => objects.remove(&name).is_some(),
+    }
+}
+
+/// What of these rules is not known yet.
+fn unknown(rules: &Policies) -> String {
+    let kind = rules.kind();
+    match rules.missing() {
+        0 => kind.as_str().to_owned(),
+        missing => format!(
+            "{} ({missing} rules that were in force are not there since {} went away; apply them again)",
+            kind.as_str(),
+            kind.definition()
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ mod bundles;
 mod member;
 mod namespaces;
 mod pace;
+mod records;
 mod serving;
 mod status;
 mod trust;
@@ -20,6 +21,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use crate::ca::Ca;
+use crate::kubernetes::Records;
 use crate::telemetry::metrics::Metrics;
 pub(crate) use aggregate::Selecting;
 pub(crate) use audit::{Reason, Unmeshed, unmeshed};
@@ -38,6 +40,8 @@ pub(crate) struct Cluster {
     pub(crate) policies: watch::Receiver<Arc<Vec<Selecting>>>,
     /// Every pod that should be in the mesh and is not.
     pub(crate) unmeshed: watch::Receiver<Arc<Vec<Unmeshed>>>,
+    /// Which rules are in force, for a control that starts.
+    pub(crate) records: watch::Receiver<Records>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -69,5 +73,6 @@ async fn work(cluster: &Cluster) {
         webhook::keep(cluster),
         status::keep(cluster),
         audit::keep(cluster),
+        records::keep(cluster),
     );
 }

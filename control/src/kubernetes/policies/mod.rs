@@ -17,13 +17,19 @@
 //!
 //! A definition that is not there when control starts is waited for: nobody can tell then whether it ever was, and
 //! proxies go on with what they have.
+//!
+//! # A definition that went away before control started
+//!
+//! What was in force then is no longer anywhere but in proxies. So it is on record, outside of this program, under which
+//! definition there were how many rules ([`Record`]). Where another definition is found and fewer rules, nothing is
+//! known until they are there again, or that definition is as old as [`SETTLE`].
 
 mod object;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -33,19 +39,16 @@ use palisade_api::policy::AuthorizationPolicy;
 use super::facts::Name;
 
 pub(crate) use object::{Kind, Object};
-
-/// A `CustomResourceDefinition`, as much of it as matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Definition {
-    pub(crate) uid: String,
-    pub(crate) terminating: bool,
-}
+use state::State;
+pub(crate) use state::{Definition, Notice, SETTLE};
 
 /// All policies of one kind.
 #[derive(Debug)]
 pub(crate) struct Policies {
     kind: Kind,
     state: State,
+    /// What was on record when all was known last.
+    recorded: Option<Record>,
     held: BTreeMap<Name, Held>,
     /// The objects were listed at least once.
     listed: bool,
@@ -71,40 +74,25 @@ pub(crate) struct Held {
     pub(crate) status: Option<Value>,
 }
 
-/// What is known of the definition.
+/// What outlives control, so that one that starts knows whether rules are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    /// It has not been seen.
-    Awaited,
-    /// It is there, and what is listed is the truth.
-    Served { uid: String },
-    /// It is being deleted, or is gone.
-    Going { uid: String, gone: bool },
-    /// It is there again; what is not listed is in force still.
-    Returned { uid: String, until: Instant },
-}
-
-/// What is to be told about a definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
-    /// It is not there yet, or about to go.
-    Absent,
-    /// It is there.
-    Served,
-    /// It goes, or is gone, and its rules stay.
-    Frozen,
-    /// It is there again, and its rules are awaited.
-    Returned,
-    /// What did not come again is gone.
-    Settled,
+pub(crate) struct Record {
+    /// The definition under which all of them were there.
+    pub(crate) uid: String,
+    pub(crate) rules: usize,
+    /// How many of them the API server does not list.
+    pub(crate) missing: usize,
+    /// When these are let go of, as far as that is known.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Policies {
-    /// Nothing is known yet.
-    pub(crate) fn new(kind: Kind) -> Self {
+    /// Nothing is known yet but what was recorded.
+    pub(crate) fn new(kind: Kind, recorded: Option<Record>) -> Self {
         Self {
             kind,
             state: State::Awaited,
+            recorded,
             held: BTreeMap::new(),
             listed: false,
             doubted: BTreeSet::new(),
@@ -167,9 +155,10 @@ impl Policies {
         }
         match self.state {
             State::Going { .. } => self.orphans.insert(name),
-            State::Awaited | State::Served { .. } | State::Returned { .. } => {
-                self.doubted.insert(name)
-            }
+            State::Awaited
+            | State::Missing { .. }
+            | State::Served { .. }
+            | State::Returned { .. } => self.doubted.insert(name),
         };
     }
 
@@ -186,7 +175,11 @@ impl Policies {
         now: Instant,
     ) -> Option<Notice> {
         let notice = self.define(found, now);
-        if matches!(self.state, State::Served { .. } | State::Returned { .. }) {
+        let is_there = matches!(
+            self.state,
+            State::Missing { .. } | State::Served { .. } | State::Returned { .. }
+        );
+        if is_there {
             for name in doubts {
                 // One that came again since is no doubt any more; one that is an orphan by now stays.
                 if self.doubted.remove(name) {
@@ -199,7 +192,8 @@ impl Policies {
 
     /// Takes the definition as it is.
     pub(crate) fn define(&mut self, found: Option<&Definition>, now: Instant) -> Option<Notice> {
-        let (state, notice) = self.state.next(found, now)?;
+        let (state, notice) = self.state.next(found, self.recorded.as_ref(), now)?;
+        self.recorded = self.record();
         if notice != Notice::Served {
             self.orphans.append(&mut self.doubted);
         }
@@ -210,6 +204,12 @@ impl Policies {
         if lost_all {
             self.orphans.extend(self.held.keys().cloned());
         }
+        if matches!(state, State::Awaited | State::Missing { .. }) {
+            // Nobody was told of what was listed under another definition.
+            self.held.clear();
+            self.orphans.clear();
+            self.listed = false;
+        }
         self.state = state;
         Some(notice)
     }
@@ -217,17 +217,19 @@ impl Policies {
     /// When something is to be done, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Returned { until, .. } => Some(*until),
+            State::Missing { until, .. } | State::Returned { until, .. } => Some(*until),
             State::Awaited | State::Served { .. } | State::Going { .. } => None,
         }
     }
 
-    /// Lets go of what did not come again in time.
+    /// Lets go of what did not come again in time, and stops waiting for what is there again.
     pub(crate) fn settle(&mut self, now: Instant) -> Option<Notice> {
-        let State::Returned { uid, until } = &self.state else {
-            return None;
+        let (uid, is_due) = match &self.state {
+            State::Missing { uid, until } => (uid, now >= *until || self.missing() == 0),
+            State::Returned { uid, until } => (uid, now >= *until),
+            State::Awaited | State::Served { .. } | State::Going { .. } => return None,
         };
-        if now < *until {
+        if !is_due {
             return None;
         }
         self.state = State::Served { uid: uid.clone() };
@@ -239,13 +241,58 @@ impl Policies {
 
     /// Whether all of them are known.
     pub(crate) fn is_complete(&self) -> bool {
-        self.listed && self.state != State::Awaited
+        self.listed && !matches!(self.state, State::Awaited | State::Missing { .. })
+    }
+
+    /// How many rules that were in force are not listed by the API server, as far as is known.
+    pub(crate) fn missing(&self) -> usize {
+        let recorded = self.recorded.as_ref();
+        match &self.state {
+            State::Awaited => recorded.map_or(0, |recorded| recorded.missing),
+            State::Missing { .. } => recorded
+                .map_or(0, |recorded| recorded.rules)
+                .saturating_sub(self.held.len()),
+            State::Served { .. } => 0,
+            State::Going { .. } | State::Returned { .. } => self.orphans.len(),
+        }
+    }
+
+    /// What is to be on record now.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let missing = self.missing();
+        let under = match &self.state {
+            State::Served { uid } => Some(uid),
+            State::Returned { uid, .. } if missing == 0 => Some(uid),
+            State::Awaited
+            | State::Missing { .. }
+            | State::Going { .. }
+            | State::Returned { .. } => None,
+        };
+        let held = self.held.len();
+        let is_held = matches!(self.state, State::Going { .. } | State::Returned { .. });
+        match under {
+            // Nothing is known yet.
+            Some(_) if !self.listed => self.recorded.clone(),
+            Some(uid) => Some(Record {
+                uid: uid.clone(),
+                rules: held,
+                missing,
+                until: None,
+            }),
+            None => self.recorded.as_ref().map(|recorded| Record {
+                uid: recorded.uid.clone(),
+                rules: if is_held { held } else { recorded.rules },
+                missing,
+                until: self.due(),
+            }),
+        }
     }
 
     /// The definition whose objects can be watched now.
     pub(crate) fn served(&self) -> Option<&str> {
         match &self.state {
-            State::Served { uid }
+            State::Missing { uid, .. }
+            | State::Served { uid }
             | State::Returned { uid, .. }
             | State::Going { uid, gone: false } => Some(uid),
             State::Awaited | State::Going { gone: true, .. } => None,
@@ -275,54 +322,3 @@ impl Policies {
         self.kind
     }
 }
-
-impl State {
-    /// What comes next, if it is something else. What was asked for is answered late at times, so an answer that fits
-    /// only what was before changes nothing.
-    fn next(&self, found: Option<&Definition>, now: Instant) -> Option<(Self, Notice)> {
-        let until = now + SETTLE;
-        match (self, found) {
-            // Terminating at first sight: some of its objects may be gone already, so nothing is known.
-            (
-                Self::Awaited,
-                None
-                | Some(Definition {
-                    terminating: true, ..
-                }),
-            ) => Some((Self::Awaited, Notice::Absent)),
-            (Self::Awaited, Some(Definition { uid, .. })) => {
-                Some((Self::Served { uid: uid.clone() }, Notice::Served))
-            }
-            (Self::Served { uid } | Self::Returned { uid, .. }, None) => {
-                let (uid, gone) = (uid.clone(), true);
-                Some((Self::Going { uid, gone }, Notice::Frozen))
-            }
-            (Self::Going { uid, gone: false }, None) => {
-                let (uid, gone) = (uid.clone(), true);
-                Some((Self::Going { uid, gone }, Notice::Frozen))
-            }
-            (Self::Going { gone: true, .. }, None) => None,
-            (Self::Served { uid } | Self::Returned { uid, .. }, Some(found)) => {
-                match (*uid == found.uid, found.terminating) {
-                    (true, false) => None,
-                    (_, true) => {
-                        let (uid, gone) = (found.uid.clone(), *uid != found.uid);
-                        Some((Self::Going { uid, gone }, Notice::Frozen))
-                    }
-                    (false, false) => {
-                        let uid = found.uid.clone();
-                        Some((Self::Returned { uid, until }, Notice::Returned))
-                    }
-                }
-            }
-            (Self::Going { uid, .. }, Some(found)) => {
-                let is_back = *uid != found.uid && !found.terminating;
-                let uid = found.uid.clone();
-                is_back.then_some((Self::Returned { uid, until }, Notice::Returned))
-            }
-        }
-    }
-}
-
-/// For how long, after a definition came back, the rules that went with it are in force.
-pub(crate) const SETTLE: Duration = Duration::from_secs(600);

@@ -72,6 +72,7 @@ async fn the_leader_keeps_the_cluster_as_it_should_be() {
         replica: "replica".into(),
         policies: selecting.1,
         unmeshed: unmeshed.1,
+        records: watch::channel([None, None]).1,
     };
     let leader = tokio::spawn(lead(cluster, leading.clone()));
 

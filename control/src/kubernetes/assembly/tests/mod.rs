@@ -57,6 +57,7 @@ fn definition() -> Change<Definition> {
     let definition = Definition {
         uid: "1".to_owned(),
         terminating: false,
+        age: Duration::ZERO,
     };
     Change::All([(Name::default(), definition)].into())
 }
@@ -81,7 +82,7 @@ fn lists() -> Vec<Heard> {
 }
 
 fn assembled() -> Assembly {
-    let mut assembly = Assembly::new(ground());
+    let mut assembly = Assembly::new(ground(), [None, None]);
     for list in lists() {
         assembly.hear(list, Instant::now());
     }
@@ -91,7 +92,7 @@ fn assembled() -> Assembly {
 #[test]
 fn nothing_is_assembled_until_every_list_is_there() {
     for missing in 0..lists().len() {
-        let mut assembly = Assembly::new(ground());
+        let mut assembly = Assembly::new(ground(), [None, None]);
         let now = Instant::now();
         for (at, list) in lists().into_iter().enumerate() {
             if at != missing {
@@ -165,6 +166,7 @@ fn rules_outlive_their_definition_until_it_is_back_and_settled() {
     let back = Definition {
         uid: "2".to_owned(),
         terminating: false,
+        age: Duration::ZERO,
     };
     let back = Change::Set(Name::default(), back);
     assembly.hear(Heard::Definitions(Kind::Namespaced, back), now);
@@ -175,6 +177,43 @@ fn rules_outlive_their_definition_until_it_is_back_and_settled() {
     let settled = assembly.assemble().unwrap();
     assert_eq!(settled.index.unwrap().policies().count(), 0);
     assert!(settled.warnings.is_empty());
+}
+
+#[test]
+fn a_control_that_starts_serves_no_rules_that_are_fewer_than_were_recorded() {
+    let now = Instant::now();
+    let recorded = Record {
+        uid: "0".to_owned(),
+        rules: 2,
+        missing: 0,
+        until: None,
+    };
+    let mut assembly = Assembly::new(ground(), [Some(recorded), None]);
+    for list in lists() {
+        assembly.hear(list, now);
+    }
+    assert!(assembly.assemble().is_none());
+    let awaited = assembly.awaited().join(", ");
+    let said = "AuthorizationPolicy (1 rules that were in force are not there";
+    assert!(awaited.contains(said), "{awaited}");
+    let [missing, _] = assembly.records().map(|record| record.unwrap());
+    assert_eq!(
+        (missing.uid.as_str(), missing.rules, missing.missing),
+        ("0", 2, 1)
+    );
+    assert_eq!(missing.until, Some(now + SETTLE));
+    assert_eq!(assembly.settle(now), None);
+    let again = Change::Set(name("shop", "web"), object(1, "shop/web"));
+    assembly.hear(Heard::Policies(Kind::Namespaced, again), now);
+    let notice = assembly.settle(now);
+    assert_eq!(notice, Some((Kind::Namespaced, Notice::Settled)));
+    let index = assembly.assemble().unwrap().index.unwrap();
+    assert_eq!(index.policies().count(), 2);
+    let [whole, _] = assembly.records().map(|record| record.unwrap());
+    assert_eq!(
+        (whole.uid.as_str(), whole.rules, whole.missing),
+        ("1", 2, 0)
+    );
 }
 
 #[test]

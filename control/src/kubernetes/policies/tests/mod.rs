@@ -1,8 +1,12 @@
 //! What a cluster's rules come to, in every order of events that was seen.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
+
+mod restart;
 
 fn name(name: &str) -> Name {
     Name {
@@ -34,6 +38,7 @@ fn crd(uid: &str) -> Definition {
     Definition {
         uid: uid.to_owned(),
         terminating: false,
+        age: AGE,
     }
 }
 
@@ -41,8 +46,12 @@ fn going(uid: &str) -> Definition {
     Definition {
         uid: uid.to_owned(),
         terminating: true,
+        age: AGE,
     }
 }
+
+/// How long ago each definition was made that is found.
+const AGE: Duration = Duration::from_secs(100);
 
 /// What can happen.
 enum Happens {
@@ -78,8 +87,12 @@ fn in_force(policies: &Policies) -> Vec<String> {
 }
 
 fn run(events: Vec<Happens>) -> Policies {
+    run_after(None, events)
+}
+
+fn run_after(recorded: Option<Record>, events: Vec<Happens>) -> Policies {
     let mut now = Instant::now();
-    let mut policies = Policies::new(Kind::Namespaced);
+    let mut policies = Policies::new(Kind::Namespaced, recorded);
     for event in events {
         match event {
             Define(found) => {
