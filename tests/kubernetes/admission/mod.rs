@@ -1,5 +1,6 @@
 //! What comes into the cluster, whatever of the mesh runs or does not run.
 
+mod guarded;
 mod pods;
 mod rights;
 
@@ -34,6 +35,21 @@ fn without_any_webhook_no_pod_of_the_mesh_starts_bare() {
     ] {
         assert!(refused.contains(said), "{said}: {refused}");
     }
+    // Nor with containers that have our names only.
+    let mut fake = pod("fake");
+    let image = "kube.local/busybox:1";
+    fake["spec"]["initContainers"] = json!([
+        {"name": "palisade-redirect", "image": image, "command": ["true"]},
+        {"name": "palisade-proxy", "image": image, "command": ["sleep", "3600"], "restartPolicy": "Always"},
+    ]);
+    let refused = text(&create(&inside, &fake).stderr);
+    for said in [
+        "palisade-redirect.image, palisade-proxy.image",
+        "the injector adds them, with an image of kube.local/palisade.",
+    ] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    guarded::only_ours_are_let_in(&inside);
     assert!(create(&outside, &pod("web")).status.success());
     mesh.mend();
     wait_for("the webhook", BOUND, || {
