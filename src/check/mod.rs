@@ -10,6 +10,7 @@ mod finding;
 mod installed;
 mod meshed;
 mod network;
+mod nodes;
 mod platform;
 mod preflight;
 pub(crate) mod rules;
@@ -82,6 +83,7 @@ fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         meshed::judge(snapshot),
         backoff::judge(snapshot),
         rules::judge(snapshot),
+        nodes::judge(snapshot),
         callers::judge(snapshot),
         network::judge(snapshot),
     ]

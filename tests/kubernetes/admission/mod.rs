@@ -178,6 +178,39 @@ fn a_namespace_that_is_annotated_late_is_reported_until_its_pods_are_restarted()
     });
 }
 
+#[test]
+fn whoever_opens_or_joins_the_mesh_is_warned_of_what_the_cluster_itself_does() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.cluster().namespace("called");
+    let name = namespace.name();
+    let hook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": "hook.example.test",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "clientConfig": {"service": {"namespace": name, "name": "hook"}},
+            "rules": [{"apiGroups": ["example.test"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["none"]}],
+        }],
+    });
+    mesh.cluster().apply(&hook.to_string());
+    let join = ["annotate", "namespace", name, "palisade.dev/inject=enabled"];
+    let warned = text(&mesh.cluster().kubectl(&join).stderr);
+    let delete = ["delete", "validatingwebhookconfiguration", name];
+    stdout(&mesh.cluster().kubectl(&delete));
+    let expected = format!("calls the Service `hook` for ValidatingWebhookConfiguration {name}");
+    assert!(warned.contains(&expected), "{warned}");
+    let rule = json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "AuthorizationPolicy", "metadata": {"name": "open"},
+        "spec": {"rules": [
+            {"name": "lb", "effect": "allow", "from": [{"unauthenticated": {"cidr": "10.90.0.0/24"}}]},
+        ]},
+    });
+    let warned = text(&create(&namespace, &rule).stderr);
+    assert!(warned.contains("by way of the node `node"), "{warned}");
+}
+
 /// A pod that runs for ever.
 fn pod(name: &str) -> Value {
     json!({
