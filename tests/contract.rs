@@ -156,6 +156,39 @@ fn control_and_the_injector_start_with_what_install_prints() {
     }
 }
 
+/// Each word of it; that the whole is let in, a cluster tells.
+#[test]
+fn the_api_server_requires_the_containers_that_the_injector_writes() {
+    let objects = installed(&["--image=palisade:2", "--trust-domain=example.org"]);
+    let required = objects.iter().find(|object| {
+        object["kind"] == "ValidatingAdmissionPolicy"
+            && object["metadata"]["name"] == "palisade-sidecar-required"
+    });
+    let variables = required.unwrap()["spec"]["variables"].as_array().unwrap();
+    let required: Vec<_> = variables
+        .iter()
+        .filter_map(|one| one["expression"].as_str())
+        .collect();
+    let required = required.join("\n");
+    let pod = injected(&json!({}));
+    let quoted = |value: &Value| format!("'{}'", value.as_str().unwrap());
+    let mut words = vec!["\"palisade:2\"".to_owned(), "\"example.org\"".to_owned()];
+    for name in [cluster::REDIRECT_CONTAINER, cluster::PROXY_CONTAINER] {
+        let container = container(&pod, "initContainers", name);
+        let args = container["args"].to_string();
+        words.push(args.replace('"', "'").replace(',', ", "));
+        let user = &container["securityContext"]["runAsUser"];
+        words.push(format!("c.securityContext.runAsUser != {user}"));
+        let variables = container["env"].as_array().unwrap().iter();
+        words.extend(variables.map(|variable| quoted(&variable["name"])));
+        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+            words.extend([quoted(&mount["name"]), quoted(&mount["mountPath"])]);
+        }
+    }
+    words.retain(|word| !required.contains(word));
+    assert!(words.is_empty(), "{words:?} in {required}");
+}
+
 /// The webhook's answers, by the paths that the configurations name.
 #[test]
 fn the_api_server_is_told_the_paths_that_the_injector_serves() {

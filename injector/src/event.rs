@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use palisade_api::cluster;
 
-/// One pod without a sidecar. It has no name yet, or no object: its owner, or its namespace, has the Event.
+/// One pod without a sidecar. It has no uid yet, and no name where Kubernetes gives it one: then what makes it has the
+/// Event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Skipped {
     regarding: ObjectReference,
@@ -20,15 +21,27 @@ pub(crate) struct Skipped {
 
 impl Skipped {
     pub(crate) fn new(pod: &Value, namespace: &str, message: &str) -> Self {
-        let regarding = owner(pod, namespace).unwrap_or_else(|| ObjectReference {
+        let text = |field: &str| {
+            let metadata = pod.get("metadata")?;
+            let text = metadata.get(field)?.as_str()?;
+            Some(text).filter(|text| !text.is_empty())
+        };
+        let begins = text("generateName").map(|prefix| format!("{prefix}*"));
+        let name = text("name").map(str::to_owned);
+        let owner = owner(pod).filter(|_| name.is_none());
+        let name = name.or(begins).unwrap_or_default();
+        let regarding = owner.unwrap_or_else(|| ObjectReference {
             api_version: Some("v1".to_owned()),
-            kind: Some("Namespace".to_owned()),
-            name: Some(namespace.to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(name.clone()),
             ..ObjectReference::default()
         });
         Self {
-            regarding,
-            message: message.to_owned(),
+            regarding: ObjectReference {
+                namespace: Some(namespace.to_owned()),
+                ..regarding
+            },
+            message: format!("pod {name}: {message}"),
         }
     }
 
@@ -49,15 +62,13 @@ impl Skipped {
             ..Event::default()
         };
         event.metadata.generate_name = Some(format!("{}-", cluster::INJECTOR));
-        // Where the API server wants Events about objects that belong to no namespace.
-        let namespace = event.involved_object.namespace.clone();
-        event.metadata.namespace = namespace.or_else(|| Some("default".to_owned()));
+        event.metadata.namespace = event.involved_object.namespace.clone();
         event
     }
 }
 
 /// The controller that makes such pods.
-fn owner(pod: &Value, namespace: &str) -> Option<ObjectReference> {
+fn owner(pod: &Value) -> Option<ObjectReference> {
     let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
     let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
     let owner = owners.iter().find(is_controller)?;
@@ -67,7 +78,6 @@ fn owner(pod: &Value, namespace: &str) -> Option<ObjectReference> {
         kind: Some(text("kind")?),
         name: Some(text("name")?),
         uid: Some(text("uid")?),
-        namespace: Some(namespace.to_owned()),
         ..ObjectReference::default()
     })
 }
@@ -101,15 +111,19 @@ mod tests {
         let mut cluster = Cluster::start([]).await;
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         sender
-            .try_send(Skipped::new(&json!({}), "shop", "why"))
+            .try_send(Skipped::new(
+                &json!({"metadata": {"name": "web"}}),
+                "shop",
+                "why",
+            ))
             .unwrap();
         drop(sender);
         timeout(BOUND, write(cluster.client.clone(), receiver))
             .await
             .unwrap();
         let (path, event) = cluster.written.try_recv().unwrap();
-        assert_eq!(path, "/api/v1/namespaces/default/events");
-        assert_eq!(event["involvedObject"]["name"], "shop");
+        assert_eq!(path, "/api/v1/namespaces/shop/events");
+        assert_eq!(event["involvedObject"]["name"], "web");
     }
 
     fn event(pod: &Value) -> Value {
@@ -118,11 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_the_pods_controller() {
+    fn of_a_pod_without_a_name_its_controller_has_the_event() {
         let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "node",
             "uid": "u", "controller": true});
         let other = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "v"});
-        let event = event(&json!({"metadata": {"ownerReferences": [other, owner]}}));
+        let event = event(
+            &json!({"metadata": {"generateName": "node-", "ownerReferences": [other, owner]}}),
+        );
         let expected = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "node",
             "uid": "u", "namespace": "shop"});
         assert_eq!(event["involvedObject"], expected);
@@ -131,20 +147,30 @@ mod tests {
         assert_eq!(event["lastTimestamp"], "2026-01-02T03:04:05Z");
         assert_eq!(
             (&event["type"], &event["message"]),
-            (&json!("Warning"), &json!("why"))
+            (&json!("Warning"), &json!("pod node-*: why"))
         );
     }
 
     #[test]
-    fn a_pod_without_one_is_told_of_at_its_namespace() {
-        for pod in [
-            json!({}),
-            json!({"metadata": {"ownerReferences": [{"controller": true}]}}),
+    fn any_other_event_is_about_the_pod_in_its_namespace() {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "u", "controller": true});
+        for (metadata, name) in [
+            (
+                json!({"name": "web-0", "generateName": "web-", "ownerReferences": [owner]}),
+                "web-0",
+            ),
+            (json!({"generateName": "web-", "name": ""}), "web-*"),
+            (
+                json!({"generateName": "web-", "ownerReferences": [{"controller": true}]}),
+                "web-*",
+            ),
         ] {
-            let event = event(&pod);
-            let expected = json!({"apiVersion": "v1", "kind": "Namespace", "name": "shop"});
+            let event = event(&json!({"metadata": metadata}));
+            let expected =
+                json!({"apiVersion": "v1", "kind": "Pod", "name": name, "namespace": "shop"});
             assert_eq!(event["involvedObject"], expected);
-            assert_eq!(event["metadata"]["namespace"], "default");
+            assert_eq!(event["metadata"]["namespace"], "shop");
+            assert_eq!(event["message"], format!("pod {name}: why"));
         }
     }
 }

@@ -22,6 +22,7 @@ mod control;
 mod event;
 pub mod inject;
 pub mod limits;
+mod listed;
 mod listen;
 mod namespaces;
 pub mod patch;

@@ -94,7 +94,7 @@ impl Sidecar<'_> {
         let mut container = self.container(cluster::PROXY_CONTAINER);
         let ready = json!({"path": "/ready", "port": sidecar::READINESS_PORT});
         for (key, value) in [
-            ("args", json!(["proxy", "run"])),
+            ("args", json!(cluster::PROXY_ARGS)),
             ("env", self.proxy_env().into()),
             (
                 "ports",

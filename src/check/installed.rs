@@ -28,18 +28,13 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     });
     let fine = "a pod without its sidecar is refused even while no injector runs";
     let net = look("net", &snapshot.admission_policies, fine, |found| {
-        let there = found
-            .iter()
-            .any(|policy| policy.name_any() == SIDECAR_REQUIRED);
-        let missing = || {
-            Finding::error(
-                "net",
-                format!("ValidatingAdmissionPolicy {SIDECAR_REQUIRED}"),
-                "it is not there: while webhooks are off, pods start without a sidecar",
-                REINSTALL,
-            )
+        let is_there = |name: &str| found.iter().any(|policy| policy.name_any() == name);
+        let missing = NET.iter().filter(|(name, _)| !is_there(name));
+        let error = |(name, what): &(&str, &str)| {
+            let place = format!("ValidatingAdmissionPolicy {name}");
+            Finding::error("net", place, format!("it is not there: {what}"), REINSTALL)
         };
-        (!there).then(missing).into_iter().collect()
+        missing.map(error).collect()
     });
     [definitions, deployments, net].concat()
 }
@@ -115,7 +110,16 @@ fn deployment(name: &str, system: &str, found: &[Deployment]) -> Option<Finding>
     }
 }
 
-/// What the installation calls the policy that stands behind the webhook.
-const SIDECAR_REQUIRED: &str = "palisade-sidecar-required";
+/// The policies that stand behind the webhook, and what happens without each.
+const NET: [(&str, &str); 2] = [
+    (
+        "palisade-sidecar-required",
+        "while webhooks are off, pods start without a sidecar",
+    ),
+    (
+        "palisade-sidecar-kept",
+        "whoever may edit a pod may put another image in place of its sidecar",
+    ),
+];
 /// What to do where a part is missing.
 pub(super) const REINSTALL: &str = "palisade install | kubectl apply -f -";

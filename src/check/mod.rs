@@ -11,6 +11,7 @@ mod frozen;
 mod installed;
 mod meshed;
 mod network;
+mod nodes;
 mod platform;
 mod preflight;
 pub(crate) mod rules;
@@ -84,6 +85,7 @@ fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         backoff::judge(snapshot),
         rules::judge(snapshot),
         frozen::judge(snapshot),
+        nodes::judge(snapshot),
         callers::judge(snapshot),
         network::judge(snapshot),
     ]

@@ -1,5 +1,7 @@
 //! A stream of documents in, the same with other pods out.
 
+use std::collections::BTreeMap;
+
 use palisade_injector::inject::{
     Declined, NamespaceFacts, RefuseReason, Settings, pod_pointer, rewrite, uninject,
 };
@@ -12,7 +14,7 @@ use super::tree::{self, Entry, Kind, Node, Style};
 /// What is done to each pod.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Task<'a> {
-    /// It gets a sidecar, in a namespace that has these annotations.
+    /// It gets a sidecar, in a namespace that has these annotations beside those that the stream gives it.
     Inject(&'a Settings, &'a NamespaceFacts),
     /// It loses it.
     Uninject,
@@ -50,8 +52,15 @@ pub(super) fn change(text: &str, task: Task<'_>) -> Result<Changed, Vec<Note>> {
         edits: Vec::new(),
         notes: Vec::new(),
         refused: Vec::new(),
+        namespaces: BTreeMap::new(),
     };
     let documents = tree::parse(text).map_err(unreadable)?;
+    for root in documents
+        .iter()
+        .filter_map(|document| document.root.as_ref())
+    {
+        annotations(root, &mut stream.namespaces);
+    }
     let mut expected = Vec::new();
     for document in &documents {
         let Some(root) = &document.root else {
@@ -122,6 +131,8 @@ struct Stream<'a> {
     edits: Vec<Edit>,
     notes: Vec<Note>,
     refused: Vec<Note>,
+    /// The annotations of the namespaces that the stream makes.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Stream<'_> {
@@ -172,8 +183,11 @@ impl Stream<'_> {
                 (after, Replaced::Dropped)
             }
             Task::Inject(settings, facts) => {
+                let mut annotations = self.namespaces.get(namespace).cloned().unwrap_or_default();
+                annotations.extend(facts.annotations.clone());
                 let facts = NamespaceFacts {
                     name: namespace.to_owned(),
+                    annotations,
                     ..facts.clone()
                 };
                 let after = match rewrite(pod, settings, &facts) {
@@ -214,6 +228,30 @@ impl Stream<'_> {
                 text: format!("{object}: {error}; write it in plain block style"),
             }),
         }
+    }
+}
+
+/// Collects what the Namespaces of a document say, by name: a pod may stand before its own.
+fn annotations(node: &Node, namespaces: &mut BTreeMap<String, BTreeMap<String, String>>) {
+    let text = |field: &str| node.field(field).and_then(Node::text);
+    match (text("apiVersion"), text("kind")) {
+        (Some("v1"), Some("List")) => {
+            let items = node.field("items").map(|items| &items.kind);
+            if let Some(Kind::List(_, items)) = items {
+                items.iter().for_each(|item| annotations(item, namespaces));
+            }
+        }
+        (Some("v1"), Some("Namespace")) => {
+            let metadata = node.field("metadata");
+            let field = |name: &str| metadata.and_then(|metadata| metadata.field(name));
+            let found = field("annotations").map(Node::value);
+            // What is no mapping of text the API server refuses.
+            let found = found.and_then(|found| serde_json::from_value(found).ok());
+            if let (Some(name), Some(found)) = (field("name").and_then(Node::text), found) {
+                namespaces.insert(name.to_owned(), found);
+            }
+        }
+        (_, _) => {}
     }
 }
 

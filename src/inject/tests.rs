@@ -221,3 +221,29 @@ fn refusals_name_every_line_and_nothing_is_printed() {
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].line > 0, "{notes:?}");
 }
+
+#[test]
+fn a_namespace_of_the_stream_says_what_its_pods_may_exclude() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {palisade.dev/allow-opt-out: \"true\"}}\n";
+    let pod = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  namespace: {namespace}\n  annotations:\n    \
+             palisade.dev/exclude-inbound-ports: \"9090\"\nspec:\n  containers:\n  - name: web\n    image: web\n"
+        )
+    };
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {}",
+        namespace.trim_end().replace('\n', "\n  ")
+    );
+    let (settings, facts) = (settings(), NamespaceFacts::default());
+    for (stream, expected) in [
+        (format!("{namespace}---\n{}", pod("shop")), true),
+        (format!("{}---\n{namespace}", pod("shop")), true),
+        (format!("{list}\n---\n{}", pod("shop")), true),
+        (format!("{namespace}---\n{}", pod("web")), false),
+        (pod("shop"), false),
+    ] {
+        let injected = stream::change(&stream, Task::Inject(&settings, &facts));
+        assert_eq!(injected.is_ok(), expected, "{stream}: {injected:?}");
+    }
+}

@@ -46,7 +46,7 @@ macro_rules! templates {
 }
 
 /// The webhooks come last: before they exist nothing waits for an injector that is not there yet.
-pub(super) const TEMPLATES: [(&str, &str); 13] = templates![
+pub(super) const TEMPLATES: [(&str, &str); 14] = templates![
     "namespace.yaml",
     "authorizationpolicies.yaml",
     "clusterauthorizationpolicies.yaml",
@@ -57,6 +57,7 @@ pub(super) const TEMPLATES: [(&str, &str); 13] = templates![
     "control.yaml",
     "injector.yaml",
     "sidecar-required.yaml",
+    "sidecar-kept.yaml",
     "control-limits.yaml",
     "definitions-kept.yaml",
     "webhooks.yaml",

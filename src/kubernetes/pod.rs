@@ -9,9 +9,16 @@ use crate::records::filter::Replica;
 /// The pod's sidecar.
 pub(crate) fn sidecar(pod: &Pod) -> Option<&Container> {
     let containers = pod.spec.as_ref()?.init_containers.as_deref()?;
-    containers
-        .iter()
-        .find(|container| cluster::is_sidecar(&container.name, container.restart_policy.as_deref()))
+    containers.iter().find(|container| is_sidecar(container))
+}
+
+fn is_sidecar(container: &Container) -> bool {
+    cluster::is_sidecar(
+        &container.name,
+        container.restart_policy.as_deref(),
+        container.command.as_deref().unwrap_or_default(),
+        container.args.as_deref().unwrap_or_default(),
+    )
 }
 
 /// How the sidecar is.

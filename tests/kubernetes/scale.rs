@@ -141,7 +141,7 @@ fn pod(n: usize) -> Value {
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 0,
             "tolerations": [{"operator": "Exists"}],
-            "initContainers": [{"name": "palisade-proxy", "image": "none", "restartPolicy": "Always"}],
+            "initContainers": [{"name": "palisade-proxy", "image": "none", "args": ["proxy", "run"], "restartPolicy": "Always"}],
             "containers": [{"name": "app", "image": "none"}],
         },
         "status": {

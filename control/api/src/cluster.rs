@@ -38,6 +38,8 @@ pub const INJECTED: &str = "palisade.dev/injected";
 
 /// The sidecar container.
 pub const PROXY_CONTAINER: &str = "palisade-proxy";
+/// Its arguments: the image's entry point is our program.
+pub const PROXY_ARGS: [&str; 2] = ["proxy", "run"];
 /// The init container that writes the redirect.
 pub const REDIRECT_CONTAINER: &str = "palisade-redirect";
 /// The projected volume with the token and the anchor.
@@ -97,7 +99,15 @@ pub fn is_exempt(namespace: &str, system_namespace: &str) -> bool {
         || ["kube-system", "kube-public", "kube-node-lease"].contains(&namespace)
 }
 
-/// Whether an init container of this name and restart policy is our sidecar: a native one, as the injector writes it.
-pub fn is_sidecar(name: &str, restart_policy: Option<&str>) -> bool {
-    name == PROXY_CONTAINER && restart_policy == Some("Always")
+/// Whether an init container of this name, restart policy, command and arguments is our sidecar: a native one that runs
+/// the proxy, as the injector writes it.
+pub fn is_sidecar(
+    name: &str,
+    restart_policy: Option<&str>,
+    command: &[String],
+    args: &[String],
+) -> bool {
+    (name, restart_policy) == (PROXY_CONTAINER, Some("Always"))
+        && command.is_empty()
+        && args == PROXY_ARGS
 }

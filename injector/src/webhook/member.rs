@@ -1,13 +1,28 @@
 //! Namespaces: the label that webhooks select by is derived here, and nobody else's.
 
-use palisade_api::cluster::{DISABLED, ENABLED, INJECT, MEMBER_LABEL, is_exempt};
+use palisade_api::cluster::{
+    DISABLED, ENABLED, EXCLUDE_INBOUND_PORTS, INJECT, MEMBER_LABEL, is_exempt,
+};
 use serde_json::{Value, json};
 
 use super::review::{Change, Verdict};
+use crate::listed::Called;
 use crate::patch;
 
-/// Puts a namespace's label right; `system_namespace` is never a member.
-pub(crate) fn review(change: &Change, system_namespace: &str) -> Verdict {
+/// The name of a namespace that comes into the mesh.
+pub(crate) fn joining<'c>(change: &'c Change, system_namespace: &str) -> Option<&'c str> {
+    let namespace = match change {
+        Change::Create(namespace) => Some(namespace),
+        Change::Update { old, new } => Some(new).filter(|_| !asks(old)),
+        Change::Other => None,
+    };
+    let namespace = namespace.filter(|one| is_member(one, system_namespace));
+    namespace.map(name)
+}
+
+/// Puts a namespace's label right; `system_namespace` is never a member. `called` are the Services of a namespace that
+/// comes into the mesh which the API server calls.
+pub(crate) fn review(change: &Change, system_namespace: &str, called: &[Called]) -> Verdict {
     let (has_pods, namespace) = match change {
         Change::Create(namespace) => (false, namespace),
         Change::Update { old, new } => (!asks(old), new),
@@ -15,7 +30,8 @@ pub(crate) fn review(change: &Change, system_namespace: &str) -> Verdict {
     };
     let derived = derive(namespace, system_namespace);
     let operations = patch::between(namespace, &derived);
-    let warnings = warnings(namespace, has_pods, system_namespace);
+    let mut warnings = warnings(namespace, has_pods, system_namespace);
+    warnings.extend(called.iter().take(MAX_CALLED).map(warning_of_calls));
     if operations.is_empty() {
         return Verdict::Allow { warnings };
     }
@@ -106,12 +122,21 @@ fn warnings(namespace: &Value, has_pods: bool, system_namespace: &str) -> Vec<St
     }
     if has_pods {
         warnings.push(format!(
-            "pods that run in `{name}` already are in the mesh once they are restarted: kubectl rollout restart deployment,statefulset,daemonset -n {name}"
+            "pods that run in `{name}` already, if any, are in the mesh once they are restarted: kubectl rollout restart deployment,statefulset,daemonset -n {name}"
         ));
     }
     warnings
 }
 
+/// The API server has no identity, and what it may not call can stop the whole cluster.
+fn warning_of_calls(Called { service, by }: &Called) -> String {
+    format!(
+        "the API server calls the Service `{service}` for {by}: meshed pods refuse that; annotate them with {EXCLUDE_INBOUND_PORTS}, or allow `unauthenticated` from its addresses"
+    )
+}
+
+/// How many calls are told of; `palisade check` tells of all.
+const MAX_CALLED: usize = 5;
 const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
 #[cfg(test)]
@@ -129,7 +154,7 @@ mod tests {
         let (Change::Create(before) | Change::Update { new: before, .. }) = change else {
             panic!("no namespace");
         };
-        match review(change, SYSTEM) {
+        match review(change, SYSTEM, &[]) {
             Verdict::Patch {
                 operations,
                 warnings,
@@ -198,7 +223,7 @@ mod tests {
                 assert_eq!(reviewed(&again).0, after);
             }
         }
-        assert_eq!(review(&Change::Other, SYSTEM), Verdict::allow());
+        assert_eq!(review(&Change::Other, SYSTEM, &[]), Verdict::allow());
     }
 
     #[test]
@@ -260,5 +285,41 @@ mod tests {
                 assert!(warning.len() <= 256, "longer warnings are cut: {warning}");
             }
         }
+    }
+
+    #[test]
+    fn whoever_comes_into_the_mesh_is_told_whom_the_api_server_calls() {
+        let (on, off) = (json!({INJECT: "enabled"}), Value::Null);
+        let named =
+            |name: &str, annotations: &Value| namespace(name, annotations.clone(), Value::Null);
+        let update = |old: &Value, new: &Value| Change::Update {
+            old: named("shop", old),
+            new: named("shop", new),
+        };
+        for (change, expected) in [
+            (update(&off, &on), Some("shop")),
+            (Change::Create(named("shop", &on)), Some("shop")),
+            (update(&on, &on), None),
+            (update(&on, &off), None),
+            (Change::Create(named("kube-system", &on)), None),
+            (Change::Other, None),
+        ] {
+            assert_eq!(joining(&change, SYSTEM), expected, "{change:?}");
+        }
+        let called = [Called {
+            service: "hook".to_owned(),
+            by: "ValidatingWebhookConfiguration shop".to_owned(),
+        }];
+        let Verdict::Patch { warnings, .. } = review(&update(&off, &on), SYSTEM, &called) else {
+            panic!("no label");
+        };
+        let [_, warning] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert!(
+            warning.contains("calls the Service `hook` for Validating"),
+            "{warning}"
+        );
+        assert!(warning.len() <= 256, "longer warnings are cut: {warning}");
     }
 }

@@ -9,6 +9,7 @@ mod rules;
 pub(crate) mod tests;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use palisade_api::cluster;
 
 use crate::event::Skipped;
 use crate::inject::{NamespaceFacts, Settings};
+use crate::listed;
 use crate::namespaces::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use review::{Change, Review, Verdict};
@@ -144,11 +146,27 @@ impl Webhook {
         match path {
             Path::Pods => self.pod(&review).await,
             Path::EphemeralContainers => ephemeral::review(&review.change),
-            Path::Namespaces => member::review(&review.change, &self.system_namespace),
+            Path::Namespaces => {
+                let joining = member::joining(&review.change, &self.system_namespace);
+                let called = match (joining, &self.cluster) {
+                    (Some(name), Some(cluster)) => {
+                        for_warnings(listed::called(cluster, name)).await
+                    }
+                    (None, _) | (_, None) => Vec::new(),
+                };
+                member::review(&review.change, &self.system_namespace, &called)
+            }
             Path::Rules => {
                 let permissive = self.store.permissive();
+                let nodes = match &self.cluster {
+                    Some(cluster) if rules::lets_addresses_in(&review.change) => {
+                        for_warnings(listed::nodes(cluster)).await
+                    }
+                    Some(_) | None => Vec::new(),
+                };
                 // Thousands of rules in one object are compared with each other: the other reviews go on meanwhile.
-                let checked = spawn_blocking(move || rules::review(&review.change, &permissive));
+                let checked =
+                    spawn_blocking(move || rules::review(&review.change, &permissive, &nodes));
                 checked.await.unwrap_or_else(|error| Verdict::Fail {
                     message: format!("the rules could not be checked: {error}"),
                 })
@@ -206,6 +224,18 @@ impl Webhook {
         Err(format!(
             "the injector does not know the namespace `{name}` yet, and cannot ask: {cause}; retry"
         ))
+    }
+}
+
+/// What a warning depends on and nothing else: where it cannot be had in time, there is no warning.
+async fn for_warnings<T>(asking: impl Future<Output = Result<Vec<T>, kube::Error>>) -> Vec<T> {
+    match timeout(ASK_TIME, asking).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a list cannot be had; what it would have warned of is not said");
+            Vec::new()
+        }
+        Err(_elapsed) => Vec::new(),
     }
 }
 

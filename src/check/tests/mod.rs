@@ -10,6 +10,7 @@ use super::*;
 
 mod callers;
 mod network;
+mod nodes;
 mod parts;
 mod pods;
 

@@ -49,6 +49,9 @@ fn definitions_deployments_and_the_net_must_be_there() {
             "ValidatingAdmissionPolicy palisade-sidecar-required: it is not there: while webhooks are off, pods start \
              without a sidecar"
                 .into(),
+            "ValidatingAdmissionPolicy palisade-sidecar-kept: it is not there: whoever may edit a pod may put another \
+             image in place of its sidecar"
+                .into(),
         ]
     );
     assert_eq!(
@@ -63,9 +66,9 @@ fn definitions_deployments_and_the_net_must_be_there() {
         deployment("palisade-control", 2),
         deployment("palisade-injector", 2),
     ]));
-    snapshot.admission_policies = Ok(all(vec![
-        json!({"metadata": {"name": "palisade-sidecar-required"}}),
-    ]));
+    let net = ["palisade-sidecar-required", "palisade-sidecar-kept"];
+    let net = net.map(|name| json!({"metadata": {"name": name}}));
+    snapshot.admission_policies = Ok(all(net.to_vec()));
     let findings = installed::judge(&snapshot);
     assert!(
         findings.iter().all(|one| one.severity == Severity::Ok),

@@ -94,6 +94,8 @@ fn all_objects_come_in_the_order_of_their_needs() {
         "Deployment palisade-injector",
         "ValidatingAdmissionPolicy palisade-sidecar-required",
         "ValidatingAdmissionPolicyBinding palisade-sidecar-required",
+        "ValidatingAdmissionPolicy palisade-sidecar-kept",
+        "ValidatingAdmissionPolicyBinding palisade-sidecar-kept",
         "ValidatingAdmissionPolicy palisade-control-limits",
         "ValidatingAdmissionPolicyBinding palisade-control-limits",
         "ValidatingAdmissionPolicy palisade-definitions-kept",

@@ -160,7 +160,8 @@ mod tests {
     use super::*;
 
     fn pod(number: usize, meshed: bool) -> Pod {
-        let sidecar = json!({"name": "palisade-proxy", "restartPolicy": "Always"});
+        let sidecar =
+            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
         let sidecars = if meshed { json!([sidecar]) } else { json!([]) };
         serde_json::from_value(json!({
             "metadata": {

@@ -1,5 +1,6 @@
 //! What comes into the cluster, whatever of the mesh runs or does not run.
 
+mod guarded;
 mod pods;
 mod rights;
 
@@ -34,6 +35,21 @@ fn without_any_webhook_no_pod_of_the_mesh_starts_bare() {
     ] {
         assert!(refused.contains(said), "{said}: {refused}");
     }
+    // Nor with containers that have our names only.
+    let mut fake = pod("fake");
+    let image = "kube.local/busybox:1";
+    fake["spec"]["initContainers"] = json!([
+        {"name": "palisade-redirect", "image": image, "command": ["true"]},
+        {"name": "palisade-proxy", "image": image, "command": ["sleep", "3600"], "restartPolicy": "Always"},
+    ]);
+    let refused = text(&create(&inside, &fake).stderr);
+    for said in [
+        "palisade-redirect.image, palisade-proxy.image",
+        "the injector adds them, with an image of kube.local/palisade.",
+    ] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    guarded::only_ours_are_let_in(&inside);
     assert!(create(&outside, &pod("web")).status.success());
     mesh.mend();
     wait_for("the webhook", BOUND, || {
@@ -160,6 +176,39 @@ fn a_namespace_that_is_annotated_late_is_reported_until_its_pods_are_restarted()
     wait_for("nothing to report", BOUND, || {
         unmeshed().0.is_empty().then_some(())
     });
+}
+
+#[test]
+fn whoever_opens_or_joins_the_mesh_is_warned_of_what_the_cluster_itself_does() {
+    let mesh = Mesh::shared();
+    let namespace = mesh.cluster().namespace("called");
+    let name = namespace.name();
+    let hook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [{
+            "name": "hook.example.test",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "clientConfig": {"service": {"namespace": name, "name": "hook"}},
+            "rules": [{"apiGroups": ["example.test"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["none"]}],
+        }],
+    });
+    mesh.cluster().apply(&hook.to_string());
+    let join = ["annotate", "namespace", name, "palisade.dev/inject=enabled"];
+    let warned = text(&mesh.cluster().kubectl(&join).stderr);
+    let delete = ["delete", "validatingwebhookconfiguration", name];
+    stdout(&mesh.cluster().kubectl(&delete));
+    let expected = format!("calls the Service `hook` for ValidatingWebhookConfiguration {name}");
+    assert!(warned.contains(&expected), "{warned}");
+    let rule = json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "AuthorizationPolicy", "metadata": {"name": "open"},
+        "spec": {"rules": [
+            {"name": "lb", "effect": "allow", "from": [{"unauthenticated": {"cidr": "10.90.0.0/24"}}]},
+        ]},
+    });
+    let warned = text(&create(&namespace, &rule).stderr);
+    assert!(warned.contains("by way of the node `node"), "{warned}");
 }
 
 /// A pod that runs for ever.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{create, pod};
-use crate::harness::{Cluster, Mesh, Namespace, stdout, text};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
 
 #[path = "../../../injector/tests/pods/mod.rs"]
 mod generate;
@@ -121,6 +121,13 @@ fn what_cannot_be_meshed_is_said_and_what_must_not_be_is_refused() {
         "{skipped:?}"
     );
     assert!(!text(&skipped.stdout).contains("palisade-proxy"));
+    // A pod that no node has to run.
+    host["spec"]["nodeSelector"] = json!({"nowhere": "yes"});
+    namespace.apply(&host.to_string());
+    wait_for("an Event about the pod", BOUND, || {
+        let path = r#"{.items[?(@.reason=="NotInMesh")].involvedObject['kind','name']}"#;
+        (namespace.words(&["events"], path) == ["Pod", "host"]).then_some(())
+    });
     let mut ours = pod("ours");
     ours["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1337});
     let refused = text(&create(&namespace, &ours).stderr);
@@ -128,7 +135,6 @@ fn what_cannot_be_meshed_is_said_and_what_must_not_be_is_refused() {
         refused.contains("spec.containers[0].securityContext.runAsUser: uid 1337 is the sidecar's"),
         "{refused}"
     );
-    // A pod that no node has to run.
     let mut waits = pod("waits");
     waits["spec"]["nodeSelector"] = json!({"nowhere": "yes"});
     namespace.apply(&waits.to_string());

@@ -28,7 +28,7 @@ use crate::workload::{NamespaceSettings, ServicePort};
 
 pub use check::check;
 pub use object::{ObjectDiagnostic, check_object};
-pub use warning::warnings;
+pub use warning::{NARROW, lets_nodes_in, warnings};
 
 /// Reads every document of a file; `file` is its name, for messages.
 ///

@@ -1,5 +1,7 @@
 //! What is good and yet may not do what its author thinks.
 
+use std::net::IpAddr;
+
 use crate::policy::{AuthorizationPolicy, Effect, From, Mode, Rule};
 
 /// A line for each denial of an identity in a permissive namespace: its bearer can come there without its sidecar,
@@ -30,6 +32,38 @@ pub fn warnings(policy: &AuthorizationPolicy, permissive: &[&str]) -> Vec<String
     denials.map(warning).collect()
 }
 
+/// A sentence for each rule that lets callers without an identity in from a range with a node in it; `nodes` are names
+/// and addresses.
+pub fn lets_nodes_in(policy: &AuthorizationPolicy, nodes: &[(String, IpAddr)]) -> Vec<String> {
+    let allowing = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.effect == Effect::Allow);
+    let sentence = |rule: &Rule| {
+        let networks = rule.from.iter().filter_map(|from| match from {
+            From::Unauthenticated(network) => Some(network),
+            From::ServiceAccount { .. }
+            | From::Identity(_)
+            | From::Namespace(_)
+            | From::TrustDomain(_) => None,
+        });
+        let mut found = networks.filter_map(|network| {
+            let (node, _) = nodes.iter().find(|(_, addr)| network.contains(addr))?;
+            Some((network, node))
+        });
+        let (network, node) = found.next()?;
+        Some(format!(
+            "the rule `{}` lets in all that comes by way of the node `{node}`, whose address is in {network}",
+            rule.name
+        ))
+    };
+    allowing.filter_map(sentence).collect()
+}
+
+/// What to do about a rule that lets nodes in.
+pub const NARROW: &str =
+    "name a narrower range, and externalTrafficPolicy: Local where a LoadBalancer is before it";
+
 fn concerns(policy: &AuthorizationPolicy, namespace: &str) -> bool {
     match &policy.namespace {
         Some(own) => own == namespace,
@@ -56,14 +90,44 @@ mod tests {
     use super::super::{Manifest, parse};
     use super::*;
 
-    fn warned(target: &str, rule: &str, permissive: &[&str]) -> usize {
+    fn policy(target: &str, rule: &str) -> AuthorizationPolicy {
         let text = format!(
             "apiVersion: palisade.dev/v1alpha1\nkind: ClusterAuthorizationPolicy\nmetadata: {{name: a}}\nspec: {{{target} rules: [{{name: r, {rule}}}]}}\n"
         );
         let Manifest::Policy(policy) = parse("f", &text).unwrap().remove(0) else {
             panic!("{text}");
         };
-        warnings(&policy, permissive).len()
+        policy
+    }
+
+    fn warned(target: &str, rule: &str, permissive: &[&str]) -> usize {
+        warnings(&policy(target, rule), permissive).len()
+    }
+
+    #[test]
+    fn a_range_with_a_node_in_it_is_told_where_it_lets_in() {
+        let nodes = [("node1", "10.0.0.11"), ("node2", "fd00::12")];
+        let nodes = nodes.map(|(name, addr)| (name.to_owned(), addr.parse().unwrap()));
+        for (effect, cidr, expected) in [
+            ("allow", "10.0.0.0/24", Some("node `node1`")),
+            ("allow", "fd00::/64", Some("node `node2`")),
+            ("allow", "10.0.1.0/24", None),
+            ("deny", "10.0.0.0/24", None),
+        ] {
+            let rule =
+                format!("effect: {effect}, from: [{{unauthenticated: {{cidr: \"{cidr}\"}}}}]");
+            let told = lets_nodes_in(&policy("", &rule), &nodes);
+            assert_eq!(
+                told.len(),
+                usize::from(expected.is_some()),
+                "{rule}: {told:?}"
+            );
+            let named = told
+                .iter()
+                .zip(expected)
+                .all(|(told, node)| told.contains(node));
+            assert!(named, "{rule}: {told:?}");
+        }
     }
 
     #[test]

@@ -163,7 +163,12 @@ fn lenient_member() -> ObjectMeta {
 }
 
 fn is_sidecar(container: &core::Container) -> bool {
-    cluster::is_sidecar(&container.name, container.restart_policy.as_deref())
+    cluster::is_sidecar(
+        &container.name,
+        container.restart_policy.as_deref(),
+        container.command.as_deref().unwrap_or_default(),
+        container.args.as_deref().unwrap_or_default(),
+    )
 }
 
 /// One that is no port excludes nothing: what it would be is reached over the mesh, and fails closed.

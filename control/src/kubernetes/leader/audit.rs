@@ -68,11 +68,14 @@ pub(crate) fn unmeshed(pod: &Pod, namespace: &ObjectMeta) -> Option<Unmeshed> {
         .and_then(|status| status.phase.as_deref());
     let lives =
         pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"));
-    let meshed = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .any(|container| is_sidecar(&container.name, container.restart_policy.as_deref()));
+    let meshed = spec.init_containers.iter().flatten().any(|container| {
+        is_sidecar(
+            &container.name,
+            container.restart_policy.as_deref(),
+            container.command.as_deref().unwrap_or_default(),
+            container.args.as_deref().unwrap_or_default(),
+        )
+    });
     let opted_out = is(&namespace.annotations, ALLOW_OPT_OUT, "true")
         && (is(&pod.metadata.annotations, INJECT, DISABLED)
             || is(&pod.metadata.labels, INJECT, DISABLED));
@@ -181,14 +184,18 @@ mod tests {
             })
         };
         let out = || json!({"metadata": {"annotations": {"palisade.dev/inject": "disabled"}}});
-        let sidecar = json!({"name": "palisade-proxy", "restartPolicy": "Always"});
+        let sidecar =
+            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
         let meshed = json!({"spec": {"initContainers": [sidecar]}});
         let in_name_only = json!({"spec": {"initContainers": [{"name": "palisade-proxy"}]}});
+        let fake = json!({"name": "palisade-proxy", "image": "evil", "restartPolicy": "Always"});
+        let fake = json!({"spec": {"initContainers": [fake]}});
         let cases = [
             (json!({}), member(), Some(Reason::NotInjected)),
             (json!({}), json!({}), None),
             (meshed, member(), None),
             (in_name_only, member(), Some(Reason::NotInjected)),
+            (fake, member(), Some(Reason::NotInjected)),
             (
                 json!({"spec": {"hostNetwork": true}}),
                 member(),
