@@ -27,7 +27,7 @@ pub(crate) use acks::report;
 pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 pub(crate) use authority::load_or_create as authority;
-pub(crate) use leader::{Cluster, Selecting, Unmeshed, lead};
+pub(crate) use leader::{Cluster, Selecting, lead};
 pub(crate) use lease::elect;
 pub(crate) use report::held;
 
@@ -44,8 +44,6 @@ pub(crate) struct Picture {
     pub(crate) standing: Receiver<Arc<Standing>>,
     /// Every policy, with whom it concerns.
     pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
-    /// Every pod that should be in the mesh and is not.
-    pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
     /// True once everything was listed: before, it would be half a picture.
     pub(crate) ready: Receiver<bool>,
 }
@@ -72,7 +70,6 @@ pub(crate) fn observe(
     let (index, indexed) = channel(Arc::new(empty));
     let (standing, stood) = channel(Arc::default());
     let (selecting, policies) = channel(Arc::default());
-    let (unmeshed, outside) = channel(Arc::default());
     let (ready, is_ready) = channel(false);
     let (namespaced, namespaced_served) = channel(None);
     let (cluster, cluster_served) = channel(None);
@@ -83,7 +80,6 @@ pub(crate) fn observe(
         index,
         standing,
         selecting,
-        unmeshed,
         ready,
         served: [namespaced, cluster],
         metrics,
@@ -94,7 +90,6 @@ pub(crate) fn observe(
         index: indexed,
         standing: stood,
         policies,
-        unmeshed: outside,
         ready: is_ready,
     }
 }

@@ -53,7 +53,6 @@ pub(super) async fn known(
         metrics,
         replica: replica.name.clone(),
         policies: picture.policies.clone(),
-        unmeshed: picture.unmeshed.clone(),
     };
     running.tasks.spawn(kubernetes::lead(cluster, leading));
     if picture.ready.wait_for(|ready| *ready).await.is_err() {

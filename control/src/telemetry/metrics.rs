@@ -21,7 +21,7 @@ pub(crate) struct Metrics {
     refusals: Family<ReasonLabel, Counter>,
     watch_refusals: Family<ReasonLabel, Counter>,
     leading: Gauge,
-    unmeshed_pods: Family<ReasonLabel, Gauge>,
+    findings: Family<FindingLabels, Gauge>,
 }
 
 impl Metrics {
@@ -66,11 +66,11 @@ impl Metrics {
             "1 in the replica that writes to the cluster",
             leading.clone(),
         );
-        let unmeshed_pods = Family::default();
+        let findings = Family::default();
         all.register(
-            "unmeshed_pods",
-            "Pods in namespaces of the mesh that run without the sidecar, by why; counted by the leading replica",
-            unmeshed_pods.clone(),
+            "findings",
+            "What `palisade check` would find wrong, by check and severity; looked at by the leading replica",
+            findings.clone(),
         );
         for outcome in IssueOutcome::ALL {
             // A rate needs a beginning.
@@ -85,7 +85,7 @@ impl Metrics {
             refusals,
             watch_refusals,
             leading,
-            unmeshed_pods,
+            findings,
         }
     }
 
@@ -108,10 +108,15 @@ impl Metrics {
         self.leading.set(i64::from(leads));
     }
 
-    pub(crate) fn unmeshed_pods(&self, reason: &'static str, count: usize) {
-        self.unmeshed_pods
-            .get_or_create(&ReasonLabel { reason })
+    pub(crate) fn findings(&self, check: &'static str, severity: &'static str, count: usize) {
+        self.findings
+            .get_or_create(&FindingLabels { check, severity })
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Who leads no more knows nothing of it.
+    pub(crate) fn forget_findings(&self) {
+        self.findings.clear();
     }
 
     pub(crate) fn proxies(&self, count: usize) {
@@ -148,6 +153,12 @@ struct Issue {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    check: &'static str,
+    severity: &'static str,
 }
 
 /// What a request for an SVID came to.

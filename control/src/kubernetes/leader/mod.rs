@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use crate::ca::Ca;
 use crate::telemetry::metrics::Metrics;
 pub(crate) use aggregate::Selecting;
-pub(crate) use audit::{Reason, Unmeshed, unmeshed};
 
 /// What the tasks work with.
 #[derive(Clone)]
@@ -36,8 +35,6 @@ pub(crate) struct Cluster {
     pub(crate) replica: String,
     /// Every policy, with whom it concerns.
     pub(crate) policies: watch::Receiver<Arc<Vec<Selecting>>>,
-    /// Every pod that should be in the mesh and is not.
-    pub(crate) unmeshed: watch::Receiver<Arc<Vec<Unmeshed>>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -60,6 +57,7 @@ pub(crate) async fn lead(cluster: Cluster, mut leading: watch::Receiver<bool>) {
             () = work(&cluster) => {}
         }
         cluster.metrics.leading(false);
+        cluster.metrics.forget_findings();
     }
 }
 

@@ -8,8 +8,8 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::pem::Pem;
 
 use super::finding::{Finding, both, look};
+use super::pod;
 use super::snapshot::{Looked, Snapshot};
-use crate::kubernetes::pod;
 
 /// The authority, the webhook's certificate, and the trust of each namespace.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {

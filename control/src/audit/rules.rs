@@ -145,7 +145,11 @@ fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
 }
 
 /// The rule that an object is, by the mesh's validator.
-pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
     let mut metadata = Map::new();
     metadata.insert("name".into(), object.name_any().into());
@@ -173,7 +177,7 @@ pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, Strin
 }
 
 /// `AuthorizationPolicy shop/orders`.
-pub(crate) fn place(object: &DynamicObject) -> String {
+pub fn place(object: &DynamicObject) -> String {
     let kind = object
         .types
         .as_ref()

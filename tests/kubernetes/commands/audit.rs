@@ -1,0 +1,195 @@
+//! Control says by itself what `palisade check` says when it is asked.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::idle;
+use crate::example::json_lines;
+use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for, wait_or_say};
+
+#[test]
+fn the_elected_replica_tells_of_the_same_findings_as_check() {
+    let mesh = Mesh::alone();
+    let namespace = mesh.cluster().namespace("audit");
+    let hook = format!("{}-hook", namespace.name());
+    spoil(&namespace, &hook);
+    let expected = [
+        "api-calls",
+        "exemptions",
+        "namespaces",
+        "plaintext",
+        "unmeshed",
+    ];
+    let findings = wait_or_say("check to find all of it", BOUND, || {
+        let found = wrong(&mesh, &namespace);
+        let checks: BTreeSet<&str> = found.iter().map(|one| word(one, "check")).collect();
+        if checks == BTreeSet::from(expected) {
+            Ok(found)
+        } else {
+            Err(format!("{found:?}"))
+        }
+    });
+
+    // A leader looks soon after its election.
+    stdout(&mesh.system(&["rollout", "restart", "deployment/palisade-control"]));
+    mesh.ready();
+    wait_or_say("an Event for each", BOUND, || {
+        let events = events(&namespace);
+        let silent = findings
+            .iter()
+            .find(|finding| !events.iter().any(|event| tells(event, finding)));
+        silent.map_or(Ok(()), |finding| Err(format!("{finding}: {events:?}")))
+    });
+    for event in events(&namespace) {
+        let of_windows = event["involvedObject"]["name"] == "windows";
+        assert!(!of_windows || event["reason"] == "Exemptions", "{event}");
+    }
+    counted(&mesh, findings.iter());
+    let hooks = "validatingwebhookconfiguration";
+    mesh.cluster().kubectl(&["delete", hooks, &hook]);
+}
+
+/// Does what should not be done.
+fn spoil(namespace: &Namespace, hook: &str) {
+    idle(namespace, "old", "{}");
+    let name = namespace.name();
+    for annotation in [
+        "palisade.dev/inject=enabled",
+        "palisade.dev/mtls=permissive",
+        "palisade.dev/allow-opt-out=true",
+    ] {
+        stdout(&namespace.kubectl(&["annotate", "namespace", name, annotation]));
+    }
+    let exclude = "{palisade.dev/exclude-inbound-ports: '9090'}";
+    let pod = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: p, annotations: {exclude}}}, \
+         spec: {{containers: [{{name: a, image: i}}]}}}}"
+    );
+    let try_it = [
+        "kubectl",
+        "-n",
+        name,
+        "create",
+        "--dry-run=server",
+        "-f",
+        "-",
+    ];
+    wait_for("exclusions to be allowed", BOUND, || {
+        let tried = namespace.cluster().fed(&try_it, &pod);
+        tried.status.success().then_some(())
+    });
+    idle(namespace, "partly", exclude);
+    namespace.apply(WARNED);
+    webhook(namespace, hook);
+}
+
+/// The API server calls a meshed pod, for things that there are none of.
+fn webhook(namespace: &Namespace, hook: &str) {
+    let name = namespace.name();
+    namespace.cluster().apply(&format!(
+        r"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: {hook}}}
+webhooks:
+- name: nobody.palisade.dev
+  failurePolicy: Ignore
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  clientConfig: {{service: {{namespace: {name}, name: partly}}}}
+  rules: [{{apiGroups: [nobody.palisade.dev], apiVersions: [v1], operations: [CREATE], resources: [things]}}]
+"
+    ));
+}
+
+/// What `check` says of a namespace that is not well, but for what needs rights that control has not.
+fn wrong(mesh: &Mesh, namespace: &Namespace) -> Vec<Value> {
+    let output = mesh.palisade(&["check", "-n", namespace.name(), "-o", "json"]);
+    let mut findings = json_lines(&text(&output.stdout));
+    findings.retain(|one| {
+        matches!(word(one, "severity"), "error" | "warning") && one["check"] != "callers"
+    });
+    findings
+}
+
+fn events(namespace: &Namespace) -> Vec<Value> {
+    let found = stdout(&namespace.kubectl(&["get", "events", "-o", "json"]));
+    let list: Value = serde_json::from_str(&found).unwrap();
+    let ours = list["items"].as_array().unwrap().iter();
+    ours.filter(|event| event["reportingComponent"] == "palisade-control")
+        .cloned()
+        .collect()
+}
+
+/// Whether an Event is about the object of a finding, and says the same.
+fn tells(event: &Value, finding: &Value) -> bool {
+    let object = &event["involvedObject"];
+    let place = match word(object, "kind") {
+        "Namespace" => word(object, "name").to_owned(),
+        kind => format!(
+            "{kind} {}/{}",
+            word(object, "namespace"),
+            word(object, "name")
+        ),
+    };
+    let reason = word(event, "reason").to_lowercase();
+    place == word(finding, "place")
+        && reason == word(finding, "check").replace('-', "")
+        && word(event, "message").contains(word(finding, "what"))
+        && !word(object, "uid").is_empty()
+}
+
+/// The replica that leads counts each of them.
+fn counted<'a>(mesh: &Mesh, findings: impl Iterator<Item = &'a Value>) {
+    let pods = [
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=palisade-control",
+    ];
+    let pods = [&pods[..], &["-o", "jsonpath={.items[*].status.podIP}"]].concat();
+    let mut metrics = String::new();
+    for addr in stdout(&mesh.system(&pods)).split_whitespace() {
+        let url = format!("http://{addr}:15020/metrics");
+        let curl = ["exec", "curl", "-sS", "--max-time", "10", &url];
+        metrics += &text(&mesh.cluster().run(&curl).stdout);
+    }
+    for finding in findings {
+        let (check, severity) = (word(finding, "check"), word(finding, "severity"));
+        let line = format!("palisade_findings{{check=\"{check}\",severity=\"{severity}\"}} ");
+        let count = metrics.lines().find_map(|found| found.strip_prefix(&line));
+        let count: u64 = count.map_or(0, |count| count.parse().unwrap());
+        assert!(count > 0, "{finding}: {metrics}");
+    }
+    let unread = metrics
+        .lines()
+        .find(|line| line.contains(r#"severity="unknown""#) && !line.ends_with(" 0"));
+    assert_eq!(unread, None, "control may read all that it judges");
+}
+
+fn word<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().unwrap_or_default()
+}
+
+const WARNED: &str = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: windows}
+spec: {os: {name: windows}, containers: [{name: a, image: 'kube.local/none:1', imagePullPolicy: Never}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec: {hostNetwork: true, containers: [{name: a, image: 'kube.local/none:1', imagePullPolicy: Never}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: partly}
+spec: {selector: {app: partly}, ports: [{port: 443, targetPort: 8443}]}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: open}
+spec: {rules: [{name: r, effect: allow, from: [{unauthenticated: {cidr: 192.0.2.0/24}}]}]}
+";
