@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::list::{self, Scope, in_words};
+use super::sidecars::Reports;
 use super::slim;
 use super::snapshot::{Certificates, Looked, Platform, Snapshot};
+use crate::kubernetes::acks;
 
 /// All that is judged of a mesh.
 pub async fn everything(client: &Client, system: &str, scope: &Scope) -> Snapshot {
@@ -40,6 +42,7 @@ pub async fn everything(client: &Client, system: &str, scope: &Scope) -> Snapsho
         network_policies: some(client, scope, &whole, slim::nothing, left_out).await,
         events: some(client, scope, &refusals, slim::nothing, left_out).await,
         policies: policies(client, scope).await,
+        reports: reports(client, system).await,
         unreadable: Vec::new(),
     };
     unreadable.sort();
@@ -143,6 +146,15 @@ async fn of_kind(
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
         Err(error) => Err(in_words(&error)),
     }
+}
+
+/// What each replica of control says of the sidecars that it serves.
+async fn reports(client: &Client, system: &str) -> Looked<Reports> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), system);
+    let labelled = ListParams::default().labels(&format!("{}=true", acks::ACKS_LABEL));
+    let found = api.list(&labelled).await;
+    let found = found.map_err(|error| in_words(&error))?;
+    Ok(acks::reports(&found.items))
 }
 
 fn resource(kind: &str, plural: &str) -> ApiResource {

@@ -16,6 +16,7 @@ mod platform;
 pub mod pod;
 pub mod rules;
 mod selector;
+pub(crate) mod sidecars;
 mod slim;
 mod snapshot;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         certificate::judge(snapshot),
         meshed::judge(snapshot),
         backoff::judge(snapshot),
+        sidecars::judge(snapshot),
         rules::judge(snapshot),
         network::judge(snapshot),
     ]

@@ -12,6 +12,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::DynamicObject;
 use time::OffsetDateTime;
 
+use super::sidecars::Reports;
+
 /// What was found, or why it could not be looked at.
 pub type Looked<T> = Result<T, String>;
 
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub(crate) network_policies: Looked<Vec<NetworkPolicy>>,
     pub(crate) events: Looked<Vec<Event>>,
     pub(crate) policies: Looked<Vec<DynamicObject>>,
+    /// What the replicas of control say of sidecars.
+    pub(crate) reports: Looked<Reports>,
     /// Namespaces that missing rights left out of the lists.
     pub(crate) unreadable: Vec<String>,
 }

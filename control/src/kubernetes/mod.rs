@@ -2,7 +2,7 @@
 //!
 //! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
 
-mod acks;
+pub(crate) mod acks;
 mod assembly;
 mod attest;
 mod authority;
@@ -10,6 +10,7 @@ mod facts;
 mod leader;
 mod lease;
 mod policies;
+mod refusals;
 mod report;
 mod watch;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use palisade_api::spiffe::TrustDomain;
 
@@ -58,17 +58,19 @@ pub(super) async fn known(
     if picture.ready.wait_for(|ready| *ready).await.is_err() {
         return Err(RunError::Unwatched);
     }
+    let domain = config.trust_domain.clone();
+    let accounts = ServiceAccounts::new(client.clone(), domain, replica.attest_address);
     let (proxies, seen) = (Arc::clone(shared.roster), picture.clone());
-    let held = move || {
+    let refusals = Arc::clone(accounts.refusals());
+    let said = move || {
         let (index, standing) = (seen.index.borrow(), seen.standing.borrow());
-        kubernetes::held(&proxies.snapshot(), &index, &standing)
+        let held = kubernetes::held(&proxies.snapshot(), &index, &standing);
+        (held, refusals.lately(Instant::now()))
     };
     let (namespace, name) = (namespace.clone(), replica.name.clone());
     running
         .tasks
-        .spawn(kubernetes::report(client.clone(), namespace, name, held));
-    let accounts =
-        ServiceAccounts::new(client, config.trust_domain.clone(), replica.attest_address);
+        .spawn(kubernetes::report(client, namespace, name, said));
     Ok(Known {
         ca,
         attestor: Attestor::ServiceAccounts(accounts),

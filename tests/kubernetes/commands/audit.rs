@@ -12,8 +12,9 @@ use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for, wait_or_say
 fn the_elected_replica_tells_of_the_same_findings_as_check() {
     let mesh = Mesh::alone();
     let namespace = mesh.cluster().namespace("audit");
+    let lost = mesh.cluster().namespace("audit-lost");
     let hook = format!("{}-hook", namespace.name());
-    spoil(&namespace, &hook);
+    spoil(&namespace, &lost, &hook);
     let expected = [
         "api-calls",
         "exemptions",
@@ -30,28 +31,36 @@ fn the_elected_replica_tells_of_the_same_findings_as_check() {
             Err(format!("{found:?}"))
         }
     });
+    let without = wait_for("a sidecar without control to be found", BOUND, || {
+        let found = wrong(&mesh, &lost);
+        (!found.is_empty()).then_some(found)
+    });
+    assert_eq!(word(&without[0], "check"), "sidecars", "{without:?}");
+    assert_eq!(word(&without[0], "severity"), "error");
 
     // A leader looks soon after its election.
     stdout(&mesh.system(&["rollout", "restart", "deployment/palisade-control"]));
     mesh.ready();
-    wait_or_say("an Event for each", BOUND, || {
-        let events = events(&namespace);
-        let silent = findings
-            .iter()
-            .find(|finding| !events.iter().any(|event| tells(event, finding)));
-        silent.map_or(Ok(()), |finding| Err(format!("{finding}: {events:?}")))
-    });
+    for (place, findings) in [(&namespace, &findings), (&lost, &without)] {
+        wait_or_say("an Event for each", BOUND, || {
+            let events = events(place);
+            let silent = findings
+                .iter()
+                .find(|finding| !events.iter().any(|event| tells(event, finding)));
+            silent.map_or(Ok(()), |finding| Err(format!("{finding}: {events:?}")))
+        });
+    }
     for event in events(&namespace) {
         let of_windows = event["involvedObject"]["name"] == "windows";
         assert!(!of_windows || event["reason"] == "Exemptions", "{event}");
     }
-    counted(&mesh, findings.iter());
+    counted(&mesh, findings.iter().chain(&without));
     let hooks = "validatingwebhookconfiguration";
     mesh.cluster().kubectl(&["delete", hooks, &hook]);
 }
 
 /// Does what should not be done.
-fn spoil(namespace: &Namespace, hook: &str) {
+fn spoil(namespace: &Namespace, lost: &Namespace, hook: &str) {
     idle(namespace, "old", "{}");
     let name = namespace.name();
     for annotation in [
@@ -82,6 +91,7 @@ fn spoil(namespace: &Namespace, hook: &str) {
     idle(namespace, "partly", exclude);
     namespace.apply(WARNED);
     webhook(namespace, hook);
+    lost.apply(LOST);
 }
 
 /// The API server calls a meshed pod, for things that there are none of.
@@ -192,4 +202,81 @@ apiVersion: palisade.dev/v1alpha1
 kind: AuthorizationPolicy
 metadata: {name: open}
 spec: {rules: [{name: r, effect: allow, from: [{unauthenticated: {cidr: 192.0.2.0/24}}]}]}
+";
+
+#[test]
+fn a_network_that_hides_the_addresses_of_pods_from_control_is_found() {
+    let mesh = Mesh::alone();
+    let namespace = mesh.namespace("hidden");
+    let hidden = Hidden::behind_nodes(&mesh);
+    namespace.apply(
+        r"
+apiVersion: v1
+kind: Pod
+metadata: {name: hidden}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: app, image: 'kube.local/busybox:1', imagePullPolicy: Never, command: [sleep, infinity]}]
+",
+    );
+    let found = wait_or_say("check to find it", BOUND, || {
+        let found = wrong(&mesh, &namespace);
+        let of_addresses = found.iter().find(|one| one["check"] == "addresses");
+        of_addresses.cloned().ok_or_else(|| format!("{found:?}"))
+    });
+    assert_eq!(word(&found, "severity"), "error", "{found}");
+    let pod = format!("{}/hidden", namespace.name());
+    assert!(word(&found, "what").contains(&pod), "{found}");
+    assert!(
+        word(&found, "remedy").contains("--attest-address=off"),
+        "{found}"
+    );
+    drop(hidden);
+    wait_or_say("its identity, and nothing to say", BOUND, || {
+        let found = wrong(&mesh, &namespace);
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
+    });
+}
+
+/// Control sees nodes where pods call it, until this is dropped.
+struct Hidden<'a>(&'a Mesh);
+
+impl<'a> Hidden<'a> {
+    fn behind_nodes(mesh: &'a Mesh) -> Self {
+        let hidden = Self(mesh);
+        let rules = "add table inet hidden; \
+            add chain inet hidden out { type nat hook postrouting priority 90; }; \
+            add rule inet hidden out tcp dport 15012 masquerade";
+        hidden.on_nodes(rules);
+        hidden
+    }
+
+    fn on_nodes(&self, rules: &str) {
+        for node in ["node1", "node2"] {
+            stdout(&self.0.cluster().run(&["on", node, "nft", rules]));
+        }
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        self.on_nodes("delete table inet hidden");
+    }
+}
+
+/// It runs and says nothing to control, like one of an authority that is gone.
+const LOST: &str = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: lost}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers:
+  - {name: palisade-proxy, restartPolicy: Always, image: 'kube.local/busybox:1', imagePullPolicy: Never, command: [sleep, infinity]}
+  containers:
+  - {name: app, image: 'kube.local/busybox:1', imagePullPolicy: Never, command: [sleep, infinity]}
 ";

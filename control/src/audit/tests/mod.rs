@@ -11,6 +11,7 @@ use super::*;
 mod network;
 mod parts;
 mod pods;
+mod sidecars;
 
 /// An object.
 fn of<T: DeserializeOwned>(value: Value) -> T {
@@ -48,6 +49,7 @@ fn blind() -> Snapshot {
         network_policies: Err(why()),
         events: Err(why()),
         policies: Err(why()),
+        reports: Err(why()),
         unreadable: Vec::new(),
     }
 }

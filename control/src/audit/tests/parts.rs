@@ -243,8 +243,33 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
             "AuthorizationPolicy shop/open: callers without an identity are let in, as plaintext, from 10.0.0.0/8",
         ]
     );
-    let strange = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
-    assert_eq!(wrong(&findings, Severity::Error), [strange]);
+    let closed = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
+    assert_eq!(wrong(&findings, Severity::Error), [closed]);
+}
+
+#[test]
+fn a_rule_that_no_proxy_enforces_is_an_error_unless_it_is_new() {
+    let status = |since: &str| {
+        json!({
+            "observedGeneration": 2, "proxies": 2, "enforcing": 0, "pending": ["shop/a", "shop/b"],
+            "conditions": [{"reason": "Pending", "status": "False", "lastTransitionTime": since}],
+        })
+    };
+    let snapshot = Snapshot {
+        policies: Ok(all(vec![
+            rule("new", meshed(), status("2026-11-21T11:59:45Z")),
+            rule("dead", meshed(), status("2026-11-21T11:00:00Z")),
+        ])),
+        ..blind()
+    };
+    let findings = rules::judge(&snapshot);
+    let told = |name: &str| {
+        [format!(
+            "AuthorizationPolicy shop/{name}: 0 of 2 proxies enforce it; behind are shop/a, shop/b"
+        )]
+    };
+    assert_eq!(wrong(&findings, Severity::Warning), told("new"));
+    assert_eq!(wrong(&findings, Severity::Error), told("dead"));
 }
 
 #[test]

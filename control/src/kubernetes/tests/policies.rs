@@ -1,6 +1,6 @@
 //! Policies, and what is said of them and of pods.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,11 +97,12 @@ pub(super) async fn tells_of_policies(
     };
     look("False").await;
     let held = move || {
-        vec![Held {
+        let held = Held {
             workload: "default/web-1".into(),
             enforces: [rule.clone()].into(),
             refuses: BTreeSet::new(),
-        }]
+        };
+        (vec![held], BTreeMap::new())
     };
     let report = tokio::spawn(acks::report(client, SYSTEM.into(), "replica".into(), held));
     look("True").await;
