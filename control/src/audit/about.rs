@@ -73,9 +73,8 @@ fn uid(snapshot: &Snapshot, kind: &str, namespace: Option<&str>, name: &str) -> 
         "Service" => find(&snapshot.services, |one| of(&one.metadata)),
         "Deployment" => find(&snapshot.deployments, |one| of(&one.metadata)),
         "NetworkPolicy" => find(&snapshot.network_policies, |one| of(&one.metadata)),
-        "AuthorizationPolicy" | "ClusterAuthorizationPolicy" => {
-            find(&snapshot.policies, |one| of(&one.metadata))
-        }
+        "AuthorizationPolicy" => find(&snapshot.policies, |one| of(&one.metadata)),
+        "ClusterAuthorizationPolicy" => find(&snapshot.cluster_policies, |one| of(&one.metadata)),
         kind => find(&snapshot.pods, |pod| {
             let mut owners = pod.owner_references().iter();
             let owner = owners.find(|owner| owner.kind == kind && owner.name == name)?;

@@ -41,7 +41,8 @@ pub async fn everything(client: &Client, system: &str, scope: &Scope) -> Snapsho
         services: some(client, scope, &whole, slim::nothing, left_out).await,
         network_policies: some(client, scope, &whole, slim::nothing, left_out).await,
         events: some(client, scope, &refusals, slim::nothing, left_out).await,
-        policies: policies(client, scope).await,
+        policies: of_kind(client, scope, KINDS[0]).await,
+        cluster_policies: of_kind(client, scope, KINDS[1]).await,
         reports: reports(client, system).await,
         unreadable: Vec::new(),
     };

@@ -10,26 +10,45 @@ use serde_json::{Map, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::finding::{Finding, Severity, look};
+use super::finding::{Finding, Severity};
 use super::snapshot::Snapshot;
 
 /// Every rule's status, and its sources.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     let fine = "every proxy enforces the rules as they stand";
-    let status = look("rules", &snapshot.policies, fine, |policies| {
-        policies
-            .iter()
-            .flat_map(|object| status(object, snapshot))
-            .collect()
-    });
+    let status = each(snapshot, "rules", fine, |object| status(object, snapshot));
     let fine = "no rule lets a caller in that has no identity";
-    let plaintext = look("plaintext", &snapshot.policies, fine, |policies| {
-        policies
-            .iter()
-            .filter_map(|object| plaintext(object, snapshot))
-            .collect()
+    let plaintext = each(snapshot, "plaintext", fine, |object| {
+        plaintext(object, snapshot).into_iter().collect()
     });
     [status, plaintext].concat()
+}
+
+/// Judges the rules that may be read: who may read those of a namespace may not read the cluster's.
+fn each(
+    snapshot: &Snapshot,
+    check: &'static str,
+    fine: &str,
+    judge: impl Fn(&DynamicObject) -> Vec<Finding>,
+) -> Vec<Finding> {
+    let kinds = [&snapshot.policies, &snapshot.cluster_policies];
+    let read = kinds.iter().filter_map(|looked| looked.as_ref().ok());
+    let mut findings: Vec<Finding> = read.flatten().flat_map(judge).collect();
+    let mut unread: Vec<&String> = kinds
+        .iter()
+        .filter_map(|looked| looked.as_ref().err())
+        .collect();
+    if findings.is_empty() && unread.len() < kinds.len() {
+        let among = if unread.is_empty() {
+            ""
+        } else {
+            ", among those that you may read"
+        };
+        findings.push(Finding::ok(check, format!("{fine}{among}")));
+    }
+    unread.dedup();
+    findings.extend(unread.into_iter().map(|why| Finding::unknown(check, why)));
+    findings
 }
 
 /// What control says of a rule.

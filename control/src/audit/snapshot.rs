@@ -45,7 +45,9 @@ pub struct Snapshot {
     pub(crate) services: Looked<Vec<Service>>,
     pub(crate) network_policies: Looked<Vec<NetworkPolicy>>,
     pub(crate) events: Looked<Vec<Event>>,
+    /// The rules of namespaces.
     pub(crate) policies: Looked<Vec<DynamicObject>>,
+    pub(crate) cluster_policies: Looked<Vec<DynamicObject>>,
     /// What the replicas of control say of sidecars.
     pub(crate) reports: Looked<Reports>,
     /// Namespaces that missing rights left out of the lists.

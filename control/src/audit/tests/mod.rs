@@ -49,6 +49,7 @@ fn blind() -> Snapshot {
         network_policies: Err(why()),
         events: Err(why()),
         policies: Err(why()),
+        cluster_policies: Err(why()),
         reports: Err(why()),
         unreadable: Vec::new(),
     }
