@@ -35,6 +35,7 @@
 //! about who it is; never changes the files that it reads.
 
 pub mod attest;
+pub mod audit;
 pub mod ca;
 mod config;
 pub mod digest;

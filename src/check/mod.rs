@@ -1,34 +1,23 @@
 //! `palisade check`: what is wrong with a mesh, and what to do about it.
 //!
-//! One function gathers a [`Snapshot`] of the cluster; every judgement is a pure function of it.
+//! Control's own judgements ([`audit`]), printed; and what needs the rights of whoever asks: to read the records of
+//! sidecars, and to offer a rule.
 
-mod backoff;
-pub(crate) mod callers;
-mod certificate;
-pub(crate) mod fetch;
-mod finding;
-mod frozen;
-mod installed;
-mod meshed;
-mod network;
-mod nodes;
-mod platform;
+mod callers;
+mod injector;
 mod preflight;
-pub(crate) mod rules;
-pub(crate) mod snapshot;
+mod print;
 #[cfg(test)]
 mod tests;
-mod webhook;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use palisade_control::audit::{self, Finding, Severity};
 
 use crate::args::Output;
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
-use finding::{Finding, Severity};
-use snapshot::Snapshot;
 
 /// `palisade check`.
 #[derive(Debug, Args)]
@@ -58,14 +47,22 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let looked = crate::kubernetes::run(async {
         let client = client::client(&args.kube).await?;
         let scope = args.scope.or(Scope::All);
+        let system = &args.system_namespace;
         let findings = if args.pre {
-            let snapshot = fetch::platform(&client, &args.system_namespace).await;
-            preflight::judge(&snapshot)
+            let platform = audit::platform(&client).await;
+            preflight::judge(&platform, &preflight::rights(&client, system).await)
         } else {
-            let snapshot = fetch::everything(&client, &args.system_namespace, &scope).await;
-            judge(&snapshot)
+            let snapshot = audit::everything(&client, system, &scope).await;
+            let answer = injector::ask(&client).await;
+            let recorded = callers::read(&client, snapshot.pods()).await;
+            [
+                audit::judge(&snapshot),
+                injector::judge(&answer),
+                callers::judge(&recorded, snapshot.pods()),
+            ]
+            .concat()
         };
-        print(&findings, Output::or_by_terminal(args.output))?;
+        show(&findings, Output::or_by_terminal(args.output))?;
         Ok(ExitCode::from(exit_code(&findings)))
     });
     looked.or_else(|error| {
@@ -74,34 +71,16 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// All that there is to say about a mesh.
-fn judge(snapshot: &Snapshot) -> Vec<Finding> {
-    [
-        platform::judge(&snapshot.platform),
-        installed::judge(snapshot),
-        webhook::judge(snapshot),
-        certificate::judge(snapshot),
-        meshed::judge(snapshot),
-        backoff::judge(snapshot),
-        rules::judge(snapshot),
-        frozen::judge(snapshot),
-        nodes::judge(snapshot),
-        callers::judge(snapshot),
-        network::judge(snapshot),
-    ]
-    .concat()
-}
-
-fn print(findings: &[Finding], output: Output) -> anyhow::Result<()> {
+fn show(findings: &[Finding], output: Output) -> anyhow::Result<()> {
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     for finding in findings {
         match output {
-            Output::Text => write!(out, "{}", finding.text())?,
+            Output::Text => write!(out, "{}", print::text(finding))?,
             Output::Json => writeln!(out, "{}", serde_json::to_string(finding)?)?,
         }
     }
     if output == Output::Text {
-        writeln!(out, "{}", finding::summary(findings))?;
+        writeln!(out, "{}", print::summary(findings))?;
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::time::timeout;
 
+pub(crate) use palisade_control::audit::Scope;
+
 /// Which cluster is meant.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct KubeArgs {
@@ -28,13 +30,6 @@ pub(crate) struct ScopeArgs {
     /// Every namespace that you may read
     #[arg(short = 'A', long, help_heading = CLUSTER)]
     pub(crate) all_namespaces: bool,
-}
-
-/// Namespaces that are asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Scope {
-    All,
-    Namespace(String),
 }
 
 impl ScopeArgs {

@@ -2,17 +2,17 @@
 
 pub(crate) mod client;
 pub(crate) mod exec;
-pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod meant;
 pub(crate) mod pod;
 pub(crate) mod ps;
-pub(crate) mod selector;
 
 use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context;
+
+pub(crate) use palisade_control::audit::list;
 
 /// Runs a command that talks to a cluster.
 pub(crate) fn run(

@@ -62,31 +62,3 @@ fn only_a_native_sidecar_is_one_and_it_says_the_trust_domain() {
     );
     assert_eq!(identity(&with(None)), None);
 }
-
-#[test]
-fn a_pod_is_exempt_only_where_the_platform_allows_it() {
-    let namespace = |allows: bool| -> Namespace {
-        let annotations = if allows {
-            json!({"palisade.dev/allow-opt-out": "true"})
-        } else {
-            json!({})
-        };
-        serde_json::from_value(json!({"metadata": {"name": "shop", "annotations": annotations}}))
-            .unwrap()
-    };
-    let opted_out = pod(
-        json!({"annotations": {"palisade.dev/inject": "disabled"}}),
-        json!({"containers": []}),
-    );
-    let on_host = pod(json!({}), json!({"containers": [], "hostNetwork": true}));
-    assert_eq!(exempt(&opted_out, &namespace(false)), None);
-    assert_eq!(
-        exempt(&opted_out, &namespace(true)),
-        Some("it has opted out")
-    );
-    assert!(exempt(&on_host, &namespace(false)).is_some());
-    assert_eq!(
-        exempt(&pod(json!({}), json!({"containers": []})), &namespace(true)),
-        None
-    );
-}

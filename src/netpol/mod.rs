@@ -14,10 +14,10 @@ use clap::Args;
 use kube::ResourceExt;
 use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::AuthorizationPolicy;
+use palisade_control::audit::{self, rules};
 use palisade_control::file::Directories;
 use time::OffsetDateTime;
 
-use crate::check::{fetch, rules};
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
 use crate::kubernetes::{self, pod, warn};
 
@@ -86,7 +86,7 @@ fn print(mut found: Rules, scope: &ScopeArgs) -> anyhow::Result<ExitCode> {
 async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
     let client = client::client(&args.kube).await?;
     let scope = args.scope.or(Scope::All);
-    let objects = fetch::policies(&client, &scope).await;
+    let objects = audit::policies(&client, &scope).await;
     let objects = objects.map_err(|why| anyhow::anyhow!("cannot read the rules: {why}"))?;
     let mut found = Rules::default();
     for object in &objects {
@@ -95,7 +95,7 @@ async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
             Err(why) => warn(&format!("{} is left out: {why}", rules::place(object))),
         }
     }
-    match fetch::namespaces(&client, &scope).await {
+    match audit::namespaces(&client, &scope).await {
         Ok(namespaces) => {
             let members = namespaces
                 .iter()

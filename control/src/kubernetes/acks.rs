@@ -1,4 +1,4 @@
-//! What the proxies of each replica enforce, in one ConfigMap a replica: the leader reads all of them.
+//! What the proxies of each replica enforce, and whom it refused, in one ConfigMap a replica: the leader reads all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::managed_by_us;
+use super::refusals::Refused;
+use crate::audit::sidecars::Reports;
 
 /// What one proxy acknowledged, of the rules that it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +37,7 @@ pub(crate) async fn report(
     client: Client,
     namespace: String,
     replica: String,
-    held: impl Fn() -> Vec<Held> + Send,
+    said: impl Fn() -> (Vec<Held>, Refused) + Send,
 ) {
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
@@ -44,7 +46,8 @@ pub(crate) async fn report(
     let name = format!("palisade-acks-{replica}");
     let mut reported = None;
     loop {
-        let now = written(&held());
+        let (held, refused) = said();
+        let now = texts(&held, &refused);
         if reported.as_ref() != Some(&now) {
             let owner = pods.get_opt(&replica).await.ok().flatten();
             let config_map = config_map(&name, owner.as_ref(), &now);
@@ -61,7 +64,7 @@ pub(crate) async fn report(
 }
 
 /// It goes when its replica does: what a dead replica heard is no longer so.
-fn config_map(name: &str, owner: Option<&Pod>, text: &str) -> ConfigMap {
+fn config_map(name: &str, owner: Option<&Pod>, texts: &BTreeMap<String, String>) -> ConfigMap {
     let mut labels = managed_by_us();
     labels.insert(ACKS_LABEL.to_owned(), "true".to_owned());
     let owner = owner.and_then(|pod| {
@@ -80,8 +83,30 @@ fn config_map(name: &str, owner: Option<&Pod>, text: &str) -> ConfigMap {
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        data: Some([(KEY.to_owned(), text.to_owned())].into()),
+        data: Some(texts.clone()),
         ..ConfigMap::default()
+    }
+}
+
+fn texts(held: &[Held], refused: &Refused) -> BTreeMap<String, String> {
+    // Strings are always JSON.
+    let refused = serde_json::to_string(refused).unwrap_or_default();
+    [(KEY, written(held)), (REFUSED, refused)]
+        .map(|(key, text)| (key.to_owned(), text))
+        .into()
+}
+
+/// What all replicas say of sidecars: who has a stream, and who was refused.
+pub(crate) fn reports(config_maps: &[ConfigMap]) -> Reports {
+    let held = read(config_maps);
+    let texts = config_maps
+        .iter()
+        .filter_map(|config_map| config_map.data.as_ref()?.get(REFUSED));
+    let refused = texts.filter_map(|text| serde_json::from_str::<Refused>(text).ok());
+    Reports {
+        replicas: config_maps.len(),
+        served: held.into_iter().map(|held| held.workload).collect(),
+        refused: refused.flatten().collect(),
     }
 }
 
@@ -144,8 +169,9 @@ pub(super) fn read<'a>(config_maps: impl IntoIterator<Item = &'a ConfigMap>) -> 
 }
 
 /// Selects the ConfigMaps of all replicas.
-pub(super) const ACKS_LABEL: &str = "palisade.dev/acks";
+pub(crate) const ACKS_LABEL: &str = "palisade.dev/acks";
 const KEY: &str = "acks";
+const REFUSED: &str = "refused";
 const INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -173,11 +199,20 @@ mod tests {
                 refuses: [rule("shop/web", 7)].into(),
             },
         ];
-        let text = written(&held);
-        let config_map = config_map("palisade-acks-a", None, &text);
+        let why = ("address".to_owned(), "seen at 10.0.0.1".to_owned());
+        let refused: Refused = [("shop/old-0".to_owned(), why)].into();
+        let texts = texts(&held, &refused);
+        let config_map = config_map("palisade-acks-a", None, &texts);
         assert_eq!(read([&config_map]), held);
-        assert_eq!(text.matches(r#""all""#).count(), 1, "{text}");
-        let broken = super::config_map("palisade-acks-b", None, "{");
+        assert_eq!(texts[KEY].matches(r#""all""#).count(), 1, "{texts:?}");
+        let broken = [KEY, REFUSED].map(|key| (key.to_owned(), "{".to_owned()));
+        let broken = super::config_map("palisade-acks-b", None, &broken.into());
         assert_eq!(read([&config_map, &broken]), held);
+        let reports = reports(&[config_map, broken]);
+        assert_eq!(
+            reports.served,
+            ["shop/db-0", "shop/web-1"].map(str::to_owned).into()
+        );
+        assert_eq!((reports.replicas, reports.refused), (2, refused));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`watch`] tells of objects, [`facts`] and [`policies`] say what they mean, and [`assembly`] makes an index of it.
 
-mod acks;
+pub(crate) mod acks;
 mod assembly;
 mod attest;
 mod authority;
@@ -11,6 +11,7 @@ mod leader;
 mod lease;
 mod policies;
 mod record;
+mod refusals;
 mod report;
 mod tell;
 mod watch;
@@ -29,7 +30,7 @@ pub(crate) use acks::report;
 pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 pub(crate) use authority::load_or_create as authority;
-pub(crate) use leader::{Cluster, Selecting, Unmeshed, lead};
+pub(crate) use leader::{Cluster, Selecting, lead};
 pub(crate) use lease::elect;
 pub(crate) use record::{Records, recorded};
 pub(crate) use report::held;
@@ -47,8 +48,6 @@ pub(crate) struct Picture {
     pub(crate) standing: Receiver<Arc<Standing>>,
     /// Every policy, with whom it concerns.
     pub(crate) policies: Receiver<Arc<Vec<Selecting>>>,
-    /// Every pod that should be in the mesh and is not.
-    pub(crate) unmeshed: Receiver<Arc<Vec<Unmeshed>>>,
     /// Which rules are in force, for a control that starts.
     pub(crate) records: Receiver<Records>,
     /// True once everything was listed: before, it would be half a picture.
@@ -86,7 +85,6 @@ pub(crate) fn observe(
     let (index, indexed) = channel(Arc::new(empty));
     let (standing, stood) = channel(Arc::default());
     let (selecting, policies) = channel(Arc::default());
-    let (unmeshed, outside) = channel(Arc::default());
     let (records, noted) = channel(recorded.clone());
     let (ready, is_ready) = channel(false);
     let (namespaced, namespaced_served) = channel(None);
@@ -98,7 +96,6 @@ pub(crate) fn observe(
         index,
         standing,
         selecting,
-        unmeshed,
         records,
         ready,
         served: [namespaced, cluster],
@@ -110,7 +107,6 @@ pub(crate) fn observe(
         index: indexed,
         standing: stood,
         policies,
-        unmeshed: outside,
         records: noted,
         ready: is_ready,
     }

@@ -26,7 +26,7 @@ use super::assembly::{
     ACCOUNTS, Assembly, Change, Heard, NAMESPACES, NODES, PODS, SERVICES, SLICES, Standing,
 };
 use super::facts::{Name, Namespace, Node, Pod, Service, Slice};
-use super::leader::{Selecting, Unmeshed};
+use super::leader::Selecting;
 use super::policies::{Definition, Kind, Object};
 use super::tell::tell;
 use super::{Records, Shown};
@@ -198,7 +198,6 @@ pub(super) struct Publish {
     pub(super) index: watch::Sender<Arc<Index>>,
     pub(super) standing: watch::Sender<Arc<Standing>>,
     pub(super) selecting: watch::Sender<Arc<Vec<Selecting>>>,
-    pub(super) unmeshed: watch::Sender<Arc<Vec<Unmeshed>>>,
     /// True once everything was listed.
     pub(super) ready: watch::Sender<bool>,
     pub(super) records: watch::Sender<Records>,
@@ -318,7 +317,6 @@ fn show(assembly: &mut Assembly, publish: &Publish, said: &mut Said) {
     said.remarks = assembled.remarks;
     send_new(&publish.standing, assembled.standing);
     send_new(&publish.selecting, assembled.policies);
-    send_new(&publish.unmeshed, assembled.unmeshed);
     if let Some(index) = assembled.index {
         publish.index.send_replace(index);
     }

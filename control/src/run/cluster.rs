@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Known, RunError, Running, ground};
 use crate::config::{Config, Replica};
@@ -57,24 +57,25 @@ pub(super) async fn known(
         metrics,
         replica: replica.name.clone(),
         policies: picture.policies.clone(),
-        unmeshed: picture.unmeshed.clone(),
         records: picture.records.clone(),
     };
     running.tasks.spawn(kubernetes::lead(cluster, leading));
     if picture.ready.wait_for(|ready| *ready).await.is_err() {
         return Err(RunError::Unwatched);
     }
+    let domain = config.trust_domain.clone();
+    let accounts = ServiceAccounts::new(client.clone(), domain, replica.attest_address);
     let (proxies, seen) = (Arc::clone(shared.roster), picture.clone());
-    let held = move || {
+    let refusals = Arc::clone(accounts.refusals());
+    let said = move || {
         let (index, standing) = (seen.index.borrow(), seen.standing.borrow());
-        kubernetes::held(&proxies.snapshot(), &index, &standing)
+        let held = kubernetes::held(&proxies.snapshot(), &index, &standing);
+        (held, refusals.lately(Instant::now()))
     };
     let (namespace, name) = (namespace.clone(), replica.name.clone());
     running
         .tasks
-        .spawn(kubernetes::report(client.clone(), namespace, name, held));
-    let accounts =
-        ServiceAccounts::new(client, config.trust_domain.clone(), replica.attest_address);
+        .spawn(kubernetes::report(client, namespace, name, said));
     Ok(Known {
         ca,
         attestor: Attestor::ServiceAccounts(accounts),

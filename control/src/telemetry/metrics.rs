@@ -22,7 +22,7 @@ pub(crate) struct Metrics {
     refusals: Family<ReasonLabel, Counter>,
     watch_refusals: Family<ReasonLabel, Counter>,
     leading: Gauge,
-    unmeshed_pods: Family<ReasonLabel, Gauge>,
+    findings: Family<FindingLabels, Gauge>,
 }
 
 impl Metrics {
@@ -66,11 +66,10 @@ impl Metrics {
             "leading",
             "1 in the replica that writes to the cluster",
         );
-        let unmeshed_pods = Family::default();
-        all.register(
-            "unmeshed_pods",
-            "Pods in namespaces of the mesh that run without the sidecar, by why; counted by the leading replica",
-            unmeshed_pods.clone(),
+        let findings = registered(
+            &mut all,
+            "findings",
+            "What `palisade check` would find wrong, by check and severity; looked at by the leading replica",
         );
         for outcome in IssueOutcome::ALL {
             // A rate needs a beginning.
@@ -86,7 +85,7 @@ impl Metrics {
             refusals,
             watch_refusals,
             leading,
-            unmeshed_pods,
+            findings,
         }
     }
 
@@ -109,10 +108,15 @@ impl Metrics {
         self.leading.set(i64::from(leads));
     }
 
-    pub(crate) fn unmeshed_pods(&self, reason: &'static str, count: usize) {
-        self.unmeshed_pods
-            .get_or_create(&ReasonLabel { reason })
+    pub(crate) fn findings(&self, check: &'static str, severity: &'static str, count: usize) {
+        self.findings
+            .get_or_create(&FindingLabels { check, severity })
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Who leads no more knows nothing of it.
+    pub(crate) fn forget_findings(&self) {
+        self.findings.clear();
     }
 
     pub(crate) fn proxies(&self, count: usize) {
@@ -170,6 +174,12 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    check: &'static str,
+    severity: &'static str,
 }
 
 /// What a request for an SVID came to.

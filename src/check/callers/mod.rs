@@ -1,27 +1,25 @@
 //! Callers without an identity, by what the sidecars that they called recorded lately.
 
-pub(crate) mod call;
+pub(super) mod call;
 mod read;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use palisade_api::sidecar;
+use palisade_control::audit::{Finding, Looked, look};
 
 use self::call::{Call, Caller, Recorded, Verdict};
-use super::finding::{Finding, look};
-use super::snapshot::Snapshot;
 use crate::kubernetes::pod;
 
 pub(super) use read::{MINUTES, read};
 
 /// Each caller once for each that it called.
-pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
-    let recorded = &snapshot.callers;
+pub(super) fn judge(recorded: &Looked<Recorded>, pods: &Looked<Vec<Pod>>) -> Vec<Finding> {
     let seen = recorded.as_ref().map_or_else(|_why| String::new(), seen);
     let fine = format!("no caller without an identity in {seen}");
     look("callers", recorded, &fine, |recorded| {
-        let pods = snapshot.pods.as_deref().unwrap_or_default();
+        let pods = pods.as_deref().unwrap_or_default();
         let mut findings = told(recorded, pods);
         let more = findings.len().saturating_sub(MOST);
         findings.truncate(MOST);

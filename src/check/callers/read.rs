@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt};
 use palisade_api::cluster::PROXY_CONTAINER;
+use palisade_control::audit::Looked;
 use tokio::time::timeout;
 
 use super::call::{Call, Recorded};
-use crate::check::snapshot::Looked;
 use crate::kubernetes::list::in_words;
 use crate::kubernetes::pod;
 use crate::records::filter::Timed;

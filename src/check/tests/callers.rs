@@ -41,17 +41,16 @@ fn judged_without(calls: Vec<Call>, unread: BTreeSet<String>) -> Vec<Finding> {
             "spec": {"containers": []},
         })
     };
-    let snapshot = Snapshot {
-        pods: Ok(all(vec![pod("web-5d-a"), pod("web-5d-b")])),
-        callers: Ok(Recorded {
-            calls,
-            read: 2,
-            sidecars: 3,
-            unread,
-        }),
-        ..blind()
+    let recorded = Recorded {
+        calls,
+        read: 2,
+        sidecars: 3,
+        unread,
     };
-    judge(&snapshot)
+    judge(
+        &Ok(recorded),
+        &Ok(all(vec![pod("web-5d-a"), pod("web-5d-b")])),
+    )
 }
 
 #[test]

@@ -1,18 +1,14 @@
 //! Each judgement, over objects as the API server gives them.
 
+use palisade_control::audit::{Finding, Platform, Severity};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use time::macros::datetime;
 
-use super::finding::{Finding, Severity};
-use super::snapshot::{Answer, Certificates, Platform, Right, Snapshot};
+use super::injector::Answer;
+use super::preflight::Right;
 use super::*;
 
 mod callers;
-mod network;
-mod nodes;
-mod parts;
-mod pods;
 
 /// An object.
 fn of<T: DeserializeOwned>(value: Value) -> T {
@@ -23,62 +19,12 @@ fn all<T: DeserializeOwned>(values: Vec<Value>) -> Vec<T> {
     values.into_iter().map(of).collect()
 }
 
-/// A cluster of which nothing may be read.
-fn blind() -> Snapshot {
-    let why = || "forbidden".to_owned();
-    Snapshot {
-        now: datetime!(2026-11-21 12:00 UTC),
-        system_namespace: "palisade-system".into(),
-        platform: Platform {
-            version: Err(why()),
-            nodes: Err(why()),
-            rights: Vec::new(),
-        },
-        definitions: Err(why()),
-        deployments: Err(why()),
-        admission_policies: Err(why()),
-        mutating: Err(why()),
-        validating: Err(why()),
-        api_services: Err(why()),
-        certificates: Certificates {
-            authority: Err(why()),
-            webhook: Err(why()),
-            trust: Err(why()),
-        },
-        answer: Err(why()),
-        namespaces: Err(why()),
-        pods: Err(why()),
-        services: Err(why()),
-        network_policies: Err(why()),
-        events: Err(why()),
-        policies: Err(why()),
-        in_force: Err(why()),
-        callers: Err(why()),
-        unreadable: Vec::new(),
-    }
-}
-
 /// What is wrong, as `place: what`.
 fn wrong(findings: &[Finding], severity: Severity) -> Vec<String> {
     let wrong = findings.iter().filter(|one| one.severity == severity);
     wrong
         .map(|one| format!("{}: {}", one.place, one.what))
         .collect()
-}
-
-#[test]
-fn what_may_not_be_read_is_said_and_is_neither_good_nor_bad() {
-    let findings = judge(&blind());
-    assert!(
-        findings.iter().all(|one| one.severity == Severity::Unknown),
-        "{findings:?}"
-    );
-    assert!(
-        findings
-            .iter()
-            .all(|one| one.what == "could not look: forbidden")
-    );
-    assert_eq!(exit_code(&findings), 2);
 }
 
 #[test]
@@ -106,7 +52,7 @@ fn findings_are_read_by_people_and_by_programs() {
         "2 of its 3 pods have no sidecar",
         "restart it",
     );
-    let text = anstream::adapter::strip_str(&finding.text()).to_string();
+    let text = anstream::adapter::strip_str(&print::text(&finding)).to_string();
     assert_eq!(
         text,
         "error   unmeshed      Deployment shop/web: 2 of its 3 pods have no sidecar\n                      └ restart it\n"
@@ -120,7 +66,7 @@ fn findings_are_read_by_people_and_by_programs() {
     );
     let findings = [finding, Finding::unknown("rules", "forbidden")];
     assert_eq!(
-        finding::summary(&findings),
+        print::summary(&findings),
         "1 error, 0 warnings, 1 could not be looked at"
     );
 }
@@ -140,6 +86,10 @@ fn preflight_names_what_is_too_old_and_what_is_not_allowed() {
             "gitTreeState": "", "gitVersion": "", "goVersion": "", "platform": "",
         }))
     };
+    let mut rights = vec![Right {
+        what: "create namespaces".into(),
+        allowed: Ok(false),
+    }];
     let mut platform = Platform {
         version: Ok(version("29")),
         nodes: Ok(all(vec![
@@ -147,12 +97,8 @@ fn preflight_names_what_is_too_old_and_what_is_not_allowed() {
             node("b", "v1.28.9", "linux"),
             node("c", "v1.20.0", "windows"),
         ])),
-        rights: vec![Right {
-            what: "create namespaces".into(),
-            allowed: Ok(false),
-        }],
     };
-    let findings = preflight::judge(&platform);
+    let findings = preflight::judge(&platform, &rights);
     assert_eq!(
         wrong(&findings, Severity::Error),
         [
@@ -163,8 +109,8 @@ fn preflight_names_what_is_too_old_and_what_is_not_allowed() {
     );
     platform.version = Ok(version("30+"));
     platform.nodes = Ok(Vec::new());
-    platform.rights.clear();
-    let findings = preflight::judge(&platform);
+    rights.clear();
+    let findings = preflight::judge(&platform, &rights);
     assert!(
         findings.iter().all(|one| one.severity == Severity::Ok),
         "{findings:?}"
@@ -178,11 +124,7 @@ fn the_injector_must_refuse_what_is_wrong() {
         (Answer::Accepted, 1),
         (Answer::Unreachable("failed calling webhook".into()), 1),
     ] {
-        let snapshot = Snapshot {
-            answer: Ok(answer.clone()),
-            ..blind()
-        };
-        let findings = webhook::judge(&snapshot);
+        let findings = injector::judge(&Ok(answer.clone()));
         assert_eq!(
             wrong(&findings, Severity::Error).len(),
             errors,

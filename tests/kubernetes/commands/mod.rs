@@ -1,5 +1,6 @@
 //! What people type, against a cluster.
 
+mod audit;
 mod check;
 mod logs;
 mod objects;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::acks::Rule;
 use super::facts::{self, Cluster, Name, Namespace, Node, Pod, Service, Slice};
-use super::leader::{Selecting, Unmeshed};
+use super::leader::Selecting;
 use super::policies::{Definition, Kind, Notice, Object, Policies, Record};
 use crate::index::{Facts, Ground, Index};
 
@@ -78,8 +78,6 @@ pub(crate) struct Assembled {
     pub(crate) standing: Standing,
     /// Every policy, with whom it concerns.
     pub(crate) policies: Vec<Selecting>,
-    /// Every pod that should be in the mesh and is not.
-    pub(crate) unmeshed: Vec<Unmeshed>,
     /// What is wrong, each with its remedy.
     pub(crate) warnings: BTreeSet<String>,
     /// What may be wrong: it is so for a moment whenever things are created one after the other.
@@ -207,7 +205,6 @@ impl Assembly {
         let (index, is_new) = self.index(facts);
         Some(Assembled {
             policies: selecting(&index, &standing),
-            unmeshed: facts::unmeshed(&self.cluster),
             index: is_new.then_some(index),
             standing,
             warnings,

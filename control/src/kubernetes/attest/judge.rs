@@ -9,6 +9,7 @@ use palisade_api::sidecar::TOKEN_AUDIENCE as AUDIENCE;
 use palisade_api::spiffe::SpiffeIdError;
 
 use crate::attest::BoundPod;
+use crate::audit::sidecars::ADDRESS;
 
 /// What a reviewed token says, before anybody looked at the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,7 +210,7 @@ impl Refusal {
             Self::PodEnded(_) => "pod_ended",
             Self::HostNetwork(_) => "host_network",
             Self::Account { .. } => "account",
-            Self::Address { .. } => "address",
+            Self::Address { .. } => ADDRESS,
             Self::NotVisibleYet(_) => "not_visible_yet",
         }
     }

@@ -15,11 +15,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use palisade_api::sidecar::TOKEN_AUDIENCE as AUDIENCE;
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
+use super::refusals::Refusals;
 use crate::attest::BoundPod;
 pub(crate) use judge::Refusal;
 use judge::{AddressCheck, Claim, PodSeen, judge};
@@ -50,6 +51,7 @@ pub(crate) struct ServiceAccounts {
     address_check: AddressCheck,
     /// Anybody may send a token; the API server shall not feel it.
     reviews: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 impl ServiceAccounts {
@@ -64,7 +66,13 @@ impl ServiceAccounts {
                 AddressCheck::Off
             },
             reviews: Arc::new(Semaphore::new(MAX_REVIEWS)),
+            refusals: Arc::default(),
         }
+    }
+
+    /// Whom it refuses.
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// Whose token it is that came from `caller`.
@@ -113,7 +121,10 @@ impl ServiceAccounts {
             .await
             .map_err(|error| ReviewError::Pod(Box::new(error)))?;
         let seen = pod.as_ref().map(PodSeen::read);
-        judge(&claim, caller, seen.as_ref(), self.address_check)?;
+        let judged = judge(&claim, caller, seen.as_ref(), self.address_check);
+        self.refusals
+            .note(&claim.pod, judged.as_ref().copied(), Instant::now());
+        judged?;
         let Claim { account, pod } = claim;
         let id = SpiffeId::of_service_account(&self.trust_domain, &pod.namespace, &account)
             .map_err(Refusal::Name)?;

@@ -22,7 +22,6 @@ use palisade_api::policy::AuthorizationPolicy;
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::Workload;
 
-use super::leader::Unmeshed;
 use crate::index::Facts;
 
 pub(crate) use namespace::Namespace;
@@ -90,29 +89,6 @@ pub(crate) fn facts(
         facts.workloads.push(workload);
     }
     (facts, warnings)
-}
-
-/// Every pod that should be in the mesh and is not.
-pub(crate) fn unmeshed(cluster: &Cluster) -> Vec<Unmeshed> {
-    let each = cluster.pods.iter().filter_map(|(name, pod)| {
-        let namespace = Name {
-            namespace: String::new(),
-            name: name.namespace.clone(),
-        };
-        let namespace = cluster.namespaces.get(&namespace)?;
-        let reason = match (namespace.is_member, namespace.is_lenient) {
-            (false, _) => None,
-            (true, false) => pod.outside,
-            (true, true) => pod.outside_if_lenient,
-        };
-        Some(Unmeshed {
-            namespace: name.namespace.clone(),
-            name: name.name.clone(),
-            uid: pod.uid.clone(),
-            reason: reason?,
-        })
-    });
-    each.collect()
 }
 
 /// Every running pod as a workload.

@@ -3,17 +3,12 @@
 use k8s_openapi::api::core::v1 as core;
 use kube::core::PartialObjectMeta;
 
-use palisade_api::cluster::{ALLOW_OPT_OUT, ENABLED, MEMBER_LABEL};
 use palisade_api::workload::{Closing, Mtls, NamespaceSettings};
 
 /// What is kept of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Namespace {
     pub(crate) settings: NamespaceSettings,
-    /// It is in the mesh.
-    pub(crate) is_member: bool,
-    /// Its pods may be outside of it.
-    pub(crate) is_lenient: bool,
     /// Annotations of ours with a value that is not known, and the words that are.
     unknown: Vec<(&'static str, String, &'static str)>,
 }
@@ -22,13 +17,7 @@ impl Namespace {
     /// What is kept of the API's object. A value that is not known is the closed one: a mistyped word opens nothing.
     pub(crate) fn keep(namespace: PartialObjectMeta<core::Namespace>) -> Option<Self> {
         let mut annotations = namespace.metadata.annotations.unwrap_or_default();
-        let labels = namespace.metadata.labels.unwrap_or_default();
-        let is = |value: Option<&String>, word| value.is_some_and(|value| value == word);
-        let mut kept = Self {
-            is_member: is(labels.get(MEMBER_LABEL), ENABLED),
-            is_lenient: is(annotations.get(ALLOW_OPT_OUT), "true"),
-            ..Self::default()
-        };
+        let mut kept = Self::default();
         match annotations.remove(MTLS) {
             None => {}
             Some(word) if word == "strict" => {}

@@ -4,16 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use palisade_api::cluster::{
-    self, ALLOW_OPT_OUT, ENABLED, EXCLUDED_PORTS_VARIABLE, MEMBER_LABEL, REDIRECT_CONTAINER,
-};
+use palisade_api::cluster::{self, EXCLUDED_PORTS_VARIABLE, REDIRECT_CONTAINER};
 use palisade_api::spiffe::{SpiffeIdError, TrustDomain};
 use palisade_api::workload::{Place, Workload};
 
 use super::{Name, unicast};
-use crate::kubernetes::leader::{Reason, unmeshed};
 
 /// What is kept of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +30,11 @@ pub(crate) struct Pod {
     /// In seconds of Unix time.
     pub(crate) created: i64,
     pub(crate) addresses: Vec<IpAddr>,
-    /// Why it is not in the mesh, if its namespace is and lets nobody out.
-    pub(crate) outside: Option<Reason>,
-    /// The same, if its namespace lets pods out.
-    pub(crate) outside_if_lenient: Option<Reason>,
 }
 
 impl Pod {
     /// What is kept of the API's object.
     pub(crate) fn keep(pod: core::Pod) -> Option<Self> {
-        let outside_of = |namespace| unmeshed(&pod, &namespace).map(|unmeshed| unmeshed.reason);
-        let outside = outside_of(member());
-        let outside_if_lenient = outside_of(lenient_member());
         let (metadata, spec) = (pod.metadata, pod.spec?);
         let status = pod.status.unwrap_or_default();
         let first = status.pod_ip.into_iter();
@@ -77,8 +66,6 @@ impl Pod {
                 .creation_timestamp
                 .map_or(0, |created| created.0.as_second()),
             addresses,
-            outside,
-            outside_if_lenient,
         })
     }
 
@@ -144,22 +131,6 @@ pub(super) struct At<'a> {
     pub(super) addresses: Vec<IpAddr>,
     /// The zone of its node.
     pub(super) zone: &'a str,
-}
-
-/// A namespace of the mesh.
-fn member() -> ObjectMeta {
-    ObjectMeta {
-        labels: Some([(MEMBER_LABEL.to_owned(), ENABLED.to_owned())].into()),
-        ..ObjectMeta::default()
-    }
-}
-
-/// One that lets pods out.
-fn lenient_member() -> ObjectMeta {
-    ObjectMeta {
-        annotations: Some([(ALLOW_OPT_OUT.to_owned(), "true".to_owned())].into()),
-        ..member()
-    }
 }
 
 fn is_sidecar(container: &core::Container) -> bool {

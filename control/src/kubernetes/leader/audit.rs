@@ -1,222 +1,182 @@
-//! Says which pods run in namespaces of the mesh and are not in it: an Event for each, and a metric.
+//! Says what `palisade check` would say, without being asked: a metric, and Events on the objects that it is about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Api;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::sleep;
 
-use palisade_api::cluster::{
-    ALLOW_OPT_OUT, CONTROL, DISABLED, ENABLED, INJECT, MEMBER_LABEL, is_sidecar,
-};
+use palisade_api::cluster::CONTROL;
 
 use super::Cluster;
 use super::pace::failures;
+use crate::audit::{self, Finding, Scope, Severity, Snapshot};
 
-/// A running pod that should be in the mesh and is not.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Unmeshed {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) reason: Reason,
-}
-
-/// Why a pod is not in the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reason {
-    /// It was made before its namespace was in the mesh, or by another way than the injector's.
-    NotInjected,
-    /// It uses its node's network.
-    HostNetwork,
-}
-
-impl Reason {
-    const ALL: [Self; 2] = [Self::NotInjected, Self::HostNetwork];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::NotInjected => "not_injected",
-            Self::HostNetwork => "host_network",
-        }
-    }
-
-    fn note(self) -> &'static str {
-        match self {
-            Self::NotInjected => {
-                "The namespace is in the mesh and this pod has no sidecar: nothing protects it, and strict pods \
-                 refuse it. Restart it."
-            }
-            Self::HostNetwork => {
-                "The namespace is in the mesh and this pod uses its node's network: nothing protects it, and strict \
-                 pods refuse it. Do without hostNetwork, or move it to a namespace outside of the mesh."
-            }
-        }
-    }
-}
-
-/// Whether a pod is one, its namespace being as given.
-pub(crate) fn unmeshed(pod: &Pod, namespace: &ObjectMeta) -> Option<Unmeshed> {
-    let value = |map: &Option<BTreeMap<String, String>>, key: &str| {
-        map.as_ref().and_then(|map| map.get(key).cloned())
-    };
-    let is = |map, key, expected: &str| value(map, key).as_deref() == Some(expected);
-    let spec = pod.spec.as_ref()?;
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    let lives =
-        pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"));
-    let meshed = spec.init_containers.iter().flatten().any(|container| {
-        is_sidecar(
-            &container.name,
-            container.restart_policy.as_deref(),
-            container.command.as_deref().unwrap_or_default(),
-            container.args.as_deref().unwrap_or_default(),
-        )
-    });
-    let opted_out = is(&namespace.annotations, ALLOW_OPT_OUT, "true")
-        && (is(&pod.metadata.annotations, INJECT, DISABLED)
-            || is(&pod.metadata.labels, INJECT, DISABLED));
-    if !lives || meshed || opted_out || !is(&namespace.labels, MEMBER_LABEL, ENABLED) {
-        return None;
-    }
-    Some(Unmeshed {
-        namespace: pod.metadata.namespace.clone()?,
-        name: pod.metadata.name.clone()?,
-        uid: pod.metadata.uid.clone()?,
-        reason: if spec.host_network == Some(true) {
-            Reason::HostNetwork
-        } else {
-            Reason::NotInjected
-        },
-    })
-}
-
-/// Until it is dropped. A pod is told of once by each leader.
+/// Until it is dropped.
 pub(super) async fn keep(cluster: &Cluster) {
     let reporter = Reporter {
         controller: CONTROL.to_owned(),
         instance: Some(cluster.replica.clone()),
     };
     let recorder = Recorder::new(cluster.client.clone(), reporter);
-    let mut found = cluster.unmeshed.clone();
-    let mut told = BTreeSet::new();
+    let mut checks = BTreeSet::new();
+    // What follows from a change of leaders, such as sidecars that look for another replica, is over then.
+    sleep(FIRST).await;
     loop {
-        let unmeshed = found.borrow_and_update().clone();
-        for reason in Reason::ALL {
-            let count = unmeshed.iter().filter(|pod| pod.reason == reason).count();
-            cluster.metrics.unmeshed_pods(reason.label(), count);
+        let system = &cluster.namespace;
+        let snapshot = audit::everything(&cluster.client, system, &Scope::All).await;
+        let findings = audit::judge(&snapshot);
+        count(cluster, &findings, &mut checks);
+        let told = told(&findings, &snapshot);
+        drop(snapshot);
+        let writes = told.into_iter().map(|told| tell(cluster, &recorder, told));
+        // What could not be told is counted by the metric, and told the next time.
+        failures(writes.collect()).await;
+        sleep(EVERY).await;
+    }
+}
+
+/// Every check that was ever found to be wrong has a number, though it be zero now.
+fn count(cluster: &Cluster, findings: &[Finding], checks: &mut BTreeSet<&'static str>) {
+    checks.extend(findings.iter().map(|finding| finding.check));
+    for check in checks.iter() {
+        for (severity, name) in SEVERITIES {
+            let same = |one: &&Finding| one.check == *check && one.severity == severity;
+            let count = findings.iter().filter(same).count();
+            cluster.metrics.findings(check, name, count);
         }
-        let uids: BTreeSet<String> = unmeshed.iter().map(|pod| pod.uid.clone()).collect();
-        told.retain(|uid| uids.contains(uid));
-        let told_now: Vec<_> = unmeshed
-            .iter()
-            .filter(|pod| told.insert(pod.uid.clone()))
-            .map(|pod| tell(&recorder, pod))
-            .collect();
-        // A pod that could not be told of is not worth a storm: the metric counts it.
-        failures(told_now).await;
-        if found.changed().await.is_err() {
-            // Control stops.
-            return std::future::pending().await;
+    }
+    for finding in findings {
+        if finding.severity == Severity::Unknown {
+            let Finding { check, what, .. } = finding;
+            tracing::warn!(check, "the mesh was not looked at as a whole: {what}");
         }
     }
 }
 
-async fn tell(recorder: &Recorder, pod: &Unmeshed) -> usize {
-    let about = ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        namespace: Some(pod.namespace.clone()),
-        name: Some(pod.name.clone()),
-        uid: Some(pod.uid.clone()),
-        ..ObjectReference::default()
-    };
+/// What is said about an object: an Event is known by that and by the check.
+#[derive(Debug)]
+struct Told {
+    about: ObjectReference,
+    check: &'static str,
+    note: String,
+}
+
+/// Errors first, and not more than [`MOST`].
+fn told(findings: &[Finding], snapshot: &Snapshot) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    let of = |severity| findings.iter().filter(move |one| one.severity == severity);
+    for finding in of(Severity::Error).chain(of(Severity::Warning)) {
+        let about = audit::about(finding, snapshot);
+        let note = note(finding);
+        let same = |one: &&mut Told| one.check == finding.check && one.about == about;
+        if let Some(same) = told.iter_mut().find(same) {
+            same.note.push(' ');
+            same.note.push_str(&note);
+        } else if told.len() < MOST {
+            told.push(Told {
+                about,
+                check: finding.check,
+                note,
+            });
+        }
+    }
+    told
+}
+
+fn note(finding: &Finding) -> String {
+    let Finding { what, remedy, .. } = finding;
+    if remedy.is_empty() {
+        format!("{what}.")
+    } else {
+        format!("{what}. To do: {remedy}.")
+    }
+}
+
+async fn tell(cluster: &Cluster, recorder: &Recorder, told: Told) -> usize {
+    let Told {
+        mut about,
+        check,
+        note,
+    } = told;
+    if about.uid.is_none() && about.kind.as_deref() == Some("Deployment") {
+        about.uid = uid(cluster, &about).await;
+    }
     let event = Event {
         type_: EventType::Warning,
-        reason: "OutsideMesh".to_owned(),
-        note: Some(pod.reason.note().to_owned()),
+        reason: reason(check),
+        note: Some(cut(note)),
         action: "Audit".to_owned(),
         secondary: None,
     };
     match recorder.publish(&event, &about).await {
         Ok(()) => 0,
         Err(error) => {
-            tracing::warn!(namespace = %pod.namespace, pod = %pod.name, %error, "an Event was not written");
+            let namespace = about.namespace.unwrap_or_default();
+            let name = about.name.unwrap_or_default();
+            tracing::warn!(namespace, name, check, %error, "an Event was not written");
             1
         }
     }
 }
 
+/// Pods name their ReplicaSet only.
+async fn uid(cluster: &Cluster, about: &ObjectReference) -> Option<String> {
+    let namespace = about.namespace.as_deref()?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
+    let found = deployments.get_metadata_opt(about.name.as_deref()?).await;
+    found.ok().flatten()?.metadata.uid
+}
+
+/// `api-calls` to `ApiCalls`.
+fn reason(check: &str) -> String {
+    let words = check.split('-').map(|word| {
+        let mut letters = word.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    });
+    words.collect()
+}
+
+/// To what the API server takes.
+fn cut(mut note: String) -> String {
+    if note.len() > MAX_NOTE {
+        note.truncate(note.floor_char_boundary(MAX_NOTE - '…'.len_utf8()));
+        note.push('…');
+    }
+    note
+}
+
+const SEVERITIES: [(Severity, &str); 3] = [
+    (Severity::Error, "error"),
+    (Severity::Warning, "warning"),
+    (Severity::Unknown, "unknown"),
+];
+/// After it became the leader.
+const FIRST: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(300);
+/// Events in a round. Whoever has more has one cause for most of them, and the metric.
+const MOST: usize = 50;
+/// In bytes.
+const MAX_NOTE: usize = 1024;
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
-    fn reason(pod: Value, namespace: Value) -> Option<Reason> {
-        let mut whole = json!({"metadata": {"namespace": "shop", "name": "web-1", "uid": "u"}, "spec": {"containers": []}});
-        json_merge(&mut whole, pod);
-        let pod = serde_json::from_value(whole).unwrap();
-        unmeshed(&pod, &serde_json::from_value(namespace).unwrap()).map(|pod| pod.reason)
-    }
-
-    fn json_merge(into: &mut Value, from: Value) {
-        match (into, from) {
-            (Value::Object(into), Value::Object(from)) => {
-                for (key, value) in from {
-                    json_merge(into.entry(key).or_insert(Value::Null), value);
-                }
-            }
-            (into, from) => *into = from,
-        }
-    }
-
     #[test]
-    fn each_pod_is_outside_for_its_reason_or_not_at_all() {
-        let member = || json!({"labels": {"mesh.palisade.dev/member": "enabled"}});
-        let lenient = || {
-            json!({
-                "labels": {"mesh.palisade.dev/member": "enabled"},
-                "annotations": {"palisade.dev/allow-opt-out": "true"},
-            })
-        };
-        let out = || json!({"metadata": {"annotations": {"palisade.dev/inject": "disabled"}}});
-        let sidecar =
-            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
-        let meshed = json!({"spec": {"initContainers": [sidecar]}});
-        let in_name_only = json!({"spec": {"initContainers": [{"name": "palisade-proxy"}]}});
-        let fake = json!({"name": "palisade-proxy", "image": "evil", "restartPolicy": "Always"});
-        let fake = json!({"spec": {"initContainers": [fake]}});
-        let cases = [
-            (json!({}), member(), Some(Reason::NotInjected)),
-            (json!({}), json!({}), None),
-            (meshed, member(), None),
-            (in_name_only, member(), Some(Reason::NotInjected)),
-            (fake, member(), Some(Reason::NotInjected)),
-            (
-                json!({"spec": {"hostNetwork": true}}),
-                member(),
-                Some(Reason::HostNetwork),
-            ),
-            (json!({"status": {"phase": "Succeeded"}}), member(), None),
-            (
-                json!({"status": {"phase": "Running"}}),
-                member(),
-                Some(Reason::NotInjected),
-            ),
-            (
-                json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
-                member(),
-                None,
-            ),
-            (out(), member(), Some(Reason::NotInjected)),
-            (out(), lenient(), None),
-        ];
-        for (at, (pod, namespace, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(reason(pod, namespace), expected, "{at}");
-        }
+    fn an_event_has_a_reason_in_one_word_and_a_note_that_fits() {
+        assert_eq!(reason("api-calls"), "ApiCalls");
+        assert_eq!(reason("unmeshed"), "Unmeshed");
+        assert_eq!(cut("short".into()), "short");
+        let long = cut("é".repeat(MAX_NOTE));
+        assert!(
+            long.len() <= MAX_NOTE && long.ends_with('…'),
+            "{}",
+            long.len()
+        );
     }
 }

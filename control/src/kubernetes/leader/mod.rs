@@ -24,7 +24,6 @@ use crate::ca::Ca;
 use crate::kubernetes::Records;
 use crate::telemetry::metrics::Metrics;
 pub(crate) use aggregate::Selecting;
-pub(crate) use audit::{Reason, Unmeshed, unmeshed};
 
 /// What the tasks work with.
 #[derive(Clone)]
@@ -38,8 +37,6 @@ pub(crate) struct Cluster {
     pub(crate) replica: String,
     /// Every policy, with whom it concerns.
     pub(crate) policies: watch::Receiver<Arc<Vec<Selecting>>>,
-    /// Every pod that should be in the mesh and is not.
-    pub(crate) unmeshed: watch::Receiver<Arc<Vec<Unmeshed>>>,
     /// Which rules are in force, for a control that starts.
     pub(crate) records: watch::Receiver<Records>,
 }
@@ -64,6 +61,7 @@ pub(crate) async fn lead(cluster: Cluster, mut leading: watch::Receiver<bool>) {
             () = work(&cluster) => {}
         }
         cluster.metrics.leading(false);
+        cluster.metrics.forget_findings();
     }
 }
 

@@ -62,16 +62,15 @@ async fn the_leader_keeps_the_cluster_as_it_should_be() {
     let (stop, stopping) = watch::channel(false);
     let (leading, election) = lease::elect(client.clone(), SYSTEM, "replica", stopping);
     let election = tokio::spawn(election);
-    let unmeshed = watch::channel(Arc::new(Vec::new()));
+    let metrics = Arc::new(Metrics::new());
     let selecting = watch::channel(Arc::new(Vec::new()));
     let cluster = Cluster {
         client: client.clone(),
         namespace: SYSTEM.into(),
         ca: Arc::new(first),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::clone(&metrics),
         replica: "replica".into(),
         policies: selecting.1,
-        unmeshed: unmeshed.1,
         records: watch::channel([None, None]).1,
     };
     let leader = tokio::spawn(lead(cluster, leading.clone()));
@@ -79,7 +78,7 @@ async fn the_leader_keeps_the_cluster_as_it_should_be() {
     believes_webhooks(&admin, &pem).await;
     keeps_namespaces(&admin, &pem).await;
     tells_of_policies(&admin, client, &selecting.0).await;
-    tells_of_pods(&admin, &unmeshed.0).await;
+    tells_of_pods(&admin, &metrics).await;
 
     stop.send_replace(true);
     election.await.unwrap();

@@ -1,10 +1,10 @@
 //! Policies, and what is said of them and of pods.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::super::acks::{self, Held, Rule};
-use super::super::leader::{Selecting, Unmeshed, unmeshed};
+use super::super::leader::Selecting;
 use super::{SYSTEM, create, object, until};
+use crate::telemetry::metrics::Metrics;
 
 /// As much of the CRD as a status needs.
 fn definition() -> Value {
@@ -96,11 +97,12 @@ pub(super) async fn tells_of_policies(
     };
     look("False").await;
     let held = move || {
-        vec![Held {
+        let held = Held {
             workload: "default/web-1".into(),
             enforces: [rule.clone()].into(),
             refuses: BTreeSet::new(),
-        }]
+        };
+        (vec![held], BTreeMap::new())
     };
     let report = tokio::spawn(acks::report(client, SYSTEM.into(), "replica".into(), held));
     look("True").await;
@@ -110,32 +112,41 @@ pub(super) async fn tells_of_policies(
     definitions.delete(name, &params).await.unwrap();
 }
 
-/// A pod without a sidecar has an Event.
-pub(super) async fn tells_of_pods(admin: &Client, outside: &watch::Sender<Arc<Vec<Unmeshed>>>) {
-    let namespace = object(json!({"labels": {"mesh.palisade.dev/member": "enabled"}}));
-    let pod: Pod = object(json!({
-        "metadata": {"namespace": "default", "name": "bare-k", "uid": "5b1a"}, "spec": {"containers": []},
-    }));
-    let found = unmeshed(&pod, &namespace).unwrap();
-    outside.send_replace(Arc::new(vec![found]));
-    let events: Api<Event> = Api::namespaced(admin.clone(), "default");
+/// A pod without a sidecar has an Event, and is counted; what is judged could all be read.
+pub(super) async fn tells_of_pods(admin: &Client, metrics: &Metrics) {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let annotations = json!({"palisade.dev/inject": "enabled"});
+    let outside = json!({"metadata": {"name": "outside-k", "annotations": annotations}});
+    create(&namespaces, outside).await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "outside-k");
+    until(&accounts, "default", |found| found.is_some()).await;
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), "outside-k");
+    let bare = json!({"containers": [{"name": "a", "image": "kube.local/none:1", "imagePullPolicy": "Never"}]});
+    create(&pods, json!({"metadata": {"name": "bare-k"}, "spec": bare})).await;
+    let events: Api<Event> = Api::namespaced(admin.clone(), "outside-k");
     let told = async {
         loop {
             let found = events.list(&ListParams::default()).await.unwrap();
-            let about = |event: &Event| {
-                event
-                    .regarding
-                    .as_ref()
-                    .and_then(|about| about.name.clone())
+            let is_ours = |event: &Event| {
+                let about = event.regarding.as_ref();
+                let name = about.and_then(|about| about.name.as_deref());
+                event.reason.as_deref() == Some("Unmeshed") && name == Some("bare-k")
             };
-            if found
-                .iter()
-                .any(|event| about(event).as_deref() == Some("bare-k"))
-            {
+            if found.iter().any(is_ours) {
                 return;
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(Duration::from_secs(20), told).await.unwrap();
+    timeout(Duration::from_secs(60), told).await.unwrap();
+    let text = metrics.text().unwrap();
+    let line = |check: &str, severity: &str| {
+        format!("palisade_findings{{check=\"{check}\",severity=\"{severity}\"}}")
+    };
+    assert!(
+        text.contains(&format!("{} 1\n", line("unmeshed", "error"))),
+        "{text}"
+    );
+    let params = DeleteParams::default();
+    namespaces.delete("outside-k", &params).await.unwrap();
 }

@@ -21,7 +21,29 @@ fn rights() -> Value {
     ];
     json!([
         rule("", &["namespaces"], &[], &["get", "list", "watch", "patch"]),
-        rule("", &["pods"], &[], &["get"]),
+        rule("", &["pods"], &[], &["get", "list"]),
+        rule("", &["services", "nodes", "events"], &[], &["list"]),
+        rule("apps", &["deployments"], &[], &["get", "list"]),
+        rule("networking.k8s.io", &["networkpolicies"], &[], &["list"]),
+        rule(
+            "apiextensions.k8s.io",
+            &["customresourcedefinitions"],
+            &[],
+            &["list"]
+        ),
+        rule("apiregistration.k8s.io", &["apiservices"], &[], &["list"]),
+        rule(
+            "admissionregistration.k8s.io",
+            &[&hooks[..], &["validatingadmissionpolicies"]].concat(),
+            &[],
+            &["list"]
+        ),
+        rule(
+            "palisade.dev",
+            &["authorizationpolicies", "clusterauthorizationpolicies"],
+            &[],
+            &["list"]
+        ),
         rule("authentication.k8s.io", &["tokenreviews"], &[], &["create"]),
         rule("", &["configmaps"], &[], &["create"]),
         rule(
@@ -59,7 +81,7 @@ fn own_rights() -> Value {
             "",
             "secrets",
             &["palisade-webhook-tls"],
-            &["list", "watch", "update"]
+            &["get", "list", "watch", "update"]
         ),
         rule("", "configmaps", &[], &["list", "watch", "patch"]),
         rule("coordination.k8s.io", "leases", &[], &["create"]),

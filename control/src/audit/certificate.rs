@@ -8,8 +8,8 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::pem::Pem;
 
 use super::finding::{Finding, both, look};
+use super::pod;
 use super::snapshot::{Looked, Snapshot};
-use crate::kubernetes::pod;
 
 /// The authority, the webhook's certificate, and the trust of each namespace.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
@@ -19,7 +19,7 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
         check: "authority",
         secret: cluster::CA_SECRET,
         warn_at: Duration::days(90),
-        remedy: "rotate it: a new one must be trusted everywhere before this one ends",
+        remedy: NEW_AUTHORITY,
         missing: "restore the Secret from a backup; control makes one only where no namespace trusts one yet",
     };
     let webhook = Kept {
@@ -36,6 +36,10 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     ]
     .concat()
 }
+
+/// No command does it yet.
+const NEW_AUTHORITY: &str = "before it ends, put another in its place: see \"The authority\" in the README; every pod \
+     of the mesh has to be restarted then";
 
 /// A certificate that is kept in a Secret.
 struct Kept {

@@ -13,31 +13,23 @@ use kube::api::DynamicObject;
 use palisade_api::in_force::InForce;
 use time::OffsetDateTime;
 
-use super::callers::call::Recorded;
+use super::sidecars::Reports;
 
 /// What was found, or why it could not be looked at.
-pub(crate) type Looked<T> = Result<T, String>;
+pub type Looked<T> = Result<T, String>;
 
 /// What the cluster is made of.
 #[derive(Debug)]
-pub(crate) struct Platform {
-    pub(crate) version: Looked<Info>,
-    pub(crate) nodes: Looked<Vec<Node>>,
-    /// What the user must be able to do to install.
-    pub(crate) rights: Vec<Right>,
-}
-
-/// Something that installing needs.
-#[derive(Debug, Clone)]
-pub(crate) struct Right {
-    /// `create deployments.apps in palisade-system`.
-    pub(crate) what: String,
-    pub(crate) allowed: Looked<bool>,
+pub struct Platform {
+    /// The API server's.
+    pub version: Looked<Info>,
+    /// With the versions of their kubelets.
+    pub nodes: Looked<Vec<Node>>,
 }
 
 /// Everything that is judged.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     pub(crate) now: OffsetDateTime,
     pub(crate) system_namespace: String,
     pub(crate) platform: Platform,
@@ -48,19 +40,28 @@ pub(crate) struct Snapshot {
     pub(crate) validating: Looked<Vec<ValidatingWebhookConfiguration>>,
     pub(crate) api_services: Looked<Vec<APIService>>,
     pub(crate) certificates: Certificates,
-    pub(crate) answer: Looked<Answer>,
     /// Those that are asked about.
     pub(crate) namespaces: Looked<Vec<Namespace>>,
     pub(crate) pods: Looked<Vec<Pod>>,
     pub(crate) services: Looked<Vec<Service>>,
     pub(crate) network_policies: Looked<Vec<NetworkPolicy>>,
     pub(crate) events: Looked<Vec<Event>>,
+    /// The rules of namespaces.
     pub(crate) policies: Looked<Vec<DynamicObject>>,
     /// What control recorded of the rules in force, by their definition's name.
     pub(crate) in_force: Looked<Vec<(String, InForce)>>,
-    pub(crate) callers: Looked<Recorded>,
+    pub(crate) cluster_policies: Looked<Vec<DynamicObject>>,
+    /// What the replicas of control say of sidecars.
+    pub(crate) reports: Looked<Reports>,
     /// Namespaces that missing rights left out of the lists.
     pub(crate) unreadable: Vec<String>,
+}
+
+impl Snapshot {
+    /// The pods, of each what is judged.
+    pub fn pods(&self) -> &Looked<Vec<Pod>> {
+        &self.pods
+    }
 }
 
 /// Certificates, without any key.
@@ -72,15 +73,4 @@ pub(crate) struct Certificates {
     pub(crate) webhook: Looked<Option<Vec<u8>>>,
     /// The trust that each namespace's pods are given: its name, and PEM.
     pub(crate) trust: Looked<Vec<(String, String)>>,
-}
-
-/// What the API server says about a rule that must be refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The injector looked at it, and refused it.
-    Refused,
-    /// It would have been accepted.
-    Accepted,
-    /// The injector was asked and did not answer.
-    Unreachable(String),
 }

@@ -12,7 +12,7 @@ use palisade_api::sidecar::CONTROL_PORT;
 
 use super::finding::{Finding, both, look};
 use super::snapshot::{Looked, Snapshot};
-use crate::kubernetes::{pod, selector};
+use super::{pod, selector};
 
 /// Egress to control, and what the API server calls.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {

@@ -22,7 +22,7 @@ fn a_rule_that_lets_a_nodes_address_in_is_told() {
         ..blind()
     };
     snapshot.platform.nodes = Ok(all(vec![node]));
-    let warnings = wrong(&super::super::nodes::judge(&snapshot), Severity::Warning);
+    let warnings = wrong(&crate::audit::nodes::judge(&snapshot), Severity::Warning);
     assert_eq!(
         warnings,
         [

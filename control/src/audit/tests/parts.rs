@@ -246,8 +246,61 @@ fn rules_that_are_behind_not_understood_or_open_are_told() {
             "AuthorizationPolicy shop/open: callers without an identity are let in, as plaintext, from 10.0.0.0/8",
         ]
     );
-    let strange = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
-    assert_eq!(wrong(&findings, Severity::Error), [strange]);
+    let closed = "AuthorizationPolicy shop/strange: proxies do not understand it, and close what it protects: shop/db-0";
+    assert_eq!(wrong(&findings, Severity::Error), [closed]);
+}
+
+#[test]
+fn a_rule_that_no_proxy_enforces_is_an_error_unless_it_is_new() {
+    let status = |since: &str| {
+        json!({
+            "observedGeneration": 2, "proxies": 2, "enforcing": 0, "pending": ["shop/a", "shop/b"],
+            "conditions": [{"reason": "Pending", "status": "False", "lastTransitionTime": since}],
+        })
+    };
+    let snapshot = Snapshot {
+        policies: Ok(all(vec![
+            rule("new", meshed(), status("2026-11-21T11:59:45Z")),
+            rule("dead", meshed(), status("2026-11-21T11:00:00Z")),
+        ])),
+        cluster_policies: Ok(Vec::new()),
+        ..blind()
+    };
+    let findings = rules::judge(&snapshot);
+    let told = |name: &str| {
+        [format!(
+            "AuthorizationPolicy shop/{name}: 0 of 2 proxies enforce it; behind are shop/a, shop/b"
+        )]
+    };
+    assert_eq!(wrong(&findings, Severity::Warning), told("new"));
+    assert_eq!(wrong(&findings, Severity::Error), told("dead"));
+}
+
+#[test]
+fn rules_that_may_be_read_are_judged_though_the_clusters_may_not() {
+    let behind =
+        json!({"observedGeneration": 2, "proxies": 3, "enforcing": 2, "pending": ["shop/web-0"]});
+    let snapshot = Snapshot {
+        policies: Ok(all(vec![rule("behind", meshed(), behind)])),
+        ..blind()
+    };
+    let findings = rules::judge(&snapshot);
+    let told: Vec<_> = findings
+        .iter()
+        .map(|one| (one.check, one.severity))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("rules", Severity::Warning),
+            ("rules", Severity::Unknown),
+            ("plaintext", Severity::Ok),
+            ("plaintext", Severity::Unknown),
+        ]
+    );
+    let fine = "no rule lets a caller in that has no identity, among those that you may read";
+    assert_eq!(findings[2].what, fine);
+    assert_eq!(findings[3].what, "could not look: forbidden");
 }
 
 #[test]

@@ -6,26 +6,28 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use palisade_api::manifest::{NARROW, lets_nodes_in};
 
-use super::finding::{Finding, both, look};
+use super::finding::{Finding, look};
 use super::rules;
 use super::snapshot::Snapshot;
 
 /// Every rule against the address of every node.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
-    let looked = both(&snapshot.policies, &snapshot.platform.nodes);
     let fine = "no rule lets a node's address in without an identity";
-    look("via-nodes", &looked, fine, |(policies, nodes)| {
-        let nodes: Vec<_> = nodes.iter().flat_map(addresses).collect();
-        let mut findings = Vec::new();
-        for object in *policies {
-            // One that has mistakes is told of by its status.
-            let lets_in = rules::parse(object).map(|policy| lets_nodes_in(&policy, &nodes));
-            let found = lets_in.unwrap_or_default().into_iter();
-            findings.extend(
-                found.map(|what| Finding::warning("via-nodes", rules::place(object), what, NARROW)),
-            );
+    let nodes = match &snapshot.platform.nodes {
+        Ok(nodes) => nodes.iter().flat_map(addresses).collect::<Vec<_>>(),
+        Err(why) => {
+            return look("via-nodes", &Err::<(), _>(why.clone()), fine, |()| {
+                Vec::new()
+            });
         }
-        findings
+    };
+    rules::each(snapshot, "via-nodes", fine, |object| {
+        // One that has mistakes is told of by its status.
+        let lets_in = rules::parse(object).map(|policy| lets_nodes_in(&policy, &nodes));
+        let found = lets_in.unwrap_or_default().into_iter();
+        found
+            .map(|what| Finding::warning("via-nodes", rules::place(object), what, NARROW))
+            .collect()
     })
 }
 

@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use palisade_api::{cluster, sidecar};
 
 use super::finding::{Finding, both, look};
+use super::pod;
 use super::snapshot::Snapshot;
-use crate::kubernetes::pod;
 
 /// Namespaces and their pods.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
@@ -128,14 +128,7 @@ fn unmeshed(namespace: &Namespace, made: &Made<'_>) -> Option<Finding> {
             made.pods.len()
         ),
     };
-    let remedy = match made.kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" => restart(made.kind, made.by, &name),
-        "Pod" => format!(
-            "create it again: kubectl -n {name} delete pod {} and apply it",
-            made.by
-        ),
-        kind => format!("delete these pods, so that the {kind} makes them again"),
-    };
+    let remedy = again(made.kind, made.by, &name);
     (missed > 0).then(|| {
         Finding::error(
             "unmeshed",
@@ -144,6 +137,15 @@ fn unmeshed(namespace: &Namespace, made: &Made<'_>) -> Option<Finding> {
             remedy,
         )
     })
+}
+
+/// How an object's pods are made again, or a pod that nothing made.
+pub(super) fn again(kind: &str, by: &str, namespace: &str) -> String {
+    match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" => restart(kind, by, namespace),
+        "Pod" => format!("create it again: kubectl -n {namespace} delete pod {by} and apply it"),
+        kind => format!("delete these pods, so that the {kind} makes them again"),
+    }
 }
 
 /// The command that makes an object's pods again.

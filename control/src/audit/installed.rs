@@ -96,8 +96,7 @@ fn deployment(name: &str, system: &str, found: &[Deployment]) -> Option<Finding>
         .as_ref()
         .and_then(|spec| spec.replicas)
         .unwrap_or(1);
-    let status = deployment.status.as_ref();
-    let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+    let ready = ready(deployment);
     let what = format!("{ready} of {wanted} replicas are ready");
     let remedy =
         format!("kubectl -n {system} describe deployment,pods -l app.kubernetes.io/name={name}");
@@ -121,5 +120,11 @@ const NET: [(&str, &str); 2] = [
         "whoever may edit a pod may put another image in place of its sidecar",
     ),
 ];
+/// How many of its replicas are ready.
+pub(super) fn ready(deployment: &Deployment) -> i32 {
+    let status = deployment.status.as_ref();
+    status.and_then(|status| status.ready_replicas).unwrap_or(0)
+}
+
 /// What to do where a part is missing.
-pub(super) const REINSTALL: &str = "palisade install | kubectl apply -f -";
+pub const REINSTALL: &str = "palisade install | kubectl apply -f -";

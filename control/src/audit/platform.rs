@@ -7,7 +7,7 @@ use super::finding::{Finding, look};
 use super::snapshot::Platform;
 
 /// The versions of the API server and of every kubelet.
-pub(super) fn judge(platform: &Platform) -> Vec<Finding> {
+pub fn judge(platform: &Platform) -> Vec<Finding> {
     let server = look("api-server", &platform.version, "", |version| {
         let told = format!("{}.{}", version.major, version.minor);
         vec![match parse(&told) {

@@ -7,24 +7,48 @@ use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode};
 use serde::Deserialize;
 use serde_json::{Map, json};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
-use super::finding::{Finding, look};
+use super::finding::{Finding, Severity};
 use super::snapshot::Snapshot;
 
 /// Every rule's status, and its sources.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     let fine = "every proxy enforces the rules as they stand";
-    let status = look("rules", &snapshot.policies, fine, |policies| {
-        policies.iter().flat_map(status).collect()
-    });
+    let status = each(snapshot, "rules", fine, |object| status(object, snapshot));
     let fine = "no rule lets a caller in that has no identity";
-    let plaintext = look("plaintext", &snapshot.policies, fine, |policies| {
-        policies
-            .iter()
-            .filter_map(|object| plaintext(object, snapshot))
-            .collect()
+    let plaintext = each(snapshot, "plaintext", fine, |object| {
+        plaintext(object, snapshot).into_iter().collect()
     });
     [status, plaintext].concat()
+}
+
+/// Judges the rules that may be read: who may read those of a namespace may not read the cluster's.
+pub(super) fn each(
+    snapshot: &Snapshot,
+    check: &'static str,
+    fine: &str,
+    judge: impl Fn(&DynamicObject) -> Vec<Finding>,
+) -> Vec<Finding> {
+    let kinds = [&snapshot.policies, &snapshot.cluster_policies];
+    let read = kinds.iter().filter_map(|looked| looked.as_ref().ok());
+    let mut findings: Vec<Finding> = read.flatten().flat_map(judge).collect();
+    let mut unread: Vec<&String> = kinds
+        .iter()
+        .filter_map(|looked| looked.as_ref().err())
+        .collect();
+    if findings.is_empty() && unread.len() < kinds.len() {
+        let among = if unread.is_empty() {
+            ""
+        } else {
+            ", among those that you may read"
+        };
+        findings.push(Finding::ok(check, format!("{fine}{among}")));
+    }
+    unread.dedup();
+    findings.extend(unread.into_iter().map(|why| Finding::unknown(check, why)));
+    findings
 }
 
 /// What control says of a rule.
@@ -40,13 +64,14 @@ struct Status {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Condition {
     reason: String,
     message: String,
+    last_transition_time: Option<String>,
 }
 
-fn status(object: &DynamicObject) -> Vec<Finding> {
+fn status(object: &DynamicObject, snapshot: &Snapshot) -> Vec<Finding> {
     let place = place(object);
     let status = object.data.get("status").cloned().unwrap_or_default();
     // No status at all is one that says nothing, as is one of another version.
@@ -71,20 +96,37 @@ fn status(object: &DynamicObject) -> Vec<Finding> {
             "restart these pods, so that they get the sidecar of this version",
         ));
     }
-    if !status.pending.is_empty() {
-        findings.push(Finding::warning(
-            "rules",
-            place,
-            format!(
-                "{} of {} proxies enforce it; behind are {}",
-                status.enforcing,
-                status.proxies,
-                names(&status.pending)
-            ),
-            "palisade ps shows whether they are ready, and why not",
-        ));
-    }
+    findings.extend(behind(place, &status, snapshot.now));
     findings
+}
+
+/// Proxies that do not enforce it yet. Where not one does, and for longer than they need, it protects nothing.
+fn behind(place: String, status: &Status, now: OffsetDateTime) -> Option<Finding> {
+    let finding = Finding::warning(
+        "rules",
+        place,
+        format!(
+            "{} of {} proxies enforce it; behind are {}",
+            status.enforcing,
+            status.proxies,
+            names(&status.pending)
+        ),
+        "new ones take it up when they are ready; of those without control the check `sidecars` says what to do",
+    );
+    let is_new = status.conditions.iter().any(|condition| {
+        let since = condition.last_transition_time.as_deref();
+        let since = since.and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
+        since.is_some_and(|since| now - since < TO_TAKE_UP)
+    });
+    let severity = if status.enforcing == 0 && !is_new {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
+    (!status.pending.is_empty()).then_some(Finding {
+        severity,
+        ..finding
+    })
 }
 
 /// Control's word counts; of a version that it has not looked at, the validator's here.
@@ -145,7 +187,11 @@ fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
 }
 
 /// The rule that an object is, by the mesh's validator.
-pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
     let mut metadata = Map::new();
     metadata.insert("name".into(), object.name_any().into());
@@ -173,7 +219,7 @@ pub(crate) fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, Strin
 }
 
 /// `AuthorizationPolicy shop/orders`.
-pub(crate) fn place(object: &DynamicObject) -> String {
+pub fn place(object: &DynamicObject) -> String {
     let kind = object
         .types
         .as_ref()
@@ -183,3 +229,6 @@ pub(crate) fn place(object: &DynamicObject) -> String {
         None => format!("{kind} {}", object.name_any()),
     }
 }
+
+/// A proxy acknowledges within a second, and control writes that within some more.
+const TO_TAKE_UP: Duration = Duration::seconds(30);

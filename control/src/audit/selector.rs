@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Whether labels fit a selector. An empty one fits everything; an operator that is not known fits nothing.
-pub(crate) fn fits(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+pub(super) fn fits(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     let wanted = selector.match_labels.iter().flatten();
     let mut expressions = selector.match_expressions.iter().flatten();
     has_all(wanted, labels)
@@ -26,7 +26,7 @@ pub(crate) fn fits(selector: &LabelSelector, labels: &BTreeMap<String, String>) 
 }
 
 /// Whether all pairs are among the labels.
-pub(crate) fn has_all<'a>(
+pub(super) fn has_all<'a>(
     mut wanted: impl Iterator<Item = (&'a String, &'a String)>,
     labels: &BTreeMap<String, String>,
 ) -> bool {

@@ -1,4 +1,4 @@
-//! Whether the API server can ask the injector, and trusts its answers.
+//! Whether the API server trusts the injector's answers.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::WebhookClientConfig;
@@ -8,13 +8,13 @@ use palisade_api::cluster;
 use super::certificate;
 use super::finding::{Finding, both, look};
 use super::installed::REINSTALL;
-use super::snapshot::{Answer, Snapshot};
+use super::snapshot::Snapshot;
 
-/// The webhooks' configurations, their CA, and an answer.
+/// The webhooks' configurations, and their CA.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     let fine = "the injector's certificate is trusted by the API server";
     let configured = both(&snapshot.mutating, &snapshot.validating);
-    let trusted = look("webhooks", &configured, fine, |(mutating, validating)| {
+    look("webhooks", &configured, fine, |(mutating, validating)| {
         let mut findings = Vec::new();
         let ours = mutating
             .iter()
@@ -39,24 +39,7 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
             webhooks,
         ));
         findings
-    });
-    let fine = "the injector refuses a wrong rule";
-    let answers = look("injector", &snapshot.answer, fine, |answer| match answer {
-        Answer::Refused => Vec::new(),
-        Answer::Accepted => vec![Finding::error(
-            "injector",
-            "",
-            "a rule with a field that does not exist would have been accepted: nothing checks rules",
-            REINSTALL,
-        )],
-        Answer::Unreachable(why) => vec![Finding::error(
-            "injector",
-            "",
-            format!("the API server cannot ask it: {why}"),
-            "see that its pods run, and that the control plane may reach their port 15017",
-        )],
-    });
-    [trusted, answers].concat()
+    })
 }
 
 /// A configuration's webhooks with their names; none where it does not exist.
