@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::idle;
 use crate::example::json_lines;
-use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for, wait_or_say};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for, wait_or_say};
 
 #[test]
 fn the_elected_replica_tells_of_the_same_findings_as_check() {
     let mesh = Mesh::alone();
     let namespace = mesh.cluster().namespace("audit");
     let lost = mesh.cluster().namespace("audit-lost");
-    let hook = format!("{}-hook", namespace.name());
-    spoil(&namespace, &lost, &hook);
+    let hook = Hook(mesh.cluster(), format!("{}-hook", namespace.name()));
+    spoil(&namespace, &lost, &hook.1);
     let expected = [
         "api-calls",
         "exemptions",
@@ -55,8 +55,16 @@ fn the_elected_replica_tells_of_the_same_findings_as_check() {
         assert!(!of_windows || event["reason"] == "Exemptions", "{event}");
     }
     counted(&mesh, findings.iter().chain(&without));
-    let hooks = "validatingwebhookconfiguration";
-    mesh.cluster().kubectl(&["delete", hooks, &hook]);
+}
+
+/// A webhook's configuration, which belongs to no namespace; deleted when this is dropped.
+struct Hook(&'static Cluster, String);
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        let Self(cluster, name) = self;
+        cluster.kubectl(&["delete", "validatingwebhookconfiguration", name]);
+    }
 }
 
 /// Does what should not be done.
@@ -91,7 +99,7 @@ fn spoil(namespace: &Namespace, lost: &Namespace, hook: &str) {
     idle(namespace, "partly", exclude);
     namespace.apply(WARNED);
     webhook(namespace, hook);
-    lost.apply(LOST);
+    super::lost(lost);
 }
 
 /// The API server calls a meshed pod, for things that there are none of.
@@ -267,16 +275,3 @@ impl Drop for Hidden<'_> {
         self.on_nodes("delete table inet hidden");
     }
 }
-
-/// It runs and says nothing to control, like one of an authority that is gone.
-const LOST: &str = r"
-apiVersion: v1
-kind: Pod
-metadata: {name: lost}
-spec:
-  terminationGracePeriodSeconds: 0
-  initContainers:
-  - {name: palisade-proxy, restartPolicy: Always, image: 'kube.local/busybox:1', imagePullPolicy: Never, command: [sleep, infinity]}
-  containers:
-  - {name: app, image: 'kube.local/busybox:1', imagePullPolicy: Never, command: [sleep, infinity]}
-";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{idle, palisade_under};
+use super::{idle, lost, palisade_under};
 use crate::example::{SHOP, Shop, json_lines};
 use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_or_say};
 
@@ -43,15 +43,8 @@ fn ps_tells_who_each_pod_is_where_it_is_and_how_it_is() {
 #[test]
 fn ps_asks_a_sidecar_that_is_not_ready_why() {
     let mesh = Mesh::shared();
-    // Outside of the mesh, by hand, and with a control that is not there.
     let namespace = mesh.cluster().namespace("lost");
-    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: lost}, spec: {automountServiceAccountToken: false, \
-        terminationGracePeriodSeconds: 0, containers: [{name: app, image: 'kube.local/pause:1', imagePullPolicy: Never}]}}";
-    let image = mesh.cluster().palisade_image();
-    let palisade = env!("CARGO_BIN_EXE_palisade");
-    let inject = ["exec", palisade, "inject", "-f", "-", "--image", image];
-    let inject = [&inject[..], &["--control", "10.96.255.254:15012"]].concat();
-    namespace.apply(&stdout(&mesh.cluster().fed(&inject, pod)));
+    lost(&namespace);
     // Before its first attempt it has no cause to name.
     let reason = wait_or_say("the sidecar's reason", BOUND, || {
         let said = stdout(&mesh.palisade(&["ps", "-n", namespace.name(), "-o", "json"]));
