@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use palisade_api::manifest::{NARROW, lets_nodes_in};
 
-use super::finding::{Finding, look};
+use super::finding::Finding;
 use super::rules;
 use super::snapshot::Snapshot;
 
@@ -15,11 +15,7 @@ pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
     let fine = "no rule lets a node's address in without an identity";
     let nodes = match &snapshot.platform.nodes {
         Ok(nodes) => nodes.iter().flat_map(addresses).collect::<Vec<_>>(),
-        Err(why) => {
-            return look("via-nodes", &Err::<(), _>(why.clone()), fine, |()| {
-                Vec::new()
-            });
-        }
+        Err(why) => return vec![Finding::unknown("via-nodes", why)],
     };
     rules::each(snapshot, "via-nodes", fine, |object| {
         // One that has mistakes is told of by its status.

@@ -4,19 +4,12 @@ use k8s_openapi::api::core::v1::{Container, Namespace, Pod};
 use kube::ResourceExt;
 use palisade_api::cluster;
 
+use crate::kubernetes::is_sidecar;
+
 /// The pod's sidecar.
 pub fn sidecar(pod: &Pod) -> Option<&Container> {
     let containers = pod.spec.as_ref()?.init_containers.as_deref()?;
     containers.iter().find(|container| is_sidecar(container))
-}
-
-fn is_sidecar(container: &Container) -> bool {
-    cluster::is_sidecar(
-        &container.name,
-        container.restart_policy.as_deref(),
-        container.command.as_deref().unwrap_or_default(),
-        container.args.as_deref().unwrap_or_default(),
-    )
 }
 
 /// Whether all its containers have ended, for good.

@@ -3,7 +3,6 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use palisade_api::cluster;
-use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode};
 use serde::Deserialize;
 use serde_json::{Map, json};
@@ -12,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::finding::{Finding, Severity};
 use super::snapshot::Snapshot;
+use crate::kubernetes;
 
 /// Every rule's status, and its sources.
 pub(super) fn judge(snapshot: &Snapshot) -> Vec<Finding> {
@@ -204,18 +204,7 @@ pub fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
         "metadata": metadata,
         "spec": object.data.get("spec"),
     });
-    let read = manifest::check_object(&document.to_string()).map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        mistakes.join("; ")
-    })?;
-    match read {
-        Manifest::Policy(policy) => Ok(policy),
-        Manifest::Workload(_)
-        | Manifest::Service(_)
-        | Manifest::Namespace { .. }
-        | Manifest::Revocations(_)
-        | Manifest::TrustBundle { .. } => Err("it is no policy".into()),
-    }
+    kubernetes::policy(&document).map_err(|mistakes| mistakes.join("; "))
 }
 
 /// `AuthorizationPolicy shop/orders`.

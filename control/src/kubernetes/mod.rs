@@ -30,8 +30,10 @@ pub(crate) use acks::report;
 pub(crate) use assembly::Standing;
 pub(crate) use attest::{Refusal, ReviewError, Reviewed, ServiceAccounts};
 pub(crate) use authority::load_or_create as authority;
+pub(crate) use facts::is_sidecar;
 pub(crate) use leader::{Cluster, Selecting, lead};
 pub(crate) use lease::elect;
+pub(crate) use policies::read as policy;
 pub(crate) use record::{Records, recorded};
 pub(crate) use report::held;
 

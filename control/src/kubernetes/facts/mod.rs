@@ -27,7 +27,7 @@ use crate::index::Facts;
 pub(crate) use namespace::Namespace;
 pub(crate) use node::Node;
 use pod::At;
-pub(crate) use pod::Pod;
+pub(crate) use pod::{Pod, is_sidecar};
 pub(crate) use service::Service;
 pub(crate) use slice::Slice;
 

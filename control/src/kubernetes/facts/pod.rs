@@ -133,7 +133,8 @@ pub(super) struct At<'a> {
     pub(super) zone: &'a str,
 }
 
-fn is_sidecar(container: &core::Container) -> bool {
+/// Whether an init container is our sidecar.
+pub(crate) fn is_sidecar(container: &core::Container) -> bool {
     cluster::is_sidecar(
         &container.name,
         container.restart_policy.as_deref(),

@@ -124,7 +124,8 @@ impl Object {
     }
 }
 
-fn read(document: &Value) -> Result<AuthorizationPolicy, Vec<String>> {
+/// The rule that a whole object is, or each of its mistakes.
+pub(crate) fn read(document: &Value) -> Result<AuthorizationPolicy, Vec<String>> {
     let read = manifest::check_object(&document.to_string())
         .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     match read {
