@@ -228,6 +228,11 @@ fn pod(name: &str) -> Value {
 
 /// All of its admission, and then nothing of it is kept.
 fn create(namespace: &Namespace, pod: &Value) -> Output {
+    tried(namespace, &pod.to_string())
+}
+
+/// The same with a stream of pods.
+fn tried(namespace: &Namespace, stream: &str) -> Output {
     let dry = [
         "kubectl",
         "-n",
@@ -239,5 +244,5 @@ fn create(namespace: &Namespace, pod: &Value) -> Output {
         "-f",
         "-",
     ];
-    Cluster::shared().fed(&dry, &pod.to_string())
+    Cluster::shared().fed(&dry, stream)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{create, pod};
-use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
+use crate::harness::{BOUND, Mesh, Namespace, stdout, text, wait_for};
 
 #[path = "../../../injector/tests/pods/mod.rs"]
 mod generate;
@@ -63,18 +63,7 @@ fn every_pod_that_the_api_server_takes_it_takes_into_the_mesh() {
 
 /// By name, what the API server made of the pods that it took; and what it said of the others.
 fn created(namespace: &Namespace, stream: &str) -> (BTreeMap<String, Value>, String) {
-    let dry = [
-        "kubectl",
-        "-n",
-        namespace.name(),
-        "create",
-        "--dry-run=server",
-        "-o",
-        "json",
-        "-f",
-        "-",
-    ];
-    let output = Cluster::shared().fed(&dry, stream);
+    let output = super::tried(namespace, stream);
     let pods = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
     let pods = pods.map(Result::unwrap).map(|pod| {
         let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
