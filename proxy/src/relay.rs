@@ -17,14 +17,16 @@ use tokio::net::TcpStream;
 use crate::outcome::{CloseBy, Failure, RefusedReason, Side};
 use crate::telemetry::ByteCounts;
 use crate::tls::Established;
-use crate::transport::{Code, PIECE_BYTES, SessionEnd, Stream, StreamError};
+use crate::transport::{Code, MIN_CREDIT, PIECE_BYTES, SessionEnd, Stream, StreamError};
 
 /// One end of a relay. Both directions use it at once.
 pub trait End {
     /// The next bytes, `most` of them at most; none at the end of data. Cancel safe.
     fn read(&self, most: usize) -> impl Future<Output = Result<Option<Bytes>, EndError>> + Send;
-    /// How many bytes the next write may bring without waiting long: what is read for it is no more.
-    fn room(&self) -> usize;
+    /// Waits until bytes may be brought, and says how many: what is read for a write is no more. Cancel safe.
+    fn room(&self) -> impl Future<Output = Result<usize, EndError>> + Send;
+    /// Waits for a failure of this end while it is not read. Cancel safe.
+    fn failed(&self) -> impl Future<Output = EndError> + Send;
     /// Takes all of `bytes`, waiting for room.
     fn write(&self, bytes: Bytes) -> impl Future<Output = Result<(), EndError>> + Send;
     /// No more is written. The other direction lives on, unless it `has_ended`: then the caller drops this end next.
@@ -84,12 +86,19 @@ pub async fn relay(
 }
 
 async fn pump(from: &impl End, to: &impl End, count: impl Fn(u64)) -> Result<(), Failed> {
-    while let Some(bytes) = from.read(to.room()).await.map_err(Failed::client)? {
+    loop {
+        let room = tokio::select! {
+            biased;
+            room = to.room() => room.map_err(Failed::server)?,
+            error = from.failed() => return Err(Failed::client(error)),
+        };
+        let Some(bytes) = from.read(room).await.map_err(Failed::client)? else {
+            return Ok(());
+        };
         let n = bytes.len() as u64;
         to.write(bytes).await.map_err(Failed::server)?;
         count(n);
     }
-    Ok(())
 }
 
 /// Which end failed, and how. In a pump, the one that is read is the client.
@@ -197,8 +206,17 @@ impl End for TcpStream {
         }
     }
 
-    fn room(&self) -> usize {
-        READ_BYTES
+    async fn room(&self) -> Result<usize, EndError> {
+        Ok(READ_BYTES)
+    }
+
+    async fn failed(&self) -> EndError {
+        let failed = match self.ready(Interest::ERROR).await {
+            Ok(_failed) => self.take_error(),
+            Err(error) => Err(error),
+        };
+        let unknown = || io::ErrorKind::ConnectionReset.into();
+        EndError::Io(failed.map_or_else(|error| error, |error| error.unwrap_or_else(unknown)))
     }
 
     async fn write(&self, mut bytes: Bytes) -> Result<(), EndError> {
@@ -237,9 +255,15 @@ impl End for Stream<Established> {
         Self::read(self).await.map_err(EndError::Stream)
     }
 
-    fn room(&self) -> usize {
-        // What waits for credit is little, however many streams wait.
-        (Self::credit(self) as usize).clamp(WAITING_BYTES, READ_BYTES)
+    /// Nothing is held for a stream without credit, however many such streams there are.
+    async fn room(&self) -> Result<usize, EndError> {
+        let room = Self::room(self).await.map_err(EndError::Stream)?;
+        Ok(room.min(READ_BYTES))
+    }
+
+    /// A stream's failure is told by reading it, and what it is written to has room at once.
+    async fn failed(&self) -> EndError {
+        std::future::pending().await
     }
 
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
@@ -267,7 +291,7 @@ thread_local! {
 ///
 /// The kernel's.
 pub fn said(stream: &TcpStream) -> io::Result<Bytes> {
-    with_buffer(COPIED_BYTES, |buffer| {
+    with_buffer(SAID_BYTES, |buffer| {
         (&*SockRef::from(stream)).read(buffer)
     })
 }
@@ -289,30 +313,21 @@ fn read_at_once(stream: &TcpStream, most: usize) -> io::Result<Bytes> {
     })
 }
 
-/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none.
+/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none. What was read is
+/// copied, so that it is held in no more memory than it fills.
 fn with_buffer(
     most: usize,
     read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
 ) -> io::Result<Bytes> {
     let mut buffer = BUFFER.take();
     buffer.resize(READ_BYTES, 0);
-    let most = most.min(READ_BYTES);
-    match read(buffer.get_mut(..most).unwrap_or_default()) {
-        // Little is copied, so that it does not hold on to much; a lot is handed over.
-        Ok(n) if n > COPIED_BYTES => {
-            buffer.truncate(n);
-            Ok(buffer.into())
-        }
-        result => {
-            let bytes = result.map(|n| Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default()));
-            BUFFER.set(buffer);
-            bytes
-        }
-    }
+    let room = buffer.get_mut(..most.min(READ_BYTES)).unwrap_or_default();
+    let bytes = read(room).map(|n| Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default()));
+    BUFFER.set(buffer);
+    bytes
 }
 
 /// Read from an application at a time: what one write of the mesh takes.
 const READ_BYTES: usize = PIECE_BYTES;
-const COPIED_BYTES: usize = 16 * 1024;
-/// Read for a stream without credit.
-const WAITING_BYTES: usize = 4 * 1024;
+/// Read at most before a stream is opened: the credit that every stream begins with.
+const SAID_BYTES: usize = MIN_CREDIT as usize;

@@ -174,8 +174,12 @@ impl End for Late<'_> {
         End::read(self.stream, most).await
     }
 
-    fn room(&self) -> usize {
-        End::room(self.stream)
+    async fn room(&self) -> Result<usize, EndError> {
+        End::room(self.stream).await
+    }
+
+    async fn failed(&self) -> EndError {
+        End::failed(self.stream).await
     }
 
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {

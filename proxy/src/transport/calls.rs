@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::code::Code;
-use super::credit::Receive;
+use super::credit::{LEAST_CREDIT, Receive};
 use super::end::{OpenError, SessionEnd, StreamError};
 use super::open::{Open, Opening};
 use super::session::{Role, Session};
@@ -141,34 +141,44 @@ impl Session {
         Poll::Pending
     }
 
-    /// What the peer lets this side send.
-    pub(super) fn credit_left(&self, id: u32) -> u32 {
-        self.streams.get(&id).map_or(0, |stream| stream.credit)
-    }
-
     /// Whether the next write is taken at once. Ready with an error where none is possible any more.
     pub(super) fn poll_writable(
         &mut self,
         id: u32,
         waker: &Waker,
     ) -> Poll<Result<(), StreamError>> {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return Poll::Ready(Err(StreamError::Finished));
-        };
-        if let Some(error) = &stream.given_up {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if let Some(end) = &self.end {
-            return Poll::Ready(Err(StreamError::SessionEnded(end.clone())));
-        }
-        if stream.fin != Fin::No {
-            return Poll::Ready(Err(StreamError::Finished));
-        }
+        let stream = self.open_to_write(id)?;
         if !stream.slot.is_empty() || stream.credit == 0 {
             keep(&mut stream.writer, waker);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// How many bytes may follow what is in the slot, once they are more than a few.
+    pub(super) fn poll_room(&mut self, id: u32, waker: &Waker) -> Poll<Result<usize, StreamError>> {
+        let stream = self.open_to_write(id)?;
+        let room = (stream.credit as usize).saturating_sub(stream.slot.len());
+        if room < LEAST_CREDIT as usize {
+            keep(&mut stream.writer, waker);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(room))
+    }
+
+    /// The stream, where this side may still send on it.
+    fn open_to_write(&mut self, id: u32) -> Result<&mut StreamState, StreamError> {
+        let stream = self.streams.get_mut(&id).ok_or(StreamError::Finished)?;
+        if let Some(error) = &stream.given_up {
+            return Err(error.clone());
+        }
+        if let Some(end) = &self.end {
+            return Err(StreamError::SessionEnded(end.clone()));
+        }
+        if stream.fin != Fin::No {
+            return Err(StreamError::Finished);
+        }
+        Ok(stream)
     }
 
     /// Puts `bytes` into the empty slot that `poll_writable` saw under the same lock.

@@ -12,6 +12,10 @@ use bytes::{Bytes, BytesMut};
 /// The credit that every stream begins with, at least: an opener may count on it before it saw the peer's HELLO.
 pub const MIN_CREDIT: u32 = 16 * 1024;
 
+/// A sender that has less credit than this may wait for more, so that credit is not used up in little pieces: half of
+/// the smallest window, of which a receiver grants again when half was read.
+pub(super) const LEAST_CREDIT: u32 = MIN_CREDIT / 2;
+
 /// Received bytes are kept, and handed out, in pieces of at most this.
 const CHUNK_BYTES: usize = 128 * 1024;
 

@@ -223,9 +223,17 @@ impl<F> Stream<F> {
         .await
     }
 
-    /// How many bytes the peer lets this side send now.
-    pub fn credit(&self) -> u32 {
-        self.link.with(|session| session.credit_left(self.id))
+    /// Waits until the peer lets this side send a good piece, beyond what was written before, and says how many bytes.
+    /// Credit for little is not used up in little pieces: more comes once the peer's application has read. Cancel safe.
+    ///
+    /// # Errors
+    /// When nothing can be written any more.
+    pub async fn room(&self) -> Result<usize, StreamError> {
+        poll_fn(|cx| {
+            self.link
+                .with(|session| session.poll_room(self.id, cx.waker()))
+        })
+        .await
     }
 
     /// Ends this direction, after all that was written.
