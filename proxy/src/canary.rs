@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use palisade_api::sidecar::{CANARY_PORT, CANARY_V4, CANARY_V6};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::dial::Dial;
+use crate::listen::Arrival;
 use crate::readiness::{Condition, Readiness};
 
 /// What only this proxy knows, so that no other listener can pass for it.
@@ -42,8 +42,9 @@ impl Canary {
     }
 
     /// Answers a connection that was going to the reserved address.
-    pub async fn answer(&self, mut stream: TcpStream) {
-        if let Err(error) = stream.write_all(&self.word).await {
+    pub async fn answer(&self, stream: Arrival) {
+        let answered = async { stream.into_watched()?.write_all(&self.word).await };
+        if let Err(error) = answered.await {
             tracing::debug!(%error, "a canary's connection ended early");
         }
     }

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use palisade_api::sidecar;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 /// The address that a redirected connection was made to.
 ///
@@ -19,8 +18,7 @@ impl OriginalDst {
     /// # Errors
     ///
     /// Where it was not redirected, or where it was going to the proxy itself.
-    pub fn of(stream: &TcpStream, client: SocketAddr) -> Result<Self, OriginalDstError> {
-        let socket = SockRef::from(stream);
+    pub fn of(socket: &SockRef<'_>, client: SocketAddr) -> Result<Self, OriginalDstError> {
         let dst = match canonical(client).ip() {
             IpAddr::V4(_) => socket.original_dst_v4(),
             IpAddr::V6(_) => socket.original_dst_v6(),
@@ -118,8 +116,8 @@ mod tests {
     async fn a_connection_that_was_not_redirected_is_refused() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let _client = TcpStream::connect(address).await.unwrap();
+        let _client = tokio::net::TcpStream::connect(address).await.unwrap();
         let (stream, client) = listener.accept().await.unwrap();
-        assert!(OriginalDst::of(&stream, client).is_err());
+        assert!(OriginalDst::of(&SockRef::from(&stream), client).is_err());
     }
 }

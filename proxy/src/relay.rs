@@ -290,10 +290,8 @@ thread_local! {
 /// # Errors
 ///
 /// The kernel's.
-pub fn said(stream: &TcpStream) -> io::Result<Bytes> {
-    with_buffer(SAID_BYTES, |buffer| {
-        (&*SockRef::from(stream)).read(buffer)
-    })
+pub fn said(socket: &SockRef<'_>) -> io::Result<Bytes> {
+    with_buffer(SAID_BYTES, |buffer| (&**socket).read(buffer))
 }
 
 /// As [`said`], where the runtime has heard of bytes. A read that leaves room has emptied the socket: the runtime is told,

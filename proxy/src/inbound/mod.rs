@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use palisade_api::policy::Source;
 use palisade_api::workload::AtAddress;
+use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -49,6 +50,10 @@ pub async fn serve(inbound: Arc<Inbound>, accepted: Accepted) {
         place,
     } = accepted;
     let started = Instant::now();
+    let stream = match stream.into_watched() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection could not be watched"),
+    };
     let (dst, handshake) = match admit(&inbound, &stream, client, place.is_some()) {
         Ok(admitted) => admitted,
         Err((dst, reason)) => return refuse(&inbound.pod, stream, client, dst, reason.into()),
@@ -133,7 +138,7 @@ type Misdirected = (Option<SocketAddr>, RefusedReason);
 
 /// Where the connection was going: an address of this pod, and no port of ours.
 fn destination(stream: &TcpStream, client: SocketAddr) -> Result<SocketAddr, Misdirected> {
-    let dst = match OriginalDst::of(stream, client) {
+    let dst = match OriginalDst::of(&SockRef::from(stream), client) {
         Ok(dst) => dst.addr(),
         Err(OriginalDstError::OwnPort(dst)) => return Err((Some(dst), RefusedReason::OwnPort)),
         Err(OriginalDstError::NotRedirected | OriginalDstError::Unknown(_)) => {

@@ -12,10 +12,11 @@ use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::{Candidates, Endpoint, Outbound, OwnCall};
+use super::{Candidates, Endpoint, Outbound, OwnCall, of_client};
 use crate::hop::Hop;
 use crate::lifecycle::{Phase, reached};
-use crate::outcome::{ConnectError, Failure, Outcome, RefusedReason, Side};
+use crate::listen::Arrival;
+use crate::outcome::{ConnectError, Failure, Outcome, RefusedReason};
 use crate::pod::Pod;
 use crate::relay::{relay, said, session_ended};
 use crate::standing;
@@ -40,7 +41,7 @@ pub struct PeerKey {
 
 pub(super) async fn proxy(
     outbound: &Outbound,
-    stream: &TcpStream,
+    stream: &mut Arrival,
     client: SocketAddr,
     candidates: &Candidates,
     record: &Record,
@@ -59,7 +60,10 @@ pub(super) async fn proxy(
                 record.set_tls(TlsFacts::from(&**opened.facts()));
                 record.bytes().sent(opening.first.len() as u64);
                 record.established();
-                let outcome = relayed(outbound, stream, &opened, record).await;
+                let outcome = match stream.watch() {
+                    Ok(stream) => relayed(outbound, stream, &opened, record).await,
+                    Err(error) => Err(of_client(error)),
+                };
                 outbound.ended_with(candidates, endpoint);
                 return outcome;
             }
@@ -232,7 +236,7 @@ fn is_own(pod: &Pod, endpoint: &Endpoint) -> bool {
 }
 
 /// What the application said before its connection was looked at: it travels with OPEN. Nothing is waited for.
-fn said_already(stream: &TcpStream, client: SocketAddr) -> Result<Opening, Failure> {
+fn said_already(stream: &Arrival, client: SocketAddr) -> Result<Opening, Failure> {
     let opening = |first: Bytes, first_is_all| {
         let open = Open {
             source: Some(client),
@@ -244,17 +248,14 @@ fn said_already(stream: &TcpStream, client: SocketAddr) -> Result<Opening, Failu
             first_is_all,
         })
     };
-    match said(stream) {
+    match stream.socket().and_then(|socket| said(&socket)) {
         Ok(first) => {
             let first_is_all = first.is_empty();
             opening(first, first_is_all)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => opening(Bytes::new(), false),
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Failure::ResetByClient),
-        Err(error) => Err(Failure::Relay {
-            side: Side::Client,
-            error,
-        }),
+        Err(error) => Err(of_client(error)),
     }
 }
 

@@ -6,20 +6,20 @@ mod endpoints;
 mod mesh;
 mod plain;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use palisade_api::sidecar::{CANARY_V4, CANARY_V6};
 use palisade_api::workload::{AtAddress, Service};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::canary::Canary;
 use crate::hop::Hop;
-use crate::listen::{Accepted, reset};
+use crate::listen::{Accepted, Arrival};
 use crate::original_dst::{OriginalDst, OriginalDstError};
-use crate::outcome::{Failure, Outcome, RefusedReason};
+use crate::outcome::{Failure, Outcome, RefusedReason, Side};
 use crate::pod::Pod;
 use crate::random;
 use crate::telemetry::{Direction, Record};
@@ -62,11 +62,14 @@ pub struct OwnCall {
 /// Serves one outbound connection and records how it ended, once.
 pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
     let Accepted {
-        stream,
+        mut stream,
         client,
         place,
     } = accepted;
-    let dst = OriginalDst::of(&stream, client);
+    let dst = stream
+        .socket()
+        .map_err(OriginalDstError::Unknown)
+        .and_then(|socket| OriginalDst::of(&socket, client));
     if let Ok(dst) = &dst
         && is_canary(dst.addr().ip())
     {
@@ -88,17 +91,17 @@ pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
     let outcome = match (place, dst) {
         (None, _) => Err(RefusedReason::TooManyConnections.into()),
         (Some(_), Err(error)) => Err(misdirected(&error).into()),
-        (Some(_place), Ok(dst)) => proxy(&outbound, &stream, client, dst.addr(), &record).await,
+        (Some(_place), Ok(dst)) => proxy(&outbound, &mut stream, client, dst.addr(), &record).await,
     };
     if outcome.is_err() {
-        reset(stream);
+        stream.reset();
     }
     record.close(&outcome);
 }
 
 async fn proxy(
     outbound: &Outbound,
-    stream: &TcpStream,
+    stream: &mut Arrival,
     client: SocketAddr,
     dst: SocketAddr,
     record: &Record,
@@ -108,8 +111,14 @@ async fn proxy(
         Destination::Mesh(candidates) => {
             mesh::proxy(outbound, stream, client, &candidates, record).await
         }
-        Destination::Plain(candidates) => plain::proxy(outbound, stream, &candidates, record).await,
-        Destination::Outside => plain::pass(&outbound.pod, stream, dst, record).await,
+        Destination::Plain(candidates) => {
+            let stream = stream.watch().map_err(of_client)?;
+            plain::proxy(outbound, stream, &candidates, record).await
+        }
+        Destination::Outside => {
+            let stream = stream.watch().map_err(of_client)?;
+            plain::pass(&outbound.pod, stream, dst, record).await
+        }
     }
 }
 
@@ -214,6 +223,13 @@ impl Outbound {
             self.affinity
                 .end(stay, &endpoint.workload.key(), Instant::now());
         }
+    }
+}
+
+fn of_client(error: io::Error) -> Failure {
+    Failure::Relay {
+        side: Side::Client,
+        error,
     }
 }
 
