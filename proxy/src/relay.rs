@@ -102,6 +102,7 @@ async fn pump(from: &impl End, to: &impl End, count: impl Fn(u64)) -> Result<(),
 }
 
 /// Which end failed, and how. In a pump, the one that is read is the client.
+#[derive(Debug)]
 struct Failed {
     side: Side,
     error: EndError,
@@ -329,3 +330,54 @@ fn with_buffer(
 const READ_BYTES: usize = PIECE_BYTES;
 /// Read at most before a stream is opened: the credit that every stream begins with.
 const SAID_BYTES: usize = MIN_CREDIT as usize;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// An end that takes nothing and says nothing.
+    struct Stalled;
+
+    impl End for Stalled {
+        async fn read(&self, _most: usize) -> Result<Option<Bytes>, EndError> {
+            std::future::pending().await
+        }
+
+        async fn room(&self) -> Result<usize, EndError> {
+            std::future::pending().await
+        }
+
+        async fn failed(&self) -> EndError {
+            std::future::pending().await
+        }
+
+        async fn write(&self, _bytes: Bytes) -> Result<(), EndError> {
+            std::future::pending().await
+        }
+
+        fn finish(&self, _has_ended: bool) -> Result<(), EndError> {
+            Ok(())
+        }
+
+        fn reset(&self, _code: Code) {}
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_seen_while_nothing_can_be_delivered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let pumped = async { pump(&stream, &Stalled, |_| {}).await };
+        let reset = async {
+            client.try_write(b"what is never read").unwrap();
+            crate::listen::reset(client);
+        };
+        let (pumped, ()) = tokio::join!(timeout(Duration::from_secs(10), pumped), reset);
+        let failed = pumped.expect("within its time").unwrap_err();
+        assert!(matches!(Failure::from(failed), Failure::ResetByClient));
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::transport::{
     Budget, Code, Incoming, OpenError, Opener, Opening, SessionEnd, Settings, Stream, StreamError,
@@ -349,6 +349,31 @@ async fn stalled_readers_block_nobody_else_and_stay_within_the_budget() {
     for task in stalled {
         task.abort();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_sent_has_its_credit_already() {
+    let mut ends = connect();
+    let (near, _far) = ends.stream().await;
+    let all = near.room().await.unwrap();
+    near.write(Bytes::from_static(&[0; 1000])).await.unwrap();
+    assert_eq!(near.room().await.unwrap(), all - 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credit_for_a_little_piece_is_no_room() {
+    let mut ends = connect();
+    let (near, far) = ends.stream().await;
+    let all = near.room().await.unwrap();
+    near.write(vec![0; all - 1].into()).await.unwrap();
+    let waited = timeout(Duration::from_secs(5), near.room()).await;
+    assert!(waited.is_err(), "one byte is left: {waited:?}");
+
+    let read = far.read().await.unwrap().unwrap();
+    assert_eq!(read.len(), all - 1);
+    let (room, more) = tokio::join!(near.room(), timeout(Duration::from_secs(5), far.read()));
+    assert!(room.unwrap() >= all / 2);
+    assert!(more.is_err(), "nothing was sent: {more:?}");
 }
 
 #[tokio::test(start_paused = true)]
