@@ -11,21 +11,21 @@ use time::{Duration, OffsetDateTime};
 use crate::harness::Mesh;
 
 /// An authority of which the attacker has the key.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 /// A chain and the leaf's key.
 #[derive(Debug)]
-pub(super) struct Certified {
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(crate) struct Certified {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 impl Authority {
     /// The mesh's own.
-    pub(super) fn stolen_from(mesh: &Mesh) -> Self {
+    pub(crate) fn stolen_from(mesh: &Mesh) -> Self {
         let read = |name| std::fs::read_to_string(mesh.state().join("control").join(name)).unwrap();
         let key = KeyPair::from_pem(&read("ca.key")).unwrap();
         let certificate = read("ca.crt");
@@ -36,7 +36,7 @@ impl Authority {
     }
 
     /// One of the attacker's making, which calls itself as the mesh's does.
-    pub(super) fn homemade() -> Self {
+    pub(crate) fn homemade() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![uri("spiffe://cluster.local")];
@@ -48,7 +48,7 @@ impl Authority {
     }
 
     /// A good SVID of an account in the shop.
-    pub(super) fn svid(&self, account: &str) -> Certified {
+    pub(crate) fn svid(&self, account: &str) -> Certified {
         self.leaf(|leaf| leaf.subject_alt_names = vec![uri(&id(account))])
     }
 
@@ -74,7 +74,7 @@ impl Authority {
     }
 
     /// Leaves that prove no name, each with the word for why.
-    pub(super) fn evil(&self) -> Vec<(Certified, &'static str)> {
+    pub(crate) fn evil(&self) -> Vec<(Certified, &'static str)> {
         let named = |names: &[&str]| {
             let names = names.iter().map(|name| uri(name)).collect();
             self.leaf(|leaf| leaf.subject_alt_names = names)
@@ -114,7 +114,7 @@ impl Authority {
 }
 
 /// `spiffe://cluster.local/ns/shop/sa/<account>`
-pub(super) fn id(account: &str) -> String {
+pub(crate) fn id(account: &str) -> String {
     format!("spiffe://cluster.local/ns/shop/sa/{account}")
 }
 

@@ -85,7 +85,7 @@ fn assert_hears_nothing(
 }
 
 /// Makes control believe that outlaw has a sidecar, and waits until web does: there the attacker listens.
-pub(super) fn in_place_of_outlaw(scene: &Scene) -> Application {
+pub(crate) fn in_place_of_outlaw(scene: &Scene) -> Application {
     change_mesh(&scene.mesh, |workload| {
         if workload["metadata"]["name"] == "outlaw-0" {
             workload["spec"]["meshed"] = true.into();

@@ -4,18 +4,18 @@
 //! mesh's own stolen key ([`certificate`]), and write TLS and frames by hand ([`tls`], [`frame`]). It is the attacked
 //! application too, so that what was delivered is known and not guessed.
 
-mod certificate;
+pub(crate) mod certificate;
 mod control;
 mod cuts;
-mod frame;
+pub(crate) mod frame;
 mod frames;
 mod handshakes;
-mod impostor;
+pub(crate) mod impostor;
 mod plaintext;
 mod ports;
 mod race;
-mod spot;
-mod tls;
+pub(crate) mod spot;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -34,11 +34,11 @@ const WORKLOADS: &str = "
 ";
 
 /// A mesh, and the places in it.
-struct Scene {
-    mesh: Mesh,
-    web: Spot,
-    orders: Spot,
-    outlaw: Spot,
+pub(crate) struct Scene {
+    pub(crate) mesh: Mesh,
+    pub(crate) web: Spot,
+    pub(crate) orders: Spot,
+    pub(crate) outlaw: Spot,
     bandit: Spot,
 }
 
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// Web may call orders, and nobody else may.
-    fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Self::set(&allow("orders", "web"))
     }
 
@@ -114,7 +114,7 @@ fn nothing_comes(mut from: impl Read) {
 }
 
 /// Asserts that `from` says `whole` and is then reset: never a clean end.
-fn is_reset_after(mut from: &TcpStream, whole: &[u8]) {
+pub(crate) fn is_reset_after(mut from: &TcpStream, whole: &[u8]) {
     let mut got = Vec::new();
     let end = from.read_to_end(&mut got);
     assert_eq!(got, whole, "{end:?}");

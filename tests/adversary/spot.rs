@@ -13,18 +13,19 @@ use crate::harness::{BOUND, Mesh, wait_until};
 
 /// A pod's network, for one who got into it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
+pub(crate) struct Spot {
     pid: i64,
     ip: IpAddr,
 }
 
 impl Spot {
-    pub(super) fn of(mesh: &Mesh, workload: &str) -> Self {
-        let pods = mesh.ps();
-        let pod = pods
-            .iter()
-            .find(|pod| pod["workload"] == format!("shop/{workload}-0"))
-            .expect("the pod is there");
+    pub(crate) fn of(mesh: &Mesh, workload: &str) -> Self {
+        Self::of_pod(mesh, &format!("{workload}-0"))
+    }
+
+    /// One of several replicas.
+    pub(crate) fn of_pod(mesh: &Mesh, name: &str) -> Self {
+        let pod = mesh.pod(name);
         Self {
             pid: pod["pids"]["pod"].as_i64().expect("the pod runs"),
             ip: pod["addresses"][0].as_str().unwrap().parse().unwrap(),
@@ -32,34 +33,56 @@ impl Spot {
     }
 
     /// Does something in the pod's network. A socket that is made there stays there.
-    pub(super) fn within<T: Send>(self, act: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn within<T: Send>(self, act: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let entered = scope.spawn(|| {
-                let network = File::open(format!("/proc/{}/ns/net", self.pid)).unwrap();
-                setns(network, CloneFlags::CLONE_NEWNET).expect("as root, a thread enters a pod");
+                self.enter();
                 act()
             });
             entered.join().expect("the thread did not panic")
         })
     }
 
+    /// Brings this thread into the pod's network, for good.
+    pub(crate) fn enter(self) {
+        let network = File::open(format!("/proc/{}/ns/net", self.pid)).unwrap();
+        setns(network, CloneFlags::CLONE_NEWNET).expect("as root, a thread enters a pod");
+    }
+
+    /// The pod's TCP sockets, as the kernel lists them.
+    pub(crate) fn sockets(self) -> String {
+        ["tcp", "tcp6"]
+            .map(|family| std::fs::read_to_string(format!("/proc/{}/net/{family}", self.pid)))
+            .map(Result::unwrap_or_default)
+            .concat()
+    }
+
+    /// Lets the kernel keep little of what is on its way in this pod: the rest is then where it is looked for.
+    pub(crate) fn kernel_keeps_little(self) {
+        for name in ["tcp_rmem", "tcp_wmem"] {
+            let file = format!("/proc/sys/net/ipv4/{name}");
+            let written = self.within(|| std::fs::write(file, "4096 65536 131072"));
+            written.expect("root may set this for a pod");
+        }
+    }
+
     /// The pod's address, with a port.
-    pub(super) fn at(self, port: u16) -> SocketAddr {
+    pub(crate) fn at(self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)
     }
 
-    pub(super) fn connect(self, to: SocketAddr) -> TcpStream {
+    pub(crate) fn connect(self, to: SocketAddr) -> TcpStream {
         self.try_connect(to).expect("the connection is accepted")
     }
 
-    pub(super) fn try_connect(self, to: SocketAddr) -> std::io::Result<TcpStream> {
+    pub(crate) fn try_connect(self, to: SocketAddr) -> std::io::Result<TcpStream> {
         let stream = self.within(|| TcpStream::connect_timeout(&to, BOUND))?;
         bounded(&stream);
         Ok(stream)
     }
 
     /// Is the pod's application, at a port.
-    pub(super) fn application(self, port: u16) -> Application {
+    pub(crate) fn application(self, port: u16) -> Application {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let listener = self.within(|| TcpListener::bind(any)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -67,7 +90,7 @@ impl Spot {
     }
 
     /// A page of the proxy's own, read on the pod's loopback or from outside.
-    pub(super) fn page(self, of: SocketAddr, path: &str) -> std::io::Result<String> {
+    pub(crate) fn page(self, of: SocketAddr, path: &str) -> std::io::Result<String> {
         let mut stream = self.try_connect(of)?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")?;
         let mut page = String::new();
@@ -78,36 +101,36 @@ impl Spot {
 
 /// What listens in a pod.
 #[derive(Debug)]
-pub(super) struct Application(TcpListener);
+pub(crate) struct Application(TcpListener);
 
 impl Application {
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.0.local_addr().unwrap().port()
     }
 
     /// Waits for a connection.
-    pub(super) fn accept(&self) -> TcpStream {
+    pub(crate) fn accept(&self) -> TcpStream {
         wait_until("a connection to the application", || self.waiting())
     }
 
     /// A connection that is there already.
-    pub(super) fn waiting(&self) -> Option<TcpStream> {
+    pub(crate) fn waiting(&self) -> Option<TcpStream> {
         let (stream, _) = self.0.accept().ok()?;
         stream.set_nonblocking(false).unwrap();
         bounded(&stream);
         Some(stream)
     }
 
-    pub(super) fn nobody_waits(&self) {
+    pub(crate) fn nobody_waits(&self) {
         assert!(self.waiting().is_none(), "the application was reached");
     }
 
-    pub(super) fn into_listener(self) -> TcpListener {
+    pub(crate) fn into_listener(self) -> TcpListener {
         self.0
     }
 
     /// Lets the kernel keep little of what the application does not read.
-    pub(super) fn buffers_little(&self) {
+    pub(crate) fn buffers_little(&self) {
         SockRef::from(&self.0)
             .set_recv_buffer_size(64 * 1024)
             .unwrap();

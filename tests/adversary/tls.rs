@@ -14,15 +14,15 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::certificate::Certified;
 
-pub(super) type Client = StreamOwned<ClientConnection, TcpStream>;
-pub(super) type Server = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Server = StreamOwned<ServerConnection, TcpStream>;
 
 /// The mesh's protocol.
-pub(super) const MESH: &[&[u8]] = &[b"palisade/1"];
+pub(crate) const MESH: &[&[u8]] = &[b"palisade/1"];
 
 /// A client that completes a handshake, as far as it concerns a client: in TLS 1.3 it does not hear yet whether its
 /// certificate was taken.
-pub(super) fn client(tcp: TcpStream, own: Option<Certified>, alpn: &[&[u8]]) -> io::Result<Client> {
+pub(crate) fn client(tcp: TcpStream, own: Option<Certified>, alpn: &[&[u8]]) -> io::Result<Client> {
     let mut tls = StreamOwned::new(connection(own, alpn), tcp);
     while tls.conn.is_handshaking() {
         tls.conn.complete_io(&mut tls.sock)?;
@@ -31,7 +31,7 @@ pub(super) fn client(tcp: TcpStream, own: Option<Certified>, alpn: &[&[u8]]) -> 
 }
 
 /// A server that completes a handshake with whoever comes.
-pub(super) fn server(tcp: TcpStream, own: Certified, alpn: &[&[u8]]) -> io::Result<Server> {
+pub(crate) fn server(tcp: TcpStream, own: Certified, alpn: &[&[u8]]) -> io::Result<Server> {
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&version::TLS13])
         .unwrap()
@@ -47,14 +47,14 @@ pub(super) fn server(tcp: TcpStream, own: Certified, alpn: &[&[u8]]) -> io::Resu
 }
 
 /// The first flight of a good client.
-pub(super) fn client_hello(alpn: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn client_hello(alpn: &[&[u8]]) -> Vec<u8> {
     let mut hello = Vec::new();
     connection(None, alpn).write_tls(&mut hello).unwrap();
     hello
 }
 
 /// A ClientHello of TLS 1.2 that offers the mesh's protocol: it has no `supported_versions`.
-pub(super) fn client_hello_of_tls_1_2() -> Vec<u8> {
+pub(crate) fn client_hello_of_tls_1_2() -> Vec<u8> {
     let extensions: &[(u16, &[u8])] = &[
         (10, b"\x00\x02\x00\x1d"),         // groups: X25519
         (11, b"\x01\x00"),                 // points: uncompressed
@@ -76,7 +76,7 @@ pub(super) fn client_hello_of_tls_1_2() -> Vec<u8> {
     [&[22, 3, 1][..], &length(&message), &message].concat()
 }
 
-pub(super) fn client_config(own: Option<Certified>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+pub(crate) fn client_config(own: Option<Certified>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&version::TLS13])
         .unwrap()
@@ -91,7 +91,7 @@ pub(super) fn client_config(own: Option<Certified>, alpn: &[&[u8]]) -> Arc<Clien
 }
 
 /// rustls wants a name; none is sent.
-pub(super) fn no_name() -> ServerName<'static> {
+pub(crate) fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into())
 }
 
