@@ -25,4 +25,5 @@ mod sandbox;
 mod servers;
 mod shop;
 mod traffic;
+mod transport;
 mod up;
