@@ -14,9 +14,7 @@ fn memory_stays_within_the_budget_of_2000_streams_half_stalled() {
     take_open_files();
     let ground = Ground::new(&PLAN);
     let (apps, to) = (&ground.apps, ground.pod());
-    for pod in [ground.web, ground.orders[0]] {
-        pod.kernel_keeps_little();
-    }
+    ground.kernels_keep_little();
     let warm_up = apps.all(to, vec![talk(2 * HALF)]);
     assert_eq!(warm_up.result("a talk"), NONE_FAILED);
     let peaks = ["web-0", "orders-0"].map(|pod| Peak::of(ground.mesh.pid_of(pod, "proxy")));

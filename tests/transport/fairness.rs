@@ -16,6 +16,7 @@ use super::{Ground, KIB, MIB, PLAN, mesh_connections};
 fn streams_share_one_mesh_connection_fairly_with_each_other_and_with_small_requests() {
     for way in [Way::Up, Way::Down] {
         let ground = Ground::new(&PLAN);
+        ground.kernels_keep_little();
         let to = ground.pod();
         let seen = ground.apps.run(move |shared| async move {
             let mut talking = Talking::default();
@@ -42,6 +43,7 @@ fn streams_share_one_mesh_connection_fairly_with_each_other_and_with_small_reque
 fn streams_share_fairly_over_several_mesh_connections_too() {
     for way in [Way::Up, Way::Down] {
         let ground = Ground::new(&PLAN);
+        ground.kernels_keep_little();
         let to = ground.pod();
         let seen = ground.apps.run(move |shared| async move {
             let mut talking = Talking::default();
@@ -52,6 +54,7 @@ fn streams_share_fairly_over_several_mesh_connections_too() {
                 until(|| shared.arrived(number) == ENOUGH).await;
             }
             talking.begin(&shared, to, requests());
+            until(|| shared.greeted() > STREAMS).await;
             shared.go_on();
             talking.until_the_first_has_ended(&shared).await
         });
@@ -79,7 +82,7 @@ struct Seen {
 
 /// One after the other, on one stream.
 fn requests() -> Talk {
-    Talk::rounds(500, QUESTION, ANSWER, Duration::ZERO).numbered(STREAMS)
+    Talk::rounds(REQUESTS, QUESTION, ANSWER, Duration::ZERO).numbered(STREAMS)
 }
 
 impl Talking {
@@ -131,9 +134,11 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 
 const STREAMS: u32 = 8;
 /// What each bulk stream has.
-const BULK: u32 = 48 << 20;
+const BULK: u32 = 64 << 20;
 /// Enough to be taken for bulk.
 const ENOUGH: u64 = 2 * MIB;
+const REQUESTS: u32 = 1000;
 const QUESTION: u32 = 100;
 const ANSWER: u32 = 1000;
-const FEWEST_REQUESTS: u64 = 8;
+/// A request is behind what is on its way on its connection already, and not behind all that is sent.
+const FEWEST_REQUESTS: u64 = 16;

@@ -81,6 +81,12 @@ impl Ground {
         }
     }
 
+    /// What is on its way is where the tests look, in the proxies, and not in the kernel.
+    fn kernels_keep_little(&self) {
+        self.web.kernel_keeps_little();
+        self.orders.iter().for_each(|pod| pod.kernel_keeps_little());
+    }
+
     /// The first pod of orders.
     fn pod(&self) -> SocketAddr {
         self.orders[0].at(PORT)

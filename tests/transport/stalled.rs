@@ -16,9 +16,7 @@ fn a_stalled_reader_holds_up_its_own_stream_only_and_memory_stays_within_the_bud
         ..PLAN
     });
     let (apps, to) = (&ground.apps, ground.pod());
-    for pod in [ground.web, ground.orders[0]] {
-        pod.kernel_keeps_little();
-    }
+    ground.kernels_keep_little();
     for number in 0..WARM_UPS {
         let one = apps.all(to, vec![a_little(number)]);
         assert_eq!(one.result("a talk"), NONE_FAILED);
