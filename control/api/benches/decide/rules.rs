@@ -199,10 +199,10 @@ impl Caller {
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        self.id.as_ref().map_or(
-            Source::Unauthenticated([192, 0, 2, 1].into()),
-            Source::Authenticated,
-        )
+        match &self.id {
+            Some(id) => Source::Authenticated(id),
+            None => Source::Unauthenticated([192, 0, 2, 1].into()),
+        }
     }
 }
 

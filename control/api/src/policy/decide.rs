@@ -95,6 +95,9 @@ impl Policy {
     }
 }
 
+/// The farthest field in which a rule differs from what was asked, and in how many it does.
+type Distance = (Difference, usize);
+
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 struct Asked<'a> {
@@ -112,7 +115,7 @@ impl Asked<'_> {
         place: Option<Difference>,
     ) -> Option<NearMiss> {
         let least = (place.unwrap_or(Difference::Mode), 1);
-        let mut nearest: Option<((Difference, usize), &RuleName)> = None;
+        let mut nearest: Option<(Distance, &RuleName)> = None;
         for rule in rules.filter(|rule| rule.effect == Effect::Allow) {
             let Some(distance) = self.distance(rule, place) else {
                 continue;
@@ -130,9 +133,9 @@ impl Asked<'_> {
         })
     }
 
-    /// The farthest field that differs, and in how many the rule does. None for a rule that is not near: one that
-    /// differs in its source and in its port too has nothing in common with what was asked.
-    fn distance(self, rule: &Compiled, place: Option<Difference>) -> Option<(Difference, usize)> {
+    /// None for a rule that is not near: one that differs in its source and in its port too has nothing in common with
+    /// what was asked.
+    fn distance(self, rule: &Compiled, place: Option<Difference>) -> Option<Distance> {
         let is_at_port = rule.has_port(self.port);
         if place == Some(Difference::From) && !is_at_port {
             return None;
