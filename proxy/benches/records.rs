@@ -31,7 +31,6 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let telemetry = telemetry();
     let [web, orders] = ["web", "orders"].map(workload);
     let allow = decided(Verdict::Allow(AllowReason::Rule(rule())));
     let no_rule = DenyReason::NoRule(Some(NearMiss {
@@ -41,9 +40,10 @@ fn main() {
     let deny = decided(Verdict::Deny(no_rule.clone()));
     let one = SocketAddr::from(([10, 244, 3, 17], 8080));
 
+    let of_allowed = telemetry();
     criterion.bench_function("record/allowed", |bencher| {
         bencher.iter(|| {
-            let record = open(&telemetry, one, &web, &orders);
+            let record = open(&of_allowed, one, &web, &orders);
             record.decided(&allow, 7);
             record.established();
             let bytes = record.bytes();
@@ -52,21 +52,24 @@ fn main() {
             record.close(&Ok(CloseBy::Client));
         });
     });
-    let denied = |dst| {
-        let record = open(&telemetry, dst, &web, &orders);
+    let denied = |telemetry, dst| {
+        let record = open(telemetry, dst, &web, &orders);
         record.decided(&deny, 7);
         record.close(&Err(Failure::Denied(Denied::from(no_rule.clone()))));
     };
     // Never the same place twice, so that each has a line of its own.
+    let of_denied = telemetry();
     let mut places = 0_u32;
     criterion.bench_function("record/denied", |bencher| {
         bencher.iter(|| {
             places = places.wrapping_add(1);
-            denied((Ipv4Addr::from_bits(places), 8080).into());
+            denied(&of_denied, (Ipv4Addr::from_bits(places), 8080).into());
         });
     });
+    // One of its own: the other's table of what repeats is full.
+    let of_repeated = telemetry();
     criterion.bench_function("record/denied again and again", |bencher| {
-        bencher.iter(|| denied(one));
+        bencher.iter(|| denied(&of_repeated, one));
     });
     criterion.final_summary();
 }
