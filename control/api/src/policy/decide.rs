@@ -43,18 +43,22 @@ impl Policy {
         port: u16,
         now: OffsetDateTime,
     ) -> Decision {
-        let source = canonical(source);
-        let about = self.index.about(source, destination);
+        let asked = Asked {
+            source: canonical(source),
+            destination,
+            port,
+            now,
+        };
+        let about: Vec<&Compiled> = self.index.about(asked.source, destination).collect();
         let mut said = Said::default();
         for rule in &about {
             if rule.has_port(port) && !rule.has_expired(now) {
                 said.hear(rule);
             }
         }
-        let miss = || self.near_miss(source, destination, port, now);
         Decision {
-            verdict: verdict(&said, source, destination, miss),
-            shadow: shadow(&said, source, destination),
+            verdict: verdict(&said, asked, || self.near_miss(&about, asked)),
+            shadow: shadow(&said, asked),
         }
     }
 
@@ -65,43 +69,92 @@ impl Policy {
     }
 
     /// The allowance that came nearest: it differs in the nearest field, then in the fewest, then is the first by name.
-    fn near_miss(
-        &self,
-        source: Source<'_>,
-        destination: &Destination<'_>,
-        port: u16,
-        now: OffsetDateTime,
+    ///
+    /// Where no rule allows, each allowance for this source and destination differs in something nearer than these
+    /// two. So all that follow are about others, and then for others, and need not be asked.
+    fn near_miss(&self, about: &[&Compiled], asked: Asked<'_>) -> Option<NearMiss> {
+        let Asked {
+            source,
+            destination,
+            ..
+        } = asked;
+        let about_others = || {
+            let allowances = self.index.allowances(destination);
+            allowances
+                .take(NEAR_MISS_CANDIDATES)
+                .filter(|rule| rule.protects(destination))
+        };
+        let elsewhere = || {
+            self.index
+                .elsewhere(source, destination, NEAR_MISS_CANDIDATES)
+        };
+        asked
+            .nearest(about.iter().copied(), None)
+            .or_else(|| asked.nearest(about_others(), Some(Difference::From)))
+            .or_else(|| asked.nearest(elsewhere(), Some(Difference::Target)))
+    }
+}
+
+/// The farthest field in which a rule differs from what was asked, and in how many it does.
+type Distance = (Difference, usize);
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    source: Source<'a>,
+    destination: &'a Destination<'a>,
+    port: u16,
+    now: OffsetDateTime,
+}
+
+impl Asked<'_> {
+    /// The nearest of some allowances that come in the order of their names and all differ in `place`, if in any.
+    fn nearest<'a>(
+        self,
+        rules: impl Iterator<Item = &'a Compiled>,
+        place: Option<Difference>,
     ) -> Option<NearMiss> {
-        let about_source = self.index.about(source, destination).into_iter();
-        let about_others = self
-            .index
-            .protecting(destination)
-            .take(NEAR_MISS_CANDIDATES);
-        let elsewhere = self.index.elsewhere(source, destination);
-        let candidates = about_source
-            .map(|rule| (rule, true, true))
-            .chain(about_others.map(|rule| (rule, rule.is_about(source, destination), true)))
-            .chain(elsewhere.take(NEAR_MISS_CANDIDATES).map(|rule| {
-                let protects = rule.protects(destination);
-                (rule, true, protects)
-            }));
-        candidates
-            .filter(|(rule, ..)| rule.effect == Effect::Allow)
-            .filter_map(|(rule, from, target)| {
-                let differs = [
-                    (Difference::Mode, rule.mode == Mode::Shadow),
-                    (Difference::Expired, rule.has_expired(now)),
-                    (Difference::Port, !rule.has_port(port)),
-                    (Difference::From, !from),
-                    (Difference::Target, !target),
-                ];
-                nearness(differs).map(|near| (near, &rule.name))
-            })
-            .min()
-            .map(|((differs, _), rule)| NearMiss {
-                rule: rule.clone(),
-                differs,
-            })
+        let least = (place.unwrap_or(Difference::Mode), 1);
+        let mut nearest: Option<(Distance, &RuleName)> = None;
+        for rule in rules.filter(|rule| rule.effect == Effect::Allow) {
+            let Some(distance) = self.distance(rule, place) else {
+                continue;
+            };
+            if nearest.is_none_or(|(nearest, _)| distance < nearest) {
+                nearest = Some((distance, &rule.name));
+            }
+            if distance == least {
+                break;
+            }
+        }
+        nearest.map(|((differs, _), rule)| NearMiss {
+            rule: rule.clone(),
+            differs,
+        })
+    }
+
+    /// None for a rule that is not near: one that differs in its source and in its port too has nothing in common with
+    /// what was asked.
+    fn distance(self, rule: &Compiled, place: Option<Difference>) -> Option<Distance> {
+        let is_at_port = rule.has_port(self.port);
+        if place == Some(Difference::From) && !is_at_port {
+            return None;
+        }
+        let fields = [
+            (Difference::Mode, rule.mode == Mode::Shadow),
+            (Difference::Expired, rule.has_expired(self.now)),
+            (Difference::Port, !is_at_port),
+        ];
+        let own = fields
+            .into_iter()
+            .filter_map(|(field, differs)| differs.then_some(field));
+        let differing = own.chain(place);
+        Some((differing.clone().max()?, differing.count()))
+    }
+
+    fn is_let_in_by_permissiveness(self) -> bool {
+        matches!(self.source, Source::Unauthenticated(_))
+            && self.destination.settings.mtls == Mtls::Permissive
     }
 }
 
@@ -129,8 +182,7 @@ impl<'a> Said<'a> {
 
 fn verdict(
     said: &Said<'_>,
-    source: Source<'_>,
-    destination: &Destination<'_>,
+    asked: Asked<'_>,
     near_miss: impl FnOnce() -> Option<NearMiss>,
 ) -> Verdict {
     if let Some(rule) = said.deny {
@@ -139,47 +191,28 @@ fn verdict(
     if let Some(rule) = said.allow {
         return Verdict::Allow(AllowReason::Rule(rule.clone()));
     }
-    if is_let_in_by_permissiveness(source, destination) {
+    if asked.is_let_in_by_permissiveness() {
         return Verdict::Allow(AllowReason::Permissive);
     }
-    match destination.settings.closing {
+    match asked.destination.settings.closing {
         Closing::Enforce => Verdict::Deny(DenyReason::NoRule(near_miss())),
         Closing::Shadow => Verdict::Allow(AllowReason::ClosingInShadow(near_miss())),
     }
 }
 
-fn shadow(
-    said: &Said<'_>,
-    source: Source<'_>,
-    destination: &Destination<'_>,
-) -> Option<(Effect, RuleName)> {
+fn shadow(said: &Said<'_>, asked: Asked<'_>) -> Option<(Effect, RuleName)> {
     if said.deny.is_some() {
         return None;
     }
     let is_open = said.allow.is_some()
-        || is_let_in_by_permissiveness(source, destination)
-        || destination.settings.closing == Closing::Shadow;
+        || asked.is_let_in_by_permissiveness()
+        || asked.destination.settings.closing == Closing::Shadow;
     let (effect, rule) = match (is_open, said.shadow_deny, said.shadow_allow) {
         (true, Some(rule), _) => (Effect::Deny, rule),
         (false, None, Some(rule)) => (Effect::Allow, rule),
         (true, None, _) | (false, Some(_), _) | (false, None, None) => return None,
     };
     Some((effect, rule.clone()))
-}
-
-fn is_let_in_by_permissiveness(source: Source<'_>, destination: &Destination<'_>) -> bool {
-    matches!(source, Source::Unauthenticated(_)) && destination.settings.mtls == Mtls::Permissive
-}
-
-/// The farthest field that differs, and in how many the rule does. None for a rule that is not near: one that
-/// differs in its source and in its port or target too has nothing in common with what was asked.
-fn nearness(differs: [(Difference, bool); 5]) -> Option<(Difference, usize)> {
-    let fields = || differs.iter().filter(|(_, differs)| *differs);
-    let farthest = fields().map(|(field, _)| *field).max()?;
-    let has_other_source = fields().any(|(field, _)| *field == Difference::From);
-    let has_other_place =
-        fields().any(|(field, _)| matches!(field, Difference::Port | Difference::Target));
-    (!(has_other_source && has_other_place)).then(|| (farthest, fields().count()))
 }
 
 /// An IPv4 address that came in IPv6's clothes is the IPv4 address, or a denial of its network would miss it.
@@ -190,6 +223,6 @@ fn canonical(source: Source<'_>) -> Source<'_> {
     }
 }
 
-/// How many rules about others, by name, are looked at for a near miss: a denied caller must not be able to
-/// make us read every rule.
+/// How many rules about others, and for others, by name, are looked at for a near miss: a denied caller must not be able
+/// to make us read every rule.
 const NEAR_MISS_CANDIDATES: usize = 64;

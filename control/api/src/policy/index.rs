@@ -1,18 +1,18 @@
-//! Where rules are found: by the namespace that they protect, by the target within it, by the source.
+//! Where rules are found: by the namespace that they protect, by the source, and of those by the target.
 //!
 //! Each step is a look-up, so that rules for other workloads or about other sources cost nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use time::OffsetDateTime;
 
+use super::anchor::{Anchor, Anchors, Frequencies};
+use super::lists::{Anchored, ByAnchor, ByName, Merged};
+use super::sources::Sources;
 use super::{
     AuthorizationPolicy, Destination, Effect, From, Mode, PortRange, Rule, RuleName, Source, Target,
 };
-use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// One rule with the target of its policy.
 #[derive(Debug)]
@@ -22,7 +22,6 @@ pub(super) struct Compiled {
     pub(super) mode: Mode,
     pub(super) expires: Option<OffsetDateTime>,
     target: Arc<Target>,
-    from: Vec<From>,
     ports: Vec<PortRange>,
 }
 
@@ -45,12 +44,6 @@ impl Compiled {
                 .iter()
                 .all(|(key, value)| destination.labels.get(key) == Some(value))
     }
-
-    pub(super) fn is_about(&self, source: Source<'_>, destination: &Destination<'_>) -> bool {
-        self.from
-            .iter()
-            .any(|from| from.fits(source, destination.trust_domain))
-    }
 }
 
 /// All rules, and the ways to them.
@@ -65,21 +58,23 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(objects: Vec<AuthorizationPolicy>) -> Self {
-        let mut rules: Vec<(Compiled, Scopes)> = objects.into_iter().flat_map(compile).collect();
-        rules.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
-        let frequencies = Frequencies::of(rules.iter().map(|(rule, _)| rule));
+        let mut rules: Vec<Placed> = objects.into_iter().flat_map(compile).collect();
+        rules.sort_by(|one, other| one.compiled.name.cmp(&other.compiled.name));
+        let frequencies = Frequencies::of(rules.iter().map(|rule| &*rule.compiled.target));
         let mut index = Self::default();
-        for (at, (rule, scopes)) in rules.into_iter().enumerate() {
-            let anchor = frequencies.rarest(&rule.target);
-            match &*scopes {
-                [] => index.everywhere.insert(at, &anchor, &rule),
+        for (number, rule) in rules.into_iter().enumerate() {
+            let anchor = frequencies.rarest(&rule.compiled.target);
+            match &*rule.scopes {
+                [] => index.everywhere.insert(number, &anchor, &rule),
                 named => named.iter().for_each(|namespace| {
                     let scope = index.namespaces.entry(namespace.clone()).or_default();
-                    scope.insert(at, &anchor, &rule);
+                    scope.insert(number, &anchor, &rule);
                 }),
             }
-            index.rules.push(rule);
+            index.rules.push(rule.compiled);
         }
+        index.everywhere.sort();
+        index.namespaces.values_mut().for_each(Scope::sort);
         index
     }
 
@@ -92,10 +87,9 @@ impl Index {
         &self,
         source: Source<'_>,
         destination: &Destination<'_>,
-    ) -> Vec<&Compiled> {
-        self.at(self.candidates(source, destination))
+    ) -> impl Iterator<Item = &Compiled> {
+        self.candidates(source, destination)
             .filter(|rule| rule.protects(destination))
-            .collect()
     }
 
     /// All rules that are looked at; those of which only the rest of the target does not fit are among them.
@@ -103,216 +97,108 @@ impl Index {
         &self,
         source: Source<'_>,
         destination: &Destination<'_>,
-    ) -> Vec<usize> {
-        let mut found = Vec::new();
-        for sources in self.sources(destination) {
-            sources.find(source, destination.trust_domain, &mut found);
-        }
-        found
-    }
-
-    /// The allowances that protect the destination, whoever they are about.
-    pub(super) fn protecting(
-        &self,
-        destination: &Destination<'_>,
     ) -> impl Iterator<Item = &Compiled> {
-        let found = self.sources(destination).flat_map(|sources| {
-            let allowances = sources.allowances.iter().copied();
-            allowances.take(MOST_OF_ONE_TARGET)
-        });
-        self.at(found.collect())
-            .filter(|rule| rule.protects(destination))
-    }
-
-    /// The rules that are about the source and protect a workload of the destination's namespace, maybe another one.
-    pub(super) fn elsewhere(
-        &self,
-        source: Source<'_>,
-        destination: &Destination<'_>,
-    ) -> impl Iterator<Item = &Compiled> {
-        let mut found = Vec::new();
+        let mut found = Merged::default();
         for scope in self.scopes(destination) {
-            scope.all.find(source, destination.trust_domain, &mut found);
+            let about = scope.sources.find(source, destination.trust_domain);
+            if about.is_empty() {
+                continue;
+            }
+            for anchor in scope.anchors.of(destination) {
+                about.iter().for_each(|rules| found.add(rules.at(anchor)));
+            }
         }
         self.at(found)
     }
 
-    /// Rules in the order of their names, each once.
-    fn at(&self, mut found: Vec<usize>) -> impl Iterator<Item = &Compiled> {
+    /// The allowances for the destination, whoever they are about; the rest of their target may not fit.
+    pub(super) fn allowances(
+        &self,
+        destination: &Destination<'_>,
+    ) -> impl Iterator<Item = &Compiled> {
+        let mut found = Merged::default();
+        for scope in self.scopes(destination) {
+            for anchor in scope.anchors.of(destination) {
+                found.add(scope.allowances.get(&anchor).map_or(&[], Vec::as_slice));
+            }
+        }
+        self.at(found)
+    }
+
+    /// Rules that are about the source and protect a workload of the destination's namespace, maybe another one; not
+    /// more than `most` for each way in which they name the source.
+    pub(super) fn elsewhere(
+        &self,
+        source: Source<'_>,
+        destination: &Destination<'_>,
+        most: usize,
+    ) -> impl Iterator<Item = &Compiled> {
+        let mut found: Vec<usize> = self
+            .scopes(destination)
+            .flat_map(|scope| scope.sources.find(source, destination.trust_domain))
+            .flat_map(|rules| rules.all().take(most))
+            .collect();
         found.sort_unstable();
         found.dedup();
-        found.into_iter().filter_map(|at| self.rules.get(at))
+        self.at(found.into_iter())
+    }
+
+    fn at(&self, numbers: impl Iterator<Item = usize>) -> impl Iterator<Item = &Compiled> {
+        numbers.filter_map(|number| self.rules.get(number))
     }
 
     fn scopes(&self, destination: &Destination<'_>) -> impl Iterator<Item = &Scope> {
         let own = self.namespaces.get(destination.namespace);
-        own.into_iter().chain([&self.everywhere])
-    }
-
-    fn sources(&self, destination: &Destination<'_>) -> impl Iterator<Item = &Sources> {
-        self.scopes(destination).flat_map(move |scope| {
-            let account = scope.accounts.get(destination.service_account);
-            let labels = destination
-                .labels
-                .iter()
-                .filter_map(|(key, value)| scope.labels.get(key)?.get(value));
-            [&scope.whole].into_iter().chain(account).chain(labels)
-        })
+        let scopes = own.into_iter().chain([&self.everywhere]);
+        scopes.filter(|scope| !scope.anchors.is_empty())
     }
 }
 
-type ByName<T> = HashMap<String, T>;
-
-/// The namespaces that a policy protects; empty: all.
-type Scopes = Arc<[String]>;
+/// A rule, and where in the index it belongs.
+struct Placed {
+    compiled: Compiled,
+    from: Vec<From>,
+    /// The namespaces that its policy protects; empty: all.
+    scopes: Arc<[String]>,
+}
 
 /// What policies protect in one namespace.
 #[derive(Debug, Default)]
 struct Scope {
-    /// Rules for every workload of the namespace.
-    whole: Sources,
-    accounts: ByName<Sources>,
-    labels: ByName<ByName<Sources>>,
-    /// All of the above.
-    all: Sources,
+    anchors: Anchors,
+    sources: Sources,
+    /// Every rule that allows, by its anchor.
+    allowances: HashMap<usize, Vec<Anchored>>,
 }
 
 impl Scope {
-    fn insert(&mut self, at: usize, anchor: &Anchor, rule: &Compiled) {
-        self.all.insert(at, rule);
-        let sources = match anchor {
-            Anchor::Whole => &mut self.whole,
-            Anchor::Account(account) => self.accounts.entry(account.clone()).or_default(),
-            Anchor::Label(key, value) => {
-                let values = self.labels.entry(key.clone()).or_default();
-                values.entry(value.clone()).or_default()
-            }
+    fn insert(&mut self, number: usize, anchor: &Anchor, rule: &Placed) {
+        let anchored = Anchored {
+            anchor: self.anchors.number(anchor),
+            rule: number,
         };
-        sources.insert(at, rule);
-    }
-}
-
-/// Rules by whom they are about.
-#[derive(Debug, Default)]
-struct Sources {
-    accounts: ByName<ByName<Vec<usize>>>,
-    identities: HashMap<SpiffeId, Vec<usize>>,
-    namespaces: ByName<Vec<usize>>,
-    trust_domains: HashMap<TrustDomain, Vec<usize>>,
-    networks: HashMap<IpNet, Vec<usize>>,
-    /// The lengths of the prefixes in `networks`.
-    prefixes: BTreeSet<u8>,
-    /// Every rule that allows.
-    allowances: Vec<usize>,
-}
-
-impl Sources {
-    fn insert(&mut self, at: usize, rule: &Compiled) {
-        if rule.effect == Effect::Allow {
-            self.allowances.push(at);
+        if rule.compiled.effect == Effect::Allow {
+            let allowances = self.allowances.entry(anchored.anchor).or_default();
+            allowances.push(anchored);
         }
         for from in &rule.from {
-            let rules = match from {
-                From::ServiceAccount { namespace, name } => {
-                    let accounts = self.accounts.entry(namespace.clone()).or_default();
-                    accounts.entry(name.clone()).or_default()
-                }
-                From::Identity(id) => self.identities.entry(id.clone()).or_default(),
-                From::Namespace(namespace) => self.namespaces.entry(namespace.clone()).or_default(),
-                From::TrustDomain(domain) => self.trust_domains.entry(domain.clone()).or_default(),
-                From::Unauthenticated(network) => {
-                    self.prefixes.insert(network.prefix_len());
-                    self.networks.entry(network.trunc()).or_default()
-                }
-            };
-            rules.push(at);
+            self.sources.rules_about(from).push(anchored);
         }
     }
 
-    fn find(&self, source: Source<'_>, trust_domain: &TrustDomain, found: &mut Vec<usize>) {
-        match source {
-            Source::Authenticated(id) => self.find_identity(id, trust_domain, found),
-            Source::Unauthenticated(addr) => self.find_address(addr, found),
-        }
-    }
-
-    fn find_identity(&self, id: &SpiffeId, trust_domain: &TrustDomain, found: &mut Vec<usize>) {
-        found.extend(self.identities.get(id).into_iter().flatten());
-        found.extend(
-            self.trust_domains
-                .get(id.trust_domain())
-                .into_iter()
-                .flatten(),
-        );
-        let account = id
-            .service_account()
-            .filter(|_| id.trust_domain() == trust_domain);
-        if let Some((namespace, name)) = account {
-            let accounts = self.accounts.get(namespace);
-            found.extend(
-                accounts
-                    .and_then(|names| names.get(name))
-                    .into_iter()
-                    .flatten(),
-            );
-            found.extend(self.namespaces.get(namespace).into_iter().flatten());
-        }
-    }
-
-    fn find_address(&self, addr: IpAddr, found: &mut Vec<usize>) {
-        let networks = self
-            .prefixes
-            .iter()
-            .filter_map(|prefix| IpNet::new(addr, *prefix).ok())
-            .filter_map(|network| self.networks.get(&network.trunc()));
-        found.extend(networks.flatten());
+    fn sort(&mut self) {
+        self.sources.all().for_each(ByAnchor::sort);
     }
 }
 
-/// The one part of a target by which its rules are found; the rest of it is compared then.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Anchor {
-    Account(String),
-    Label(String, String),
-    Whole,
-}
-
-/// How many rules share each part of a target.
-#[derive(Debug, Default)]
-struct Frequencies(BTreeMap<Anchor, usize>);
-
-impl Frequencies {
-    fn of<'a>(rules: impl Iterator<Item = &'a Compiled>) -> Self {
-        let mut frequencies = Self::default();
-        for anchor in rules.flat_map(|rule| anchors(&rule.target)) {
-            *frequencies.0.entry(anchor).or_default() += 1;
-        }
-        frequencies
-    }
-
-    /// The part that the fewest rules share, so that few are compared in vain.
-    fn rarest(&self, target: &Target) -> Anchor {
-        let rarest = anchors(target).min_by_key(|anchor| self.0.get(anchor));
-        rarest.unwrap_or(Anchor::Whole)
-    }
-}
-
-fn anchors(target: &Target) -> impl Iterator<Item = Anchor> {
-    let account = target.service_account.clone().map(Anchor::Account);
-    let labels = target.labels.iter();
-    account
-        .into_iter()
-        .chain(labels.map(|(key, value)| Anchor::Label(key.clone(), value.clone())))
-}
-
-fn compile(policy: AuthorizationPolicy) -> impl Iterator<Item = (Compiled, Scopes)> {
+fn compile(policy: AuthorizationPolicy) -> impl Iterator<Item = Placed> {
     let AuthorizationPolicy {
         namespace,
         name: policy,
         target,
         rules,
     } = policy;
-    let scopes: Scopes = match &namespace {
+    let scopes: Arc<[String]> = match &namespace {
         Some(own) => [own.clone()].into(),
         None => {
             let named: BTreeSet<_> = target.namespaces.iter().cloned().collect();
@@ -335,19 +221,17 @@ fn compile(policy: AuthorizationPolicy) -> impl Iterator<Item = (Compiled, Scope
             policy: policy.clone(),
             rule: name,
         };
-        let target = Arc::clone(&target);
-        let compiled = Compiled {
-            name,
-            effect,
-            mode,
-            expires,
-            target,
+        Placed {
+            compiled: Compiled {
+                name,
+                effect,
+                mode,
+                expires,
+                target: Arc::clone(&target),
+                ports,
+            },
             from,
-            ports,
-        };
-        (compiled, Arc::clone(&scopes))
+            scopes: Arc::clone(&scopes),
+        }
     })
 }
-
-/// How many allowances of one target are read where a near miss is looked for.
-const MOST_OF_ONE_TARGET: usize = 256;

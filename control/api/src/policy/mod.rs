@@ -1,7 +1,10 @@
 //! Who may reach what: rules as they are meant, and [`Policy::decide`], which every program asks.
 
+mod anchor;
 mod decide;
 mod index;
+mod lists;
+mod sources;
 #[cfg(test)]
 mod tests;
 

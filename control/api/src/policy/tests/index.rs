@@ -28,8 +28,8 @@ fn policy(namespace: &str, number: usize) -> AuthorizationPolicy {
     }
 }
 
-#[test]
-fn rules_for_others_or_about_others_are_not_looked_at() {
+/// Asks for app 7 of namespace `shop`, among 1000 there and 1000 elsewhere.
+fn ask<T>(source: &str, ask: impl FnOnce(&Index, Source<'_>, &Destination<'_>) -> T) -> T {
     let objects = (0..1000).flat_map(|number| [policy("shop", number), policy("other", number)]);
     let index = Index::new(objects.collect());
     let labels = [("app", "app7"), ("all", "same")];
@@ -42,9 +42,26 @@ fn rules_for_others_or_about_others_are_not_looked_at() {
         trust_domain: &"a".parse().unwrap(),
         settings: NamespaceSettings::default(),
     };
-    for (source, count) in [("web", 1), ("web7", 1), ("web8", 0), ("stranger", 0)] {
-        let id = format!("spiffe://a/{source}").parse().unwrap();
-        let candidates = index.candidates(Source::Authenticated(&id), &destination);
-        assert_eq!(candidates.len(), count, "{source}");
+    let id = format!("spiffe://a/{source}").parse().unwrap();
+    ask(&index, Source::Authenticated(&id), &destination)
+}
+
+#[test]
+fn rules_for_others_or_about_others_are_not_looked_at() {
+    for (source, expected) in [("web", 1), ("web7", 1), ("web8", 0), ("stranger", 0)] {
+        let count = ask(source, |index, source, destination| {
+            index.candidates(source, destination).count()
+        });
+        assert_eq!(count, expected, "{source}");
+    }
+}
+
+#[test]
+fn of_many_rules_about_a_source_no_more_are_taken_than_wanted() {
+    for (source, expected) in [("web", 64), ("web7", 1), ("stranger", 0)] {
+        let count = ask(source, |index, source, destination| {
+            index.elsewhere(source, destination, 64).count()
+        });
+        assert_eq!(count, expected, "{source}");
     }
 }
