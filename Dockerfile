@@ -1,13 +1,14 @@
-# The one image of Palisade: a static program and nothing else. Without a container engine, `injector/image/build`
-# makes the same.
+# The one image of Palisade: two static programs and nothing else. Without a container engine, `injector/image/build`
+# makes the same, and says why the flags are these.
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# Naming the target keeps the flag away from build scripts and macros, which cannot be static.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
-    && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols \
-       cargo build --locked --release --target "$target" --bin palisade \
-    && install -D "target/$target/release/palisade" /image/palisade
+    && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
+       CARGO_PROFILE_RELEASE_STRIP=symbols \
+       cargo build --locked --release --target "$target" \
+       --package palisade --bin palisade --package palisade-proxy --bin palisade-proxy \
+    && install -D --target-directory=/image "target/$target/release/palisade" "target/$target/release/palisade-proxy"
 
 FROM scratch
 LABEL org.opencontainers.image.title="palisade" org.opencontainers.image.licenses="Apache-2.0"

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 fn the_sidecar_starts_with_what_the_injector_writes() {
     let pod = injected(&json!({}));
     let container = container(&pod, "initContainers", cluster::PROXY_CONTAINER);
-    let line = command_line::<palisade_proxy::cli::Cli>(container, "proxy");
+    let line = command_line::<palisade_proxy::cli::Cli>(container, "/palisade-proxy");
     let palisade_proxy::cli::Command::Run(args) = palisade_proxy::cli::Cli::try_parse_from(line)
         .unwrap()
         .command
@@ -89,7 +89,7 @@ fn the_redirect_starts_with_what_the_injector_writes() {
     for (namespace, drop_datagrams) in [(json!({}), true), (permissive, false)] {
         let pod = injected(&namespace);
         let container = container(&pod, "initContainers", cluster::REDIRECT_CONTAINER);
-        let line = command_line::<palisade_proxy::cli::Cli>(container, "proxy");
+        let line = command_line::<palisade_proxy::cli::Cli>(container, "/palisade-proxy");
         let palisade_proxy::cli::Command::Redirect(args) =
             palisade_proxy::cli::Cli::try_parse_from(line)
                 .unwrap()
@@ -175,8 +175,10 @@ fn the_api_server_requires_the_containers_that_the_injector_writes() {
     let mut words = vec!["\"palisade:2\"".to_owned(), "\"example.org\"".to_owned()];
     for name in [cluster::REDIRECT_CONTAINER, cluster::PROXY_CONTAINER] {
         let container = container(&pod, "initContainers", name);
-        let args = container["args"].to_string();
-        words.push(args.replace('"', "'").replace(',', ", "));
+        for list in ["command", "args"] {
+            let list = container[list].to_string();
+            words.push(list.replace('"', "'").replace(',', ", "));
+        }
         let user = &container["securityContext"]["runAsUser"];
         words.push(format!("c.securityContext.runAsUser != {user}"));
         let variables = container["env"].as_array().unwrap().iter();
@@ -317,8 +319,9 @@ fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
 /// that runs other tests cannot set its own environment.
 fn command_line<C: CommandFactory>(container: &Value, program: &str) -> Vec<String> {
     let variables = environment(container);
-    let mut words = container["args"].as_array().unwrap().iter();
-    assert_eq!(words.next().unwrap(), program, "of the one binary");
+    let words = |list: &str| container[list].as_array().into_iter().flatten();
+    let mut words = words("command").chain(words("args"));
+    assert_eq!(words.next().unwrap(), program);
     let mut line = vec![program.to_owned()];
     line.extend(words.map(|word| expanded(word.as_str().unwrap(), &variables)));
     let command = C::command();

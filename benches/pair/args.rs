@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Of each measurement
     #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
-    /// Other builds of Palisade in place of this one: each is a peer, so that they can be compared
+    /// Other builds of Palisade in place of this one: each is a peer, so that they can be compared. Of a folder both
+    /// programs, as the image has them; of a file that one alone, which is then the sidecar, too
     #[arg(long, value_delimiter = ',', value_name = "PATH,…")]
     pub(crate) palisade: Vec<PathBuf>,
     /// Where Envoy is, if not in PATH

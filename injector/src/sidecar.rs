@@ -70,7 +70,7 @@ impl Sidecar<'_> {
             env.push(variable("PALISADE_DROP_DATAGRAMS", "true"));
         }
         let mut container = self.container(cluster::REDIRECT_CONTAINER);
-        container.insert("args".into(), json!(["proxy", "redirect", "--apply"]));
+        container.insert("args".into(), json!(cluster::REDIRECT_ARGS));
         if !env.is_empty() {
             container.insert("env".into(), env.into());
         }
@@ -168,6 +168,7 @@ impl Sidecar<'_> {
     fn container(&self, name: &str) -> Map<String, Value> {
         let mut container = Map::new();
         container.insert("name".into(), name.into());
+        container.insert("command".into(), json!(cluster::PROXY_COMMAND));
         container.insert("image".into(), self.settings.image.as_str().into());
         if let Some(policy) = &self.settings.image_pull_policy {
             container.insert("imagePullPolicy".into(), policy.as_str().into());

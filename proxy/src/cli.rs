@@ -1,8 +1,12 @@
 //! The command line of the sidecar, for its own program and for `palisade proxy`.
 
-use std::io::IsTerminal;
+use std::env;
+use std::io::{IsTerminal, stderr};
 
 use clap::{Parser, Subcommand};
+use palisade_api::log;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, RunArgs};
 use crate::redirect::{self, RedirectArgs};
@@ -66,13 +70,19 @@ const LARGEST_FREED_BYTES: usize = 2 * 1024 * 1024;
 
 /// Lines of text: in a cluster they stand among the records, and those are JSON.
 fn start_log() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if let Err(error) = logging.try_init() {
+    let asked = env::var_os(log::VARIABLE).unwrap_or_default();
+    let filter = log::filter(&asked.to_string_lossy());
+    let misread = filter.as_ref().err().cloned();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr);
+    let logger = tracing_subscriber::registry()
+        .with(lines)
+        .with(filter.unwrap_or_else(|_misread| log::ordinary()));
+    if let Err(error) = logger.try_init() {
         tracing::debug!(%error, "a log was started already");
+    }
+    if let Some(misread) = misread {
+        tracing::warn!("{misread}");
     }
 }

@@ -45,8 +45,7 @@ fn a_pod_is_named_by_what_made_it() {
 fn only_a_native_sidecar_is_one_and_it_says_the_trust_domain() {
     let with = |policy: Option<&str>| {
         let environment = json!([{"name": "PALISADE_TRUST_DOMAIN", "value": "cluster.local"}]);
-        let mut proxy =
-            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "env": environment});
+        let mut proxy = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "env": environment});
         if let Some(policy) = policy {
             proxy["restartPolicy"] = json!(policy);
         }

@@ -4,7 +4,7 @@ use super::*;
 
 fn pod(name: &str, meshed: bool, status: Value) -> Pod {
     let sidecar = json!({
-        "name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always",
+        "name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always",
         "env": [{"name": "PALISADE_TRUST_DOMAIN", "value": "cluster.local"}],
     });
     let sidecars = if meshed { json!([sidecar]) } else { json!([]) };

@@ -23,7 +23,7 @@ fn control_carries_many_pods_and_a_proxy_is_sent_only_what_it_asked_for() {
         "/palisade control run",
     );
     let pods = load.namespace.kubectl(&["get", "pods", "-o", UIDS]);
-    let sidecars = processes(&stdout(&pods), mesh.cluster(), "/palisade proxy run");
+    let sidecars = processes(&stdout(&pods), mesh.cluster(), "/palisade-proxy run");
     report("control, idle", &control);
     report(
         "sidecars: of caller, of outsider (idle), of web twice",
@@ -141,7 +141,7 @@ fn pod(n: usize) -> Value {
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 0,
             "tolerations": [{"operator": "Exists"}],
-            "initContainers": [{"name": "palisade-proxy", "image": "none", "args": ["proxy", "run"], "restartPolicy": "Always"}],
+            "initContainers": [{"name": "palisade-proxy", "image": "none", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}],
             "containers": [{"name": "app", "image": "none"}],
         },
         "status": {

@@ -20,7 +20,7 @@ pub(crate) struct Setting {
     pub(crate) rounds: u32,
     /// Of one measurement.
     pub(crate) seconds: u32,
-    /// What each peer's program calls itself.
+    /// What each peer's program calls itself; of Palisade also which program the sidecar is.
     pub(crate) peers: BTreeMap<String, String>,
 }
 

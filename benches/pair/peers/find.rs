@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
-use super::{Kind, Peer};
+use super::{Kind, Peer, palisade};
 use crate::args::Args;
 use crate::pods::succeed;
 
@@ -113,20 +113,34 @@ fn compile(folder: &Path, name: &str, source: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A copy of a build of ours: builds lie in folders that the proxies' user may not enter.
+/// A copy of a build of ours, in a folder of its own: builds lie in folders that the proxies' user may not enter.
 fn copy(folder: &Path, build: &Path, place: usize) -> Result<PathBuf> {
-    if !is_program(build) {
-        bail!(
-            "palisade: {} is no program that can be run",
-            build.display()
-        );
+    let copies = folder.join(format!("palisade-{}", place + 1));
+    fs::create_dir(&copies)?;
+    let program = copies.join("palisade");
+    if build.is_dir() {
+        copy_program(&build.join("palisade"), &program)?;
+        copy_program(
+            &build.join(palisade::SIDECAR),
+            &copies.join(palisade::SIDECAR),
+        )?;
+    } else {
+        // Whatever else lies beside it may be of another build.
+        copy_program(build, &program)?;
     }
-    let program = folder.join(format!("palisade-{}", place + 1));
-    fs::copy(build, &program)?;
     Ok(program)
 }
 
-/// What a peer's program calls itself, where it does.
+fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    if !is_program(from) {
+        bail!("palisade: {} is no program that can be run", from.display());
+    }
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| from.display().to_string())
+}
+
+/// What a peer's program calls itself, where it does; of Palisade also which program the sidecar is.
 pub(crate) fn version(peer: &Peer) -> Option<String> {
     let flag = match peer.kind {
         Kind::Direct | Kind::Floor | Kind::Plain => return None,
@@ -136,6 +150,10 @@ pub(crate) fn version(peer: &Peer) -> Option<String> {
     let mut command = Command::new(&peer.program);
     command.arg(flag);
     let text = succeed(command).ok()?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    line.map(str::to_owned)
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(if peer.kind == Kind::Palisade {
+        format!("{line}, {}", palisade::form(&peer.program))
+    } else {
+        line.to_owned()
+    })
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -27,8 +28,8 @@ pub(super) async fn start(pair: &mut Pair, program: &Path) -> Result<()> {
         &["control", "ca", "init", "--store", &store, TRUST_DOMAIN],
     )?;
     for role in ROLES {
-        let mut redirect = pair.ground.pods.command(role, 0, program);
-        redirect.args(["proxy", "redirect", "--apply"]);
+        let mut redirect = sidecar(&pair.ground.pods, role, 0, program);
+        redirect.args(["redirect", "--apply"]);
         succeed(redirect)?;
         control(pair, program, role).await?;
     }
@@ -72,12 +73,32 @@ fn proxy(pair: &Pair, program: &Path, role: Role) -> Result<Program> {
     let token = once(pair, program, &[&token[..], &identity].concat())?;
     let file = pair.ground.path(&format!("{name}.token"));
     fs::write(&file, token)?;
-    let mut command = pair.ground.pods.command(role, PROXY_USER, program);
-    command.args(["proxy", "run", "--control", CONTROL, "--join-token"]);
+    let mut command = sidecar(&pair.ground.pods, role, PROXY_USER, program);
+    command.args(["run", "--control", CONTROL, "--join-token"]);
     command
         .arg(file)
         .args(["--workload", &format!("bench/{name}")]);
     Program::start(command, &pair.ground.path(""), name)
+}
+
+/// What the sidecar and its redirect are started by: their own program where it stands beside `palisade`.
+fn sidecar(pods: &Pods, role: Role, user: u32, program: &Path) -> Command {
+    let own = program.with_file_name(SIDECAR);
+    if own.exists() {
+        return pods.command(role, user, own);
+    }
+    let mut command = pods.command(role, user, program);
+    command.arg("proxy");
+    command
+}
+
+/// Which program the sidecar is, in words.
+pub(super) fn form(program: &Path) -> &'static str {
+    if program.with_file_name(SIDECAR).exists() {
+        "with the sidecar's own program, as in the image"
+    } else {
+        "with `palisade proxy` as the sidecar"
+    }
 }
 
 /// Runs `palisade` to its end, as the user of the store.
@@ -96,6 +117,8 @@ fn is_ready(pods: &Pods, role: Role) -> bool {
     answer.is_ok_and(|answer| answer.is_ok)
 }
 
+/// The sidecar's own program.
+pub(super) const SIDECAR: &str = "palisade-proxy";
 const TRUST_DOMAIN: &str = "--trust-domain=cluster.local";
 const CONTROL: &str = "127.0.0.1:15012";
 const CONTROL_PORT: u16 = 15012;

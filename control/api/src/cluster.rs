@@ -38,10 +38,14 @@ pub const INJECTED: &str = "palisade.dev/injected";
 
 /// The sidecar container.
 pub const PROXY_CONTAINER: &str = "palisade-proxy";
-/// Its arguments: the image's entry point is our program.
-pub const PROXY_ARGS: [&str; 2] = ["proxy", "run"];
 /// The init container that writes the redirect.
 pub const REDIRECT_CONTAINER: &str = "palisade-redirect";
+/// The program of either: a pod pays for its size, and so it is not the image's entry point, which can do all else.
+pub const PROXY_COMMAND: [&str; 1] = ["/palisade-proxy"];
+/// The sidecar's arguments.
+pub const PROXY_ARGS: [&str; 1] = ["run"];
+/// The redirect's arguments.
+pub const REDIRECT_ARGS: [&str; 2] = ["redirect", "--apply"];
 /// The projected volume with the token and the anchor.
 pub const IDENTITY_VOLUME: &str = "palisade-identity";
 /// Where it is mounted in the sidecar.
@@ -108,6 +112,6 @@ pub fn is_sidecar(
     args: &[String],
 ) -> bool {
     (name, restart_policy) == (PROXY_CONTAINER, Some("Always"))
-        && command.is_empty()
+        && command == PROXY_COMMAND
         && args == PROXY_ARGS
 }

@@ -7,6 +7,7 @@
 //! - [`sidecar`]: the ports, paths, names and marks that injector, proxy and redirect share.
 //! - [`cluster`]: the names that injector, control and command share in Kubernetes; [`probe`]: the probes that the
 //!   sidecar asks for the kubelet; [`in_force`]: what control records of the rules.
+//! - [`log`]: which lines a program logs.
 //! - [`wire`]: the protobuf messages between proxy and control; [`convert`] is the only place where a
 //!   string from the wire becomes a type.
 //!
@@ -18,6 +19,7 @@
 pub mod cluster;
 pub mod convert;
 pub mod in_force;
+pub mod log;
 pub mod manifest;
 pub mod policy;
 pub mod probe;

@@ -1,31 +1,42 @@
 //! Logs on stderr: one JSON object a line, or text for a terminal.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 
+use palisade_api::log;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, layer};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, registry};
 
 /// Starts logging for the whole process, unless whoever embeds us has started it already.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_env("PALISADE_LOG").unwrap_or_else(|_unset| "info".into());
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
-    // An error says only that somebody else has started it.
-    if stderr().is_terminal() {
-        logger.try_init().ok();
+    let asked = env::var_os(log::VARIABLE).unwrap_or_default();
+    let filter = log::filter(&asked.to_string_lossy());
+    let misread = filter.as_ref().err().cloned();
+    let lines = layer().with_writer(stderr);
+    let lines = if stderr().is_terminal() {
+        lines.boxed()
     } else {
-        logger.event_format(JsonLine).try_init().ok();
+        lines.event_format(JsonLine).boxed()
+    };
+    let logger = registry()
+        .with(lines)
+        .with(filter.unwrap_or_else(|_misread| log::ordinary()));
+    // An error says only that somebody else has started it.
+    logger.try_init().ok();
+    if let Some(misread) = misread {
+        tracing::warn!("{misread}");
     }
 }
 

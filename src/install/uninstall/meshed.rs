@@ -160,8 +160,7 @@ mod tests {
 
     #[test]
     fn workloads_are_named_by_what_made_their_pods() {
-        let sidecar =
-            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
+        let sidecar = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"});
         let init = json!({"name": "palisade-proxy"});
         let other = json!({"name": "other", "restartPolicy": "Always"});
         let web = Some(("ReplicaSet", "web-5d9"));
@@ -221,8 +220,7 @@ mod tests {
             {"metadata": {"name": "empty", "annotations": {"palisade.dev/inject": "enabled"}}},
         ]))
         .unwrap();
-        let sidecar =
-            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
+        let sidecar = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"});
         let found = workloads(&[pod("a", None, &sidecar, "Running")], &BTreeMap::new());
         assert_eq!(
             leave(&namespaces, &found),

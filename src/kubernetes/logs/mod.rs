@@ -160,8 +160,7 @@ mod tests {
     use super::*;
 
     fn pod(number: usize, meshed: bool) -> Pod {
-        let sidecar =
-            json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
+        let sidecar = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"});
         let sidecars = if meshed { json!([sidecar]) } else { json!([]) };
         serde_json::from_value(json!({
             "metadata": {

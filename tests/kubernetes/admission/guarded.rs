@@ -152,14 +152,18 @@ const DIFFERENT: &[(&str, Change)] = &[
     ("palisade-proxy.command", |pod| {
         proxy(pod)["command"] = json!(["sleep", "3600"]);
     }),
+    // The image's entry point is another program.
+    ("palisade-proxy.command", |pod| {
+        proxy(pod).as_object_mut().unwrap().remove("command");
+    }),
     ("palisade-redirect.command", |pod| {
         redirect(pod)["command"] = json!(["true"]);
     }),
     ("palisade-proxy.args", |pod| {
-        proxy(pod)["args"] = json!(["proxy", "run", "--bypass"]);
+        proxy(pod)["args"] = json!(["run", "--bypass"]);
     }),
     ("palisade-redirect.args", |pod| {
-        redirect(pod)["args"] = json!(["proxy", "redirect", "--check"]);
+        redirect(pod)["args"] = json!(["redirect", "--check"]);
     }),
     ("palisade-redirect.restartPolicy", |pod| {
         redirect(pod)["restartPolicy"] = "Always".into();

@@ -110,11 +110,16 @@ fn exec_calls_as_its_workload_and_is_judged_as_it() {
     };
     assert_eq!(call("web"), Some(0));
     assert_eq!(call("intruder"), Some(1));
-    // Another container by name; the sidecar has its own program, and no shell.
-    let version = ["exec", "-n", SHOP, "-c", "palisade-proxy", "db", "--"];
-    let version = [&version[..], &["/palisade", "--version"]].concat();
-    let said = stdout(&mesh.palisade(&version));
-    assert!(said.starts_with("palisade "), "{said}");
+    // Another container by name; the sidecar has our two programs, and no shell.
+    for (program, name) in [
+        ("/palisade-proxy", "palisade-proxy "),
+        ("/palisade", "palisade "),
+    ] {
+        let version = ["exec", "-n", SHOP, "-c", "palisade-proxy", "db", "--"];
+        let version = [&version[..], &[program, "--version"]].concat();
+        let said = stdout(&mesh.palisade(&version));
+        assert!(said.starts_with(name), "{said}");
+    }
 }
 
 #[test]

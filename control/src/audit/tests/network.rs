@@ -5,7 +5,7 @@ fn pod(annotations: Value) -> Value {
         "metadata": {"namespace": "shop", "name": "web-0", "labels": {"app": "web"}, "annotations": annotations},
         "spec": {
             "containers": [{"name": "app", "ports": [{"name": "https", "containerPort": 8443}]}],
-            "initContainers": [{"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"}],
+            "initContainers": [{"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}],
         },
         "status": {"phase": "Running"},
     })

@@ -16,8 +16,7 @@ fn member(name: &str, annotations: Value) -> Value {
 
 /// A pod that a Deployment made.
 fn pod(deployment: &str, number: u32, meshed: bool, annotations: Value) -> Value {
-    let sidecar =
-        json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
+    let sidecar = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"});
     json!({
         "metadata": {
             "namespace": "shop", "name": format!("{deployment}-6d4f-{number}"),

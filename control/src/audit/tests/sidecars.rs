@@ -10,7 +10,7 @@ fn pod(name: &str, since: &str) -> Value {
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u", "controller": true},
             ],
         },
-        "spec": {"containers": [], "initContainers": [{"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"}]},
+        "spec": {"containers": [], "initContainers": [{"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}]},
         "status": {"initContainerStatuses": [{
             "name": "palisade-proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,
             "state": {"running": {"startedAt": since}},

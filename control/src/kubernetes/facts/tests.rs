@@ -94,7 +94,7 @@ fn pod(name: &str, ip: &str) -> Value {
         "spec": {
             "serviceAccountName": "orders", "nodeName": "n1",
             "containers": [{"name": "app"}],
-            "initContainers": [{"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"}],
+            "initContainers": [{"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}],
         },
         "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]},
     })
@@ -181,8 +181,7 @@ fn the_ports_that_the_redirect_leaves_out_are_not_meshed() {
         {"name": "PALISADE_EXCLUDE_OUTBOUND_PORT", "value": "7"},
         {"name": "PALISADE_EXCLUDE_INBOUND_PORT", "value": "9090, 9100,none,0,65536"},
     ]});
-    let sidecar =
-        json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"});
+    let sidecar = json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"});
     let containers = json!({"spec": {"initContainers": [redirect, sidecar]}});
     let facts = of(&[with(pod("a", "10.1.0.1"), containers)]);
     let workload = &facts.workloads[0];
@@ -231,7 +230,7 @@ fn what_a_pod_is_depends_on_its_phase_network_and_sidecar() {
         (
             "a sidecar of our name that runs another program",
             json!({"spec": {"initContainers": [
-                {"name": "palisade-proxy", "command": ["sleep"], "args": ["proxy", "run"], "restartPolicy": "Always"},
+                {"name": "palisade-proxy", "command": ["sleep"], "args": ["run"], "restartPolicy": "Always"},
             ]}}),
             known(false, "orders"),
         ),

@@ -33,7 +33,7 @@ fn pod(ip: &str) -> Pod {
         }},
         "spec": {
             "serviceAccountName": "orders", "nodeName": "n1", "containers": [],
-            "initContainers": [{"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"}],
+            "initContainers": [{"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}],
         },
         "status": {"phase": "Running", "podIPs": [{"ip": ip}]},
     });

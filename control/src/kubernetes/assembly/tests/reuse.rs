@@ -88,7 +88,7 @@ fn pods() -> impl Strategy<Value = Value> {
                 ]}));
             }
             if meshed {
-                sidecars.push(json!({"name": "palisade-proxy", "args": ["proxy", "run"], "restartPolicy": "Always"}));
+                sidecars.push(json!({"name": "palisade-proxy", "command": ["/palisade-proxy"], "args": ["run"], "restartPolicy": "Always"}));
             }
             let deleted = going.then_some("2026-11-21T12:00:00Z");
             json!({
