@@ -165,7 +165,7 @@ impl Apps {
 
     /// That none was lost of those that are talked again and again.
     pub(super) fn assert_none_lost(&self) {
-        let lost = self.shared.lost.lock().expect("nobody panicked");
+        let lost = self.shared.lost.lock().expect("nobody panicked").clone();
         assert!(lost.is_empty(), "{lost:?}");
     }
 
