@@ -36,6 +36,7 @@ mod random;
 pub mod readiness;
 pub mod redirect;
 pub mod relay;
+pub mod rpc;
 pub mod run;
 pub mod standing;
 pub mod telemetry;

@@ -12,7 +12,7 @@ use tonic::Streaming;
 use super::Discovery;
 use super::addresses::Ask;
 use crate::grpc::mesh_client::MeshClient;
-use crate::identity::control::{ControlAddr, ControlError, connect};
+use crate::identity::control::{ControlAddr, ControlError, connect, origin};
 use crate::identity::rotate::retry_after;
 use crate::random;
 
@@ -97,7 +97,7 @@ async fn watch_once(
         .map_err(WatchError::Control)?;
     let (requests, outgoing) = mpsc::channel(64);
     greet(discovery, control, &requests).await;
-    let response = MeshClient::new(channel)
+    let response = MeshClient::with_origin(channel, origin())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .watch(ReceiverStream::new(outgoing))
         .await

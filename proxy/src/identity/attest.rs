@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use palisade_api::wire::issue_request::Attestation;
 use time::OffsetDateTime;
-use tonic::transport::Channel;
 
 use super::control::{self, ControlAddr, ControlError, ControlTrust};
 use super::service_account::{self, ServiceAccountError, ServiceAccountToken};
 use super::token::{JoinToken, ReadTokenError};
 use super::{Snapshot, TrustBundles};
+use crate::rpc::Channel;
 
 /// What proves this proxy to control. Files are read anew at each attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

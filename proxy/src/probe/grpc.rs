@@ -1,18 +1,15 @@
 //! The probe by gRPC: the health checking protocol, `grpc.health.v1`.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
+use http::Uri;
 use http::uri::PathAndQuery;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
-use tonic::transport::Endpoint;
 use tonic_prost::ProstCodec;
-use tower::service_fn;
 
 use super::Unwell;
+use crate::rpc::Channel;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct HealthCheckRequest {
@@ -31,18 +28,12 @@ pub(super) async fn check(
     address: SocketAddr,
     service: &str,
 ) -> Result<(), Unwell> {
-    let stream = Mutex::new(Some(TokioIo::new(stream)));
-    // Only for the name of the authority: the connection is there.
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let channel = endpoint
-        .or(Err(Unwell::NoAddress))?
-        .connect_with_connector(service_fn(move |_| {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-            std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
-        }))
-        .await
-        .or(Err(Unwell::Protocol))?;
-    let mut client = Grpc::new(channel).max_decoding_message_size(MOST_ANSWER_BYTES);
+    let origin = Uri::try_from(format!("http://{address}")).or(Err(Unwell::NoAddress))?;
+    // It ends soon, and servers take it ill where somebody pings them often.
+    let channel = Channel::open(stream, None).await;
+    let channel = channel.or(Err(Unwell::Protocol))?;
+    let mut client =
+        Grpc::with_origin(channel, origin).max_decoding_message_size(MOST_ANSWER_BYTES);
     client.ready().await.or(Err(Unwell::Protocol))?;
     let request = HealthCheckRequest {
         service: service.to_owned(),

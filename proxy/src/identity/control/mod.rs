@@ -2,23 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
+use http::Uri;
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
 
 use super::place::ControlPlace;
 use super::{Revocations, Snapshot, Svid, TrustBundles, causes};
 use crate::dial;
 use crate::random;
+use crate::rpc::Channel;
 use crate::tls::error::{HandshakeError, PeerError};
 use crate::tls::{self, Anchors, PeerRole, PeerVerifier};
 
@@ -141,7 +140,8 @@ async fn dial_one(
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, proven)
         .await
         .or(Err(ControlError::TimedOut))??;
-    channel(stream).await.map_err(ControlError::Http)
+    let channel = Channel::open(stream, Some(KEEP_ALIVE)).await;
+    channel.map_err(ControlError::Http)
 }
 
 /// What came of one address, or of a name without one.
@@ -197,7 +197,7 @@ pub enum ControlError {
     Config(#[source] rustls::Error),
     /// HTTP/2 did not start.
     #[error("the connection to control failed")]
-    Http(#[source] tonic::transport::Error),
+    Http(#[source] hyper::Error),
 }
 
 impl ControlError {
@@ -300,19 +300,9 @@ async fn reach(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> 
         .await
 }
 
-/// Speaks HTTP/2 over the one stream; a second connection is never made behind our back.
-async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
-    let stream = Mutex::new(Some(TokioIo::new(stream)));
-    Endpoint::from_static("http://control")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .connect_with_connector(service_fn(move |_| {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-            std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
-        }))
-        .await
+/// What calls to control name as its authority; it is known by its certificate.
+pub fn origin() -> Uri {
+    Uri::from_static("http://control")
 }
 
 const HTTP2: &[u8] = b"h2";

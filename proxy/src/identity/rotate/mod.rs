@@ -10,13 +10,13 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use super::attest::{self, AttestError, Credential};
-use super::control::{self, ControlAddr, ControlError};
+use super::control::{self, ControlAddr, ControlError, origin};
 use super::{Identity, Svid, SvidError, TrustBundle, TrustBundleError, causes};
 use crate::grpc::identity_client::IdentityClient;
 use crate::random;
+use crate::rpc::Channel;
 
 /// What rotation needs to know.
 #[derive(Debug, Clone)]
@@ -268,7 +268,7 @@ async fn ask(
     csr: Vec<u8>,
     attestation: Option<Attestation>,
 ) -> Result<IssueResponse, RotateError> {
-    let answer = IdentityClient::new(channel)
+    let answer = IdentityClient::with_origin(channel, origin())
         .issue(IssueRequest { csr, attestation })
         .await
         .map_err(|status| RotateError::Refused(Box::new(status)))?;
