@@ -3,7 +3,7 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::example::json_lines;
+use crate::example::{SHOP, json_lines};
 use crate::harness::{BOUND, Mesh, stdout, text, wait_for, wait_or_say};
 use crate::rules::{closed_by_policy, log_of_control};
 use crate::shop::Shop;
@@ -16,6 +16,13 @@ fn rules_outlive_their_definition() {
     shop.namespace.apply(&shop.rule(5432));
     shop.enforced_by(1);
     shop.answered("client", start);
+    // Those of the example go with its namespace, but that may take longer than a test should wait.
+    let delete = ["delete", "authorizationpolicies.palisade.dev", "--all"];
+    stdout(
+        &mesh
+            .cluster()
+            .kubectl(&[&delete[..], &["--namespace", SHOP]].concat()),
+    );
     alone(&mesh, "authorizationpolicies");
     let before = OffsetDateTime::now_utc();
     let definition = "authorizationpolicies.palisade.dev";
