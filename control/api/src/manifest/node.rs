@@ -12,15 +12,8 @@ use serde_saphyr::{
     UserMessageFormatter,
 };
 
-use super::Diagnostic;
 use super::read::{quoted, without_controls};
-
-/// A line and a column, both from 1; 0 where unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Position {
-    pub(super) line: u64,
-    pub(super) column: u64,
-}
+use super::{Diagnostic, Position};
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -134,14 +127,19 @@ impl From<Location> for Position {
         Self {
             line: location.line(),
             column: location.column(),
+            width: location.span().len(),
         }
     }
 }
 
 impl From<Spanned<Value>> for Node {
     fn from(spanned: Spanned<Value>) -> Self {
+        let mut at = Position::from(spanned.referenced);
+        if matches!(spanned.value, Value::Null | Value::List(_) | Value::Map(_)) {
+            at.width = 0;
+        }
         Self {
-            at: spanned.referenced.into(),
+            at,
             value: spanned.value,
         }
     }

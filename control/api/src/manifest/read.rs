@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Position;
 use super::name;
-use super::node::{Entry, Node, Position, Value};
+use super::node::{Entry, Node, Value};
 use super::object::FieldPaths;
 
 /// Collects what is wrong with one text. Whatever is read as `None` was refused.

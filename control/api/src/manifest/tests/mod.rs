@@ -4,6 +4,7 @@ mod documents;
 mod good;
 mod kinds;
 mod objects;
+mod places;
 mod rules;
 mod sources;
 mod text;
