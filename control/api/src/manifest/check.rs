@@ -115,11 +115,5 @@ fn place((file, at, _): Placed<'_>, (other_file, ..): Placed<'_>) -> String {
 }
 
 fn diagnostic((file, at, _): Placed<'_>, message: String, remedy: &str) -> Diagnostic {
-    Diagnostic {
-        file: file.to_owned(),
-        line: at.line,
-        column: at.column,
-        message,
-        remedy: remedy.to_owned(),
-    }
+    Diagnostic::error(file, at, message, remedy)
 }

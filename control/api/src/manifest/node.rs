@@ -49,13 +49,10 @@ pub(super) fn documents(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic>
         .map_err(|error| diagnostic(file, &error))?;
     let documents: Vec<_> = documents.into_iter().map(Node::from).collect();
     match documents.iter().find_map(Node::repeated_key) {
-        Some(entry) => Err(Diagnostic {
-            file: file.to_owned(),
-            line: entry.key_at.line,
-            column: entry.key_at.column,
-            message: format!("the field {} is there twice", quoted(&entry.key)),
-            remedy: ONCE.to_owned(),
-        }),
+        Some(entry) => {
+            let message = format!("the field {} is there twice", quoted(&entry.key));
+            Err(Diagnostic::error(file, entry.key_at, message, ONCE))
+        }
         None => Ok(documents),
     }
 }
@@ -113,13 +110,8 @@ fn diagnostic(file: &str, error: &Error) -> Diagnostic {
     } else {
         "write it as YAML 1.2: spaces for indentation, quotes around text with special characters"
     };
-    Diagnostic {
-        file: file.to_owned(),
-        line: at.line,
-        column: at.column,
-        message: without_controls(&UserMessageFormatter.format_message(error)),
-        remedy: remedy.to_owned(),
-    }
+    let message = without_controls(&UserMessageFormatter.format_message(error));
+    Diagnostic::error(file, at, message, remedy)
 }
 
 impl From<Location> for Position {

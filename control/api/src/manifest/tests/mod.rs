@@ -6,6 +6,7 @@ mod kinds;
 mod objects;
 mod places;
 mod rules;
+mod snippets;
 mod sources;
 mod text;
 mod together;
