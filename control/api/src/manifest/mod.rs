@@ -11,6 +11,7 @@ mod node;
 mod object;
 mod place;
 mod policy;
+mod print;
 mod read;
 mod resource;
 mod rule;
@@ -34,6 +35,7 @@ pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
 pub use object::{ObjectDiagnostic, check_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
+pub use print::print;
 pub use snippet::{Part, Snippet, Style};
 pub use warning::{NARROW, lets_nodes_in, warnings};
 

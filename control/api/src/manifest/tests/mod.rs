@@ -5,6 +5,7 @@ mod good;
 mod kinds;
 mod objects;
 mod places;
+mod printed;
 mod rules;
 mod snippets;
 mod sources;
