@@ -4,6 +4,7 @@ mod anchor;
 mod decide;
 mod index;
 mod lists;
+mod sentence;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use decide::Policy;
+pub use sentence::sentence;
 
 /// One policy object: sentences about who may reach its target.
 #[derive(Debug, Clone, PartialEq, Eq)]

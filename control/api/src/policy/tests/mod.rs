@@ -3,6 +3,7 @@
 mod index;
 mod near_miss;
 mod properties;
+mod sentence;
 mod shadow;
 mod verdict;
 
