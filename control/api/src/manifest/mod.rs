@@ -20,7 +20,6 @@ mod snippet;
 mod tests;
 mod trust;
 mod underline;
-mod unreachable;
 mod warning;
 
 use std::collections::BTreeMap;

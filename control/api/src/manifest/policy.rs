@@ -4,8 +4,8 @@ use super::name::Form;
 use super::node::Node;
 use super::read::{Fields, Reader};
 use super::resource::{Metadata, cluster_metadata, metadata};
-use super::{Manifest, Position, rule, unreachable};
-use crate::policy::{AuthorizationPolicy, Rule, Target};
+use super::{Manifest, Position, rule};
+use crate::policy::{AuthorizationPolicy, Effect, Mode, Rule, Target, covers};
 
 /// `AuthorizationPolicy`.
 pub(super) fn of_namespace(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Manifest> {
@@ -126,7 +126,7 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
     })?;
     for (allowance, at) in &placed {
         let mut denials = placed.iter().map(|(rule, _)| rule);
-        if let Some(denial) = denials.find(|denial| unreachable::covers(denial, allowance)) {
+        if let Some(denial) = denials.find(|denial| overrules(denial, allowance)) {
             let message = format!(
                 "the rule `{}` can never allow anything: `{}` denies all of it",
                 allowance.name, denial.name
@@ -136,4 +136,10 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
         }
     }
     Some(placed.into_iter().map(|(rule, _)| rule).collect())
+}
+
+/// Whether a denial denies, for as long as an allowance stands, everything that it allows.
+fn overrules(denial: &Rule, allowance: &Rule) -> bool {
+    let meet = (denial.effect, denial.mode, allowance.effect);
+    meet == (Effect::Deny, Mode::Enforce, Effect::Allow) && covers(denial, allowance)
 }

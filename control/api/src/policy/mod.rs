@@ -1,6 +1,7 @@
 //! Who may reach what: rules as they are meant, and [`Policy::decide`], which every program asks.
 
 mod anchor;
+mod cover;
 mod decide;
 mod index;
 mod lists;
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 
 use crate::spiffe::{SpiffeId, TrustDomain};
 
+pub use cover::{Why, covers, unreachable};
 pub use decide::Policy;
 pub use sentence::sentence;
 

@@ -1,5 +1,6 @@
 //! What `decide` says: what the tables are written in.
 
+mod cover;
 mod index;
 mod near_miss;
 mod properties;
