@@ -3,10 +3,13 @@
 //! One validator for the command, the admission check and control. What it cannot understand in exactly one
 //! way, it refuses, and says what to write instead. [`parse`] reads files, [`check_object`] what the API server holds.
 
+mod against;
 mod check;
 mod diagnostic;
+mod known;
 mod name;
 mod namespace;
+mod near;
 mod node;
 mod object;
 mod place;
@@ -15,6 +18,7 @@ mod print;
 mod read;
 mod resource;
 mod rule;
+mod selection;
 mod snippet;
 #[cfg(test)]
 mod tests;
@@ -30,8 +34,10 @@ use crate::policy::AuthorizationPolicy;
 use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::workload::{NamespaceSettings, ServicePort};
 
+pub use against::against;
 pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
+pub use known::{Known, KnownWorkload};
 pub use object::{ObjectDiagnostic, check_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;

@@ -83,10 +83,10 @@ fn target(
     node: &Node,
     namespaces: impl FnOnce(&mut Reader<'_>, &Fields<'_>) -> Option<Vec<String>>,
 ) -> Option<Target> {
-    let known = ["labels", "serviceAccount", "namespaces"];
-    let fields = reader.fields(node, "target", &known)?;
+    let fields = reader.fields(node, "target", &SELECTORS)?;
     let if_none = "leave it out to protect every workload";
-    if known.iter().all(|key| fields.find(key).is_none()) {
+    let is_meant = |key: &&str| fields.find(key).is_some() || fields.is_misspelt(key);
+    if !SELECTORS.iter().any(is_meant) {
         return reader.refuse(fields.at, "`target` selects by nothing", if_none);
     }
     let namespaces = namespaces(reader, &fields);
@@ -143,3 +143,5 @@ fn overrules(denial: &Rule, allowance: &Rule) -> bool {
     let meet = (denial.effect, denial.mode, allowance.effect);
     meet == (Effect::Deny, Mode::Enforce, Effect::Allow) && covers(denial, allowance)
 }
+
+const SELECTORS: [&str; 3] = ["labels", "serviceAccount", "namespaces"];

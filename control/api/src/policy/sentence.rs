@@ -96,10 +96,7 @@ fn target(policy: &AuthorizationPolicy) -> String {
     let labels: Vec<_> = labels.iter().collect();
     let labelled = match labels.as_slice() {
         [] => String::new(),
-        labels => format!(
-            " labelled {}",
-            joined(labels, |label| text_of(label), "and")
-        ),
+        labels => format!(" labelled {}", joined(labels, text_of, "and")),
     };
     format!(
         "workloads of {place}{}{labelled}",
