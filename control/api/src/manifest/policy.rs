@@ -1,5 +1,7 @@
 //! Policy documents: their target, and what their rules are to each other.
 
+use std::collections::HashMap;
+
 use super::name::Form;
 use super::node::Node;
 use super::read::{Fields, Reader};
@@ -113,17 +115,8 @@ fn target(
 }
 
 fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
-    let mut named: Vec<(String, Position)> = Vec::new();
-    let placed = reader.each(nodes, |reader, node| {
-        let (rule, at) = rule::rule(reader, node)?;
-        if let Some((name, first)) = named.iter().find(|(name, _)| *name == rule.name) {
-            let first = reader.places().name(*first);
-            let message = format!("the rule `{name}` has the name of the one {first}");
-            return reader.refuse(at, message, "give each rule of a policy its own name");
-        }
-        named.push((rule.name.clone(), at));
-        Some((rule, at))
-    })?;
+    refuse_repeated_names(reader, nodes);
+    let placed = reader.each(nodes, rule::rule)?;
     for (allowance, at) in &placed {
         let mut denials = placed.iter().map(|(rule, _)| rule);
         if let Some(denial) = denials.find(|denial| overrules(denial, allowance)) {
@@ -136,6 +129,22 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
         }
     }
     Some(placed.into_iter().map(|(rule, _)| rule).collect())
+}
+
+/// Of rules that are refused for something else too.
+fn refuse_repeated_names(reader: &mut Reader<'_>, nodes: &[Node]) {
+    let mut named: HashMap<&str, Position> = HashMap::new();
+    for (name, at) in nodes.iter().filter_map(rule::name) {
+        let first = *named.entry(name).or_insert(at);
+        if first != at {
+            let message = format!(
+                "the rule `{}` has the name of the one {}",
+                name,
+                reader.places().name(first)
+            );
+            reader.refuse::<()>(at, message, "give each rule of a policy its own name");
+        }
+    }
 }
 
 /// Whether a denial denies, for as long as an allowance stands, everything that it allows.

@@ -63,6 +63,18 @@ pub(super) fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<(Rule, Positi
     Some((rule, named?.at))
 }
 
+/// The name of a rule if it is one, whatever else is wrong with it, and where it stands.
+pub(super) fn name(node: &Node) -> Option<(&str, Position)> {
+    let Value::Map(fields) = &node.value else {
+        return None;
+    };
+    let node = &fields.iter().find(|field| field.key == "name")?.value;
+    let Value::Text(name) = &node.value else {
+        return None;
+    };
+    Form::Label.fits(name).then_some((name, node.at))
+}
+
 fn from(reader: &mut Reader<'_>, node: &Node) -> Option<From> {
     let Value::Map(entries) = &node.value else {
         let message = format!(
