@@ -2,6 +2,7 @@
 
 mod cover;
 mod index;
+mod narrowing;
 mod near_miss;
 mod properties;
 mod sentence;
