@@ -279,7 +279,7 @@ pub(super) fn policies() -> impl Strategy<Value = Vec<AuthorizationPolicy>> {
         .prop_map(|((a, b, c, d, e), count)| [a, b, c, d, e].into_iter().take(count).collect())
 }
 
-pub(super) fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = Asked> {
     let addrs = [
         "10.0.0.1",
         "10.1.1.1",
