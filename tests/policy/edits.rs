@@ -102,11 +102,7 @@ fn a_rule_edit_allows_within_a_second_and_a_bad_one_changes_nothing() {
     let unknown = good.replacen("effect: allow", "effects: allow", 1);
     let cases = [
         (&cut, "rules.yaml:8:3: ", "; write it as YAML 1.2"),
-        (
-            &unknown,
-            "rules.yaml:9:5: ",
-            "; its fields are `name`, `effect`",
-        ),
+        (&unknown, "rules.yaml:9:5: ", "; did you mean `effect`?"),
     ];
     for (bad, place, remedy) in cases {
         mesh.write_rules(bad);

@@ -103,9 +103,9 @@ mod tests {
     }
 
     const WRONG: &str = "\
-spec.rules[0].effect: `effect` cannot be \"Allow\"; write `allow` or `deny`
-spec.rules[0].from[0].namespac: there is no source \"namespac\"; write `serviceAccount:`, `identity:`, `namespace:`, `trustDomain:` or `unauthenticated:`
-spec.rules[0].port: `rules` has no field \"port\"; its fields are `name`, `effect`, `from`, `ports`, `mode`, `expires` or `reason`";
+spec.rules[0].effect: `effect` cannot be \"Allow\"; did you mean `allow`?
+spec.rules[0].from[0].namespac: there is no source \"namespac\"; did you mean `namespace`?
+spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
 
     fn update(old: Value, new: Value) -> Change {
         Change::Update { old, new }
@@ -137,12 +137,13 @@ spec.rules[0].port: `rules` has no field \"port\"; its fields are `name`, `effec
     #[test]
     fn a_refusal_stays_readable() {
         let rule = json!({"name": "web"});
+        // Each lacks two fields, and all but the first have the name of another.
         let change = Change::Create(policy(json!({"rules": vec![rule; 1000]})));
         let Verdict::Refuse { message, .. } = review(&change, &[], &[]) else {
             panic!("not refused");
         };
         assert_eq!(message.lines().count(), MAX_LINES + 1);
-        assert_eq!(message.lines().last(), Some("and 1950 more"));
+        assert_eq!(message.lines().last(), Some("and 2949 more"));
     }
 
     #[test]

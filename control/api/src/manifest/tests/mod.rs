@@ -1,10 +1,14 @@
 //! What is read, what is refused, and where.
 
+mod against;
 mod documents;
 mod good;
 mod kinds;
 mod objects;
+mod places;
+mod printed;
 mod rules;
+mod snippets;
 mod sources;
 mod text;
 mod together;
