@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::node::Position;
-use super::{Diagnostic, Manifest};
+use super::{Diagnostic, Document, Manifest, Position};
 
 /// Checks what was read from all files together: two objects of one name, two owners of one address.
 ///
@@ -17,11 +16,24 @@ pub fn check(manifests: &[(String, Manifest)]) -> Vec<Diagnostic> {
     conflicts(&placed.collect::<Vec<_>>())
 }
 
-/// A manifest and where it stands.
-pub(super) type Placed<'a> = (&'a str, Position, &'a Manifest);
+/// The same for documents, of which the places are known. What [`read`](super::read) read of one file is not in conflict
+/// with itself.
+pub fn together(documents: &[Document]) -> Vec<Diagnostic> {
+    let placed = documents.iter().map(|document| {
+        let at = Position {
+            line: document.line,
+            column: 1,
+            width: 0,
+        };
+        (&*document.file, at, &document.manifest)
+    });
+    conflicts(&placed.collect::<Vec<_>>())
+}
 
-/// The same for documents of which the place is known.
-pub(super) fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
+/// A manifest and where it stands.
+type Placed<'a> = (&'a str, Position, &'a Manifest);
+
+fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
     let mut names = HashMap::new();
     let mut addresses: HashMap<IpAddr, Placed<'_>> = HashMap::new();
     let mut found = Vec::new();
@@ -97,16 +109,11 @@ fn place((file, at, _): Placed<'_>, (other_file, ..): Placed<'_>) -> String {
     match (file == other_file, at.line) {
         (true, 0) => "in this file".to_owned(),
         (true, line) => format!("in line {line}"),
-        (false, _) => format!("in {file}"),
+        (false, 0) => format!("in {file}"),
+        (false, line) => format!("in {file}, line {line}"),
     }
 }
 
 fn diagnostic((file, at, _): Placed<'_>, message: String, remedy: &str) -> Diagnostic {
-    Diagnostic {
-        file: file.to_owned(),
-        line: at.line,
-        column: at.column,
-        message,
-        remedy: remedy.to_owned(),
-    }
+    Diagnostic::error(file, at, message, remedy)
 }

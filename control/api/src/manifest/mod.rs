@@ -4,30 +4,39 @@
 //! way, it refuses, and says what to write instead. [`parse`] reads files, [`check_object`] what the API server holds.
 
 mod check;
+mod diagnostic;
 mod name;
 mod namespace;
 mod node;
 mod object;
+mod place;
 mod policy;
+mod print;
 mod read;
 mod resource;
 mod rule;
+mod snippet;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod underline;
 mod unreachable;
 mod warning;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::policy::AuthorizationPolicy;
 use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::workload::{NamespaceSettings, ServicePort};
 
-pub use check::check;
+pub use check::{check, together};
+pub use diagnostic::{Diagnostic, Severity};
 pub use object::{ObjectDiagnostic, check_object};
+pub use place::{Document, Position, RulePlace, TargetPlace};
+pub use print::print;
+pub use snippet::{Part, Snippet, Style};
 pub use warning::{NARROW, lets_nodes_in, warnings};
 
 /// Reads every document of a file; `file` is its name, for messages.
@@ -37,21 +46,32 @@ pub use warning::{NARROW, lets_nodes_in, warnings};
 /// Everything that is wrong with the file: a file is good as a whole or not at all. Where it is no YAML, only
 /// the first mistake is known.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
-    let documents = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
+    let documents = read(file, text)?.into_iter();
+    Ok(documents.map(|document| document.manifest).collect())
+}
+
+/// The same, with the places of what was read.
+///
+/// # Errors
+///
+/// Those of [`parse`].
+pub fn read(file: &str, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> {
+    let nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
     let mut reader = read::Reader::new(read::Places::Lines);
-    let manifests = reader.each(&documents, resource::document);
+    let manifests = reader.each(&nodes, resource::document);
     let found = reader.into_found();
     let Some(manifests) = manifests.filter(|_| found.is_empty()) else {
         let found = found.into_iter();
-        return Err(found.map(|found| Diagnostic::new(file, found)).collect());
+        return Err(found.map(|found| found.in_file(file)).collect());
     };
-    let placed = manifests.iter().zip(&documents);
-    let placed: Vec<_> = placed
-        .map(|(manifest, document)| (file, document.at, manifest))
+    let file: Arc<str> = file.into();
+    let documents = manifests.into_iter().zip(&nodes);
+    let documents: Vec<_> = documents
+        .map(|(manifest, node)| Document::new(&file, node, manifest))
         .collect();
-    let conflicts = check::conflicts(&placed);
+    let conflicts = together(&documents);
     if conflicts.is_empty() {
-        Ok(manifests)
+        Ok(documents)
     } else {
         Err(conflicts)
     }
@@ -123,41 +143,4 @@ pub struct RevocationsSpec {
     pub identities: Vec<SpiffeId>,
     /// Serial numbers of certificates, lower-case hex, two digits a byte.
     pub serials: Vec<String>,
-}
-
-/// What is wrong, where, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The file's name, as it was given.
-    pub file: String,
-    /// The line, from 1; 0 where only the file is known.
-    pub line: u64,
-    /// The column in characters, from 1; 0 where only the file is known.
-    pub column: u64,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead.
-    pub remedy: String,
-}
-
-impl Diagnostic {
-    fn new(file: &str, found: read::Found) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: found.at.line,
-            column: found.at.column,
-            message: found.message,
-            remedy: found.remedy,
-        }
-    }
-}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
-        }
-        write!(f, ": {}; {}", self.message, self.remedy)
-    }
 }

@@ -12,15 +12,8 @@ use serde_saphyr::{
     UserMessageFormatter,
 };
 
-use super::Diagnostic;
 use super::read::{quoted, without_controls};
-
-/// A line and a column, both from 1; 0 where unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Position {
-    pub(super) line: u64,
-    pub(super) column: u64,
-}
+use super::{Diagnostic, Position};
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -56,13 +49,10 @@ pub(super) fn documents(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic>
         .map_err(|error| diagnostic(file, &error))?;
     let documents: Vec<_> = documents.into_iter().map(Node::from).collect();
     match documents.iter().find_map(Node::repeated_key) {
-        Some(entry) => Err(Diagnostic {
-            file: file.to_owned(),
-            line: entry.key_at.line,
-            column: entry.key_at.column,
-            message: format!("the field {} is there twice", quoted(&entry.key)),
-            remedy: ONCE.to_owned(),
-        }),
+        Some(entry) => {
+            let message = format!("the field {} is there twice", quoted(&entry.key));
+            Err(Diagnostic::error(file, entry.key_at, message, ONCE))
+        }
         None => Ok(documents),
     }
 }
@@ -120,13 +110,8 @@ fn diagnostic(file: &str, error: &Error) -> Diagnostic {
     } else {
         "write it as YAML 1.2: spaces for indentation, quotes around text with special characters"
     };
-    Diagnostic {
-        file: file.to_owned(),
-        line: at.line,
-        column: at.column,
-        message: without_controls(&UserMessageFormatter.format_message(error)),
-        remedy: remedy.to_owned(),
-    }
+    let message = without_controls(&UserMessageFormatter.format_message(error));
+    Diagnostic::error(file, at, message, remedy)
 }
 
 impl From<Location> for Position {
@@ -134,14 +119,19 @@ impl From<Location> for Position {
         Self {
             line: location.line(),
             column: location.column(),
+            width: location.span().len(),
         }
     }
 }
 
 impl From<Spanned<Value>> for Node {
     fn from(spanned: Spanned<Value>) -> Self {
+        let mut at = Position::from(spanned.referenced);
+        if matches!(spanned.value, Value::Null | Value::List(_) | Value::Map(_)) {
+            at.width = 0;
+        }
         Self {
-            at: spanned.referenced.into(),
+            at,
             value: spanned.value,
         }
     }

@@ -7,10 +7,10 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
-use super::Manifest;
-use super::node::{Entry, Node, Position, Value};
+use super::node::{Entry, Node, Value};
 use super::read::{Places, Reader, quoted};
 use super::resource;
+use super::{Manifest, Position};
 
 /// Reads one object of a kind of rules, as the API server writes it.
 ///
@@ -93,7 +93,7 @@ impl FieldPaths {
         self.0.push((parent, step));
         let at = Position {
             line: u64::try_from(self.0.len()).unwrap_or(u64::MAX),
-            column: 0,
+            ..Position::default()
         };
         let value = match json {
             Json::Null => Value::Null,

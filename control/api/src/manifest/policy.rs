@@ -1,10 +1,10 @@
 //! Policy documents: their target, and what their rules are to each other.
 
 use super::name::Form;
-use super::node::{Node, Position};
+use super::node::Node;
 use super::read::{Fields, Reader};
 use super::resource::{Metadata, cluster_metadata, metadata};
-use super::{Manifest, rule, unreachable};
+use super::{Manifest, Position, rule, unreachable};
 use crate::policy::{AuthorizationPolicy, Rule, Target};
 
 /// `AuthorizationPolicy`.

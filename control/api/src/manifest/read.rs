@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::name;
-use super::node::{Entry, Node, Position, Value};
+use super::node::{Entry, Node, Value};
 use super::object::FieldPaths;
+use super::{Diagnostic, Position};
 
 /// Collects what is wrong with one text. Whatever is read as `None` was refused.
 #[derive(Debug)]
@@ -28,6 +29,12 @@ pub(super) struct Found {
     pub(super) at: Position,
     pub(super) message: String,
     pub(super) remedy: String,
+}
+
+impl Found {
+    pub(super) fn in_file(self, file: &str) -> Diagnostic {
+        Diagnostic::error(file, self.at, self.message, self.remedy)
+    }
 }
 
 /// A mapping of which every field is known.
@@ -281,10 +288,24 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// A message in which a file's text may stand, fit for a terminal.
 pub(super) fn without_controls(text: &str) -> String {
-    let shown = text
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let shown = text.chars().map(|c| {
+        if is_hidden(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    });
     shown.collect()
+}
+
+/// Whether a terminal would not show it, or show what is around it in another order.
+pub(super) fn is_hidden(c: char) -> bool {
+    let is_format = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    c.is_control() || is_format
 }
 
 /// `a`, `b` or `c`.

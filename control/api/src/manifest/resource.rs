@@ -218,7 +218,7 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<IpAddr> {
     Some(addr)
 }
 
-const VERSION: &str = "palisade.dev/v1alpha1";
+pub(super) const VERSION: &str = "palisade.dev/v1alpha1";
 const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
 const KINDS: [&str; 7] = [
     "AuthorizationPolicy",

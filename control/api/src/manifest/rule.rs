@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Position;
 use super::name::Form;
-use super::node::{Entry, Node, Position, Value};
+use super::node::{Entry, Node, Value};
 use super::read::{Fields, Reader, describe, listed, quoted};
 use crate::policy::{Effect, From, Mode, PortRange, Rule};
 use crate::spiffe::{SpiffeId, TrustDomain};

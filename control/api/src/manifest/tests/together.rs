@@ -45,8 +45,14 @@ fn two_objects_of_one_name_are_refused() {
         let expected = format!("f:{line}:1: there are two of {name}, {two}");
         assert_eq!(said(&[text, text].join("---\n")), expected);
         let found = check(&read(&[("a", text), ("b", text)]));
-        let two = "the other in a; remove or rename one of them";
-        assert_eq!(shown(&found), format!("b: there are two of {name}, {two}"));
+        let two = "there are two of";
+        let else_where = "remove or rename one of them";
+        let expected = format!("b: {two} {name}, the other in a; {else_where}");
+        assert_eq!(shown(&found), expected);
+        let documents = ["a", "b"].map(|file| super::read(file, text).unwrap());
+        let found = together(&documents.concat());
+        let expected = format!("b:1:1: {two} {name}, the other in a, line 1; {else_where}");
+        assert_eq!(shown(&found), expected);
     }
 }
 
