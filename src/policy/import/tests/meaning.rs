@@ -12,7 +12,7 @@ use proptest::sample::select;
 use time::OffsetDateTime;
 
 use super::super::{Converted, Settings};
-use super::istio::{Asked, Fields, Mesh, Policy, ROOT, Rule};
+use super::as_istio::{Asked, Fields, Mesh, Policy, ROOT, Rule};
 
 const ALIAS: &str = "alias.test";
 

@@ -1,9 +1,10 @@
 //! What objects of other meshes become.
 
 mod any;
+mod as_istio;
+mod as_linkerd;
 mod documented;
 mod golden;
-mod istio;
 mod meaning;
 
 use palisade_api::manifest::{self, Manifest};
