@@ -3,10 +3,13 @@
 //! One validator for the command, the admission check and control. What it cannot understand in exactly one
 //! way, it refuses, and says what to write instead. [`parse`] reads files, [`check_object`] what the API server holds.
 
+mod against;
 mod check;
 mod diagnostic;
+mod known;
 mod name;
 mod namespace;
+mod near;
 mod node;
 mod object;
 mod place;
@@ -15,12 +18,12 @@ mod print;
 mod read;
 mod resource;
 mod rule;
+mod selection;
 mod snippet;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod underline;
-mod unreachable;
 mod warning;
 
 use std::collections::BTreeMap;
@@ -31,8 +34,10 @@ use crate::policy::AuthorizationPolicy;
 use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::workload::{NamespaceSettings, ServicePort};
 
+pub use against::against;
 pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
+pub use known::{Known, KnownWorkload};
 pub use object::{ObjectDiagnostic, check_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
@@ -58,23 +63,21 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
 pub fn read(file: &str, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> {
     let nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
     let mut reader = read::Reader::new(read::Places::Lines);
-    let manifests = reader.each(&nodes, resource::document);
-    let found = reader.into_found();
-    let Some(manifests) = manifests.filter(|_| found.is_empty()) else {
-        let found = found.into_iter();
-        return Err(found.map(|found| found.in_file(file)).collect());
-    };
-    let file: Arc<str> = file.into();
-    let documents = manifests.into_iter().zip(&nodes);
-    let documents: Vec<_> = documents
-        .map(|(manifest, node)| Document::new(&file, node, manifest))
-        .collect();
-    let conflicts = together(&documents);
-    if conflicts.is_empty() {
-        Ok(documents)
-    } else {
-        Err(conflicts)
+    let name: Arc<str> = file.into();
+    let documents = nodes.iter().filter_map(|node| {
+        let manifest = resource::document(&mut reader, node)?;
+        Some(Document::new(&name, node, manifest))
+    });
+    let documents: Vec<_> = documents.collect();
+    let found = reader.into_found().into_iter();
+    let mut mistakes: Vec<_> = found.map(|found| found.in_file(file)).collect();
+    // Also of those that are good in a file that is not.
+    mistakes.extend(together(&documents));
+    if mistakes.is_empty() {
+        return Ok(documents);
     }
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Err(mistakes)
 }
 
 /// One document.

@@ -3,7 +3,7 @@
 use super::Manifest;
 use super::name::Form;
 use super::node::{Entry, Node, Value};
-use super::read::{Fields, Reader, listed, quoted};
+use super::read::{Fields, Reader, instead, quoted};
 use super::resource::cluster_metadata;
 use crate::workload::{Closing, Mtls, NamespaceSettings};
 
@@ -61,7 +61,7 @@ fn setting(
         }
         unknown if unknown.starts_with(PREFIX) && unknown != INJECT => {
             let message = format!("there is no annotation {}", quoted(unknown));
-            let remedy = format!("write {}", listed(&[MTLS, AUTHORIZATION, INJECT], ""));
+            let remedy = instead(unknown, &[MTLS, AUTHORIZATION, INJECT], "");
             reader.refuse(*key_at, message, remedy)
         }
         _ => Some(settings),

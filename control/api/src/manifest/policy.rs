@@ -1,11 +1,13 @@
 //! Policy documents: their target, and what their rules are to each other.
 
+use std::collections::HashMap;
+
 use super::name::Form;
 use super::node::Node;
 use super::read::{Fields, Reader};
 use super::resource::{Metadata, cluster_metadata, metadata};
-use super::{Manifest, Position, rule, unreachable};
-use crate::policy::{AuthorizationPolicy, Rule, Target};
+use super::{Manifest, Position, rule};
+use crate::policy::{AuthorizationPolicy, Effect, Mode, Rule, Target, covers};
 
 /// `AuthorizationPolicy`.
 pub(super) fn of_namespace(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Manifest> {
@@ -83,10 +85,10 @@ fn target(
     node: &Node,
     namespaces: impl FnOnce(&mut Reader<'_>, &Fields<'_>) -> Option<Vec<String>>,
 ) -> Option<Target> {
-    let known = ["labels", "serviceAccount", "namespaces"];
-    let fields = reader.fields(node, "target", &known)?;
+    let fields = reader.fields(node, "target", &SELECTORS)?;
     let if_none = "leave it out to protect every workload";
-    if known.iter().all(|key| fields.find(key).is_none()) {
+    let is_meant = |key: &&str| fields.find(key).is_some() || fields.is_misspelt(key);
+    if !SELECTORS.iter().any(is_meant) {
         return reader.refuse(fields.at, "`target` selects by nothing", if_none);
     }
     let namespaces = namespaces(reader, &fields);
@@ -113,20 +115,11 @@ fn target(
 }
 
 fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
-    let mut named: Vec<(String, Position)> = Vec::new();
-    let placed = reader.each(nodes, |reader, node| {
-        let (rule, at) = rule::rule(reader, node)?;
-        if let Some((name, first)) = named.iter().find(|(name, _)| *name == rule.name) {
-            let first = reader.places().name(*first);
-            let message = format!("the rule `{name}` has the name of the one {first}");
-            return reader.refuse(at, message, "give each rule of a policy its own name");
-        }
-        named.push((rule.name.clone(), at));
-        Some((rule, at))
-    })?;
+    refuse_repeated_names(reader, nodes);
+    let placed = reader.each(nodes, rule::rule)?;
     for (allowance, at) in &placed {
         let mut denials = placed.iter().map(|(rule, _)| rule);
-        if let Some(denial) = denials.find(|denial| unreachable::covers(denial, allowance)) {
+        if let Some(denial) = denials.find(|denial| overrules(denial, allowance)) {
             let message = format!(
                 "the rule `{}` can never allow anything: `{}` denies all of it",
                 allowance.name, denial.name
@@ -137,3 +130,27 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
     }
     Some(placed.into_iter().map(|(rule, _)| rule).collect())
 }
+
+/// Of rules that are refused for something else too.
+fn refuse_repeated_names(reader: &mut Reader<'_>, nodes: &[Node]) {
+    let mut named: HashMap<&str, Position> = HashMap::new();
+    for (name, at) in nodes.iter().filter_map(rule::name) {
+        let first = *named.entry(name).or_insert(at);
+        if first != at {
+            let message = format!(
+                "the rule `{}` has the name of the one {}",
+                name,
+                reader.places().name(first)
+            );
+            reader.refuse::<()>(at, message, "give each rule of a policy its own name");
+        }
+    }
+}
+
+/// Whether a denial denies, for as long as an allowance stands, everything that it allows.
+fn overrules(denial: &Rule, allowance: &Rule) -> bool {
+    let meet = (denial.effect, denial.mode, allowance.effect);
+    meet == (Effect::Deny, Mode::Enforce, Effect::Allow) && covers(denial, allowance)
+}
+
+const SELECTORS: [&str; 3] = ["labels", "serviceAccount", "namespaces"];

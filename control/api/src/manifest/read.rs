@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::name;
+use super::near::{did_you_mean, nearest};
 use super::node::{Entry, Node, Value};
 use super::object::FieldPaths;
 use super::{Diagnostic, Position};
@@ -42,11 +43,29 @@ impl Found {
 pub(super) struct Fields<'n> {
     pub(super) at: Position,
     entries: &'n [Entry],
+    known: &'static [&'static str],
 }
 
 impl<'n> Fields<'n> {
     pub(super) fn find(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// Whether a field that there is not was most likely meant to be this one.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| self.meant_by(entry) == Some(key))
+    }
+
+    fn meant_by(&self, entry: &Entry) -> Option<&'static str> {
+        let is_known = self.known.contains(&entry.key.as_str());
+        let missing = self.known.iter().copied();
+        let missing = missing.filter(|known| self.find(known).is_none());
+        if is_known {
+            None
+        } else {
+            nearest(&entry.key, missing)
+        }
     }
 }
 
@@ -105,21 +124,25 @@ impl<'p> Reader<'p> {
         &mut self,
         node: &'n Node,
         what: &str,
-        known: &[&str],
+        known: &'static [&'static str],
     ) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             let message = format!("`{what}` is {}, not fields", describe(&node.value));
             return self.refuse(node.at, message, format!("write {}", listed(known, ":")));
         };
+        let at = node.at;
+        let fields = Fields { at, entries, known };
         for entry in entries {
             if !known.contains(&entry.key.as_str()) {
                 let message = format!("`{what}` has no field {}", quoted(&entry.key));
-                let remedy = format!("its fields are {}", listed(known, ""));
+                let remedy = match fields.meant_by(entry) {
+                    Some(meant) => did_you_mean(meant),
+                    None => format!("its fields are {}", listed(known, "")),
+                };
                 self.refuse::<()>(entry.key_at, message, remedy);
             }
         }
-        let at = node.at;
-        Some(Fields { at, entries })
+        Some(fields)
     }
 
     /// A field that must be there.
@@ -131,6 +154,8 @@ impl<'p> Reader<'p> {
     ) -> Option<&'n Node> {
         match fields.find(key) {
             Some(entry) => Some(&entry.value),
+            // It was refused as the field that it was taken for.
+            None if fields.is_misspelt(key) => None,
             None => self.refuse(fields.at, format!("`{key}` is missing"), remedy),
         }
     }
@@ -214,7 +239,7 @@ impl<'p> Reader<'p> {
         }
         let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let message = format!("`{what}` cannot be {}", quoted(text));
-        self.refuse(node.at, message, format!("write {}", listed(&known, "")))
+        self.refuse(node.at, message, instead(text, &known, ""))
     }
 
     /// A name, of the form that Kubernetes asks of it.
@@ -318,6 +343,14 @@ pub(super) fn listed(words: &[&str], after: &str) -> String {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => "nothing".to_owned(),
+    }
+}
+
+/// What to write instead of a word that is none of a few: the one that was meant, or any of them.
+pub(super) fn instead(written: &str, words: &[&str], after: &str) -> String {
+    match nearest(written, words.iter().copied()) {
+        Some(meant) => did_you_mean(meant),
+        None => format!("write {}", listed(words, after)),
     }
 }
 

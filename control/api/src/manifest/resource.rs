@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::name::Form;
 use super::node::Node;
-use super::read::{Fields, Places, Reader, listed, quoted};
+use super::read::{Fields, Places, Reader, instead, listed, quoted};
 use super::{Manifest, ServiceSpec, WorkloadSpec, namespace, policy, rule, trust};
 use crate::workload::ServicePort;
 
@@ -30,7 +30,7 @@ pub(super) fn document(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest>
     let text = reader.text(kind, "kind")?;
     if !kinds.contains(&text) {
         let message = format!("there is no kind {}", quoted(text));
-        return reader.refuse(kind.at, message, remedy);
+        return reader.refuse(kind.at, message, instead(text, kinds, ""));
     }
     match text {
         "AuthorizationPolicy" => policy::of_namespace(reader, &fields),
@@ -60,8 +60,7 @@ pub(super) fn metadata<'n>(
         "metadata",
         "write `metadata: {name: …, namespace: …}`",
     )?;
-    let known = ["name", "namespace", "labels", "annotations"];
-    let fields = reader.fields(node, "metadata", &known)?;
+    let fields = reader.fields(node, "metadata", &METADATA)?;
     let name = name(reader, &fields, form);
     let remedy = "write the namespace that it belongs to: none is the default";
     let namespace = reader
@@ -82,8 +81,7 @@ pub(super) fn cluster_metadata<'n>(
     if_namespaced: &str,
 ) -> Option<(String, Fields<'n>)> {
     let node = reader.required(document, "metadata", "write `metadata: {name: …}`")?;
-    let known = ["name", "namespace", "labels", "annotations"];
-    let fields = reader.fields(node, "metadata", &known)?;
+    let fields = reader.fields(node, "metadata", &METADATA)?;
     if let Some(entry) = fields.find("namespace") {
         let message = "this kind belongs to no namespace";
         return reader.refuse(entry.key_at, message, if_namespaced);
@@ -220,6 +218,7 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<IpAddr> {
 
 pub(super) const VERSION: &str = "palisade.dev/v1alpha1";
 const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
+const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 const KINDS: [&str; 7] = [
     "AuthorizationPolicy",
     "ClusterAuthorizationPolicy",

@@ -9,16 +9,13 @@ use time::format_description::well_known::Rfc3339;
 use super::Position;
 use super::name::Form;
 use super::node::{Entry, Node, Value};
-use super::read::{Fields, Reader, describe, listed, quoted};
+use super::read::{Fields, Reader, describe, instead, listed, quoted};
 use crate::policy::{Effect, From, Mode, PortRange, Rule};
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// A rule, and where its name stands.
 pub(super) fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<(Rule, Position)> {
-    let known = [
-        "name", "effect", "from", "ports", "mode", "expires", "reason",
-    ];
-    let fields = reader.fields(node, "rules", &known)?;
+    let fields = reader.fields(node, "rules", &FIELDS)?;
     let named = reader.required(
         &fields,
         "name",
@@ -64,6 +61,18 @@ pub(super) fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<(Rule, Positi
         reason: reason?.unwrap_or_default(),
     };
     Some((rule, named?.at))
+}
+
+/// The name of a rule if it is one, whatever else is wrong with it, and where it stands.
+pub(super) fn name(node: &Node) -> Option<(&str, Position)> {
+    let Value::Map(fields) = &node.value else {
+        return None;
+    };
+    let node = &fields.iter().find(|field| field.key == "name")?.value;
+    let Value::Text(name) = &node.value else {
+        return None;
+    };
+    Form::Label.fits(name).then_some((name, node.at))
 }
 
 fn from(reader: &mut Reader<'_>, node: &Node) -> Option<From> {
@@ -121,11 +130,7 @@ fn one_source(reader: &mut Reader<'_>, source: &Entry) -> Option<From> {
         }
         unknown => {
             let message = format!("there is no source {}", quoted(unknown));
-            reader.refuse(
-                source.key_at,
-                message,
-                format!("write {}", listed(&SOURCES, ":")),
-            )
+            reader.refuse(source.key_at, message, instead(unknown, &SOURCES, ":"))
         }
     }
 }
@@ -332,6 +337,9 @@ fn expires(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Offset
     }
 }
 
+const FIELDS: [&str; 7] = [
+    "name", "effect", "from", "ports", "mode", "expires", "reason",
+];
 const SOURCES: [&str; 5] = [
     "serviceAccount",
     "identity",

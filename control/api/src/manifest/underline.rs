@@ -24,14 +24,15 @@ impl Underlined {
         };
         let (meant, after) = split_after(rest, width);
         let [all_before, all_meant, all_after] = [before, meant, after].map(cells);
-        let whole = columns(&all_before) + columns(&all_meant) + columns(&all_after);
+        let whole = columns(&all_before) + columns(&all_meant).max(1) + columns(&all_after);
         let room = if whole <= room {
             whole
         } else {
             room.saturating_sub(2 * ELLIPSIS_COLUMNS)
         };
         let meant = first_of(&all_meant, room);
-        let left = room.saturating_sub(columns(meant));
+        let width = columns(meant).max(1);
+        let left = room.saturating_sub(width);
         let least = left.saturating_sub(columns(&all_after));
         let before = last_of(&all_before, least.max(left / 2));
         let after = first_of(&all_after, left.saturating_sub(columns(before)));
@@ -43,7 +44,7 @@ impl Underlined {
         Self {
             line: format!("{opening}{shown}{}", ellipsis(is_cut)),
             before: opening.chars().count() + columns(before),
-            width: columns(meant).max(1),
+            width,
         }
     }
 }
@@ -106,7 +107,7 @@ fn without_comment(text: &str) -> &str {
 
 /// How many columns of a terminal a character takes, by the blocks that it may stand in: those of East Asian scripts and
 /// of pictures are wide, marks on another character take none.
-fn columns_of(c: char) -> usize {
+pub(super) fn columns_of(c: char) -> usize {
     let is_in = |blocks: &[(char, char)]| {
         let mut blocks = blocks.iter();
         blocks.any(|(first, last)| (*first..=*last).contains(&c))

@@ -1,9 +1,11 @@
 //! Who may reach what: rules as they are meant, and [`Policy::decide`], which every program asks.
 
 mod anchor;
+mod cover;
 mod decide;
 mod index;
 mod lists;
+mod sentence;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,9 @@ use time::OffsetDateTime;
 
 use crate::spiffe::{SpiffeId, TrustDomain};
 
+pub use cover::{Why, covers, unreachable};
 pub use decide::Policy;
+pub use sentence::sentence;
 
 /// One policy object: sentences about who may reach its target.
 #[derive(Debug, Clone, PartialEq, Eq)]

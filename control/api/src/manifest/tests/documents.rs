@@ -26,7 +26,7 @@ pub(super) const AROUND: &[Mistake] = &[
     (
         "kind: AuthorizationPolicy",
         "kind: AuthorisationPolicy",
-        "f:2:7: there is no kind \"AuthorisationPolicy\"; write `AuthorizationPolicy`, `ClusterAuthorizationPolicy`, `Workload`, `Service`, `Namespace`, `Revocations` or `TrustBundle`",
+        "f:2:7: there is no kind \"AuthorisationPolicy\"; did you mean `AuthorizationPolicy`?",
     ),
     (
         "kind: AuthorizationPolicy",
@@ -91,7 +91,7 @@ pub(super) const AROUND: &[Mistake] = &[
     (
         "target: {labels: {app: orders}}",
         "target: {label: {app: orders}}",
-        "f:5:11: `target` selects by nothing; leave it out to protect every workload\nf:5:12: `target` has no field \"label\"; its fields are `labels`, `serviceAccount` or `namespaces`",
+        "f:5:12: `target` has no field \"label\"; did you mean `labels`?",
     ),
     (
         "target: {labels: {app: orders}}",
@@ -131,6 +131,6 @@ pub(super) const AROUND: &[Mistake] = &[
     (
         "spec:\n",
         "specs:\n",
-        "f:1:1: `spec` is missing; write `spec: {rules: […]}`\nf:4:1: `document` has no field \"specs\"; its fields are `apiVersion`, `kind`, `metadata` or `spec`",
+        "f:4:1: `document` has no field \"specs\"; did you mean `spec`?",
     ),
 ];

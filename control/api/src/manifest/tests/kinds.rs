@@ -170,7 +170,7 @@ const OF_NAMESPACE: &[Mistake] = &[
     (
         "permissive",
         "Permissive",
-        "f:6:24: `palisade.dev/mtls` cannot be \"Permissive\"; write `strict` or `permissive`",
+        "f:6:24: `palisade.dev/mtls` cannot be \"Permissive\"; did you mean `permissive`?",
     ),
     (
         ": shadow",
@@ -180,7 +180,7 @@ const OF_NAMESPACE: &[Mistake] = &[
     (
         "palisade.dev/mtls",
         "palisade.dev/mTLS",
-        "f:6:5: there is no annotation \"palisade.dev/mTLS\"; write `palisade.dev/mtls`, `palisade.dev/authorization` or `palisade.dev/inject`",
+        "f:6:5: there is no annotation \"palisade.dev/mTLS\"; did you mean `palisade.dev/mtls`?",
     ),
     (
         "  name: shop",

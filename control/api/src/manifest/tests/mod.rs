@@ -1,5 +1,6 @@
 //! What is read, what is refused, and where.
 
+mod against;
 mod documents;
 mod good;
 mod kinds;

@@ -91,8 +91,12 @@ fn label_value() -> impl Strategy<Value = String> {
 
 fn label_key() -> impl Strategy<Value = String> {
     let name = label_value().prop_filter("a key says something", |name| !name.is_empty());
-    (prop::option::of("[a-z0-9]{1,4}(\\.[a-z0-9]{1,4})?"), name)
-        .prop_map(|(prefix, name)| prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}")))
+    (prop::option::of("[a-z0-9]{1,4}(\\.[a-z0-9]{1,4})?"), name).prop_map(|(prefix, name)| {
+        match prefix {
+            Some(prefix) => format!("{prefix}/{name}"),
+            None => name,
+        }
+    })
 }
 
 fn reason() -> impl Strategy<Value = String> {

@@ -11,7 +11,7 @@ pub(super) const IN_A_RULE: &[Mistake] = &[
     (
         "effect: allow",
         "effect: Allow",
-        "f:8:13: `effect` cannot be \"Allow\"; write `allow` or `deny`",
+        "f:8:13: `effect` cannot be \"Allow\"; did you mean `allow`?",
     ),
     (
         "effect: allow",
@@ -126,7 +126,7 @@ pub(super) const IN_A_RULE: &[Mistake] = &[
     (
         "ports: [8080]",
         "mode: shadows",
-        "f:11:11: `mode` cannot be \"shadows\"; write `enforce` or `shadow`",
+        "f:11:11: `mode` cannot be \"shadows\"; did you mean `shadow`?",
     ),
     (
         "ports: [8080]",

@@ -31,22 +31,27 @@ fn underlined(diagnostic: &Diagnostic, text: &str, columns: usize) -> [String; 2
 #[test]
 fn the_offending_text_is_underlined() {
     let text = POLICY
-        .replace("effect: allow", "form: allow # as ever")
+        .replace("effect: allow", "efect: allow # as ever")
+        .replace("from:", "whom:")
         .replace("[8080]", "[\"80-a\", 8080]")
         .replace("name: web", "name: {a: b} # no text");
     assert_eq!(
         seen(&text, 80),
         "\
-f:7:5: error: `effect` is missing
+f:7:5: error: `from` is missing
  7 |   - name: {a: b} # no text
    |     ^^^^^^^^^^^^
-   = help: write `effect: allow` or `effect: deny`
+   = help: say whom the rule is about, as in `- serviceAccount: shop/web`
 f:7:11: error: `name` is a mapping, not text
  7 |   - name: {a: b} # no text
    |           ^^^^^^
    = help: write one value
-f:8:5: error: `rules` has no field \"form\"
- 8 |     form: allow # as ever
+f:8:5: error: `rules` has no field \"efect\"
+ 8 |     efect: allow # as ever
+   |     ^^^^^
+   = help: did you mean `effect`?
+f:9:5: error: `rules` has no field \"whom\"
+ 9 |     whom:
    |     ^^^^
    = help: its fields are `name`, `effect`, `from`, `ports`, `mode`, `expires` or `reason`
 f:11:13: error: \"80-a\" is no range of ports
@@ -144,6 +149,7 @@ proptest::proptest! {
     #[test]
     fn any_place_of_any_text_can_be_shown(text: String, line in 0..4_u64, column in 0..200_u64, width in 0..200_u64, columns in 30..90_usize) {
         let shown = at(line, column, width).snippet(&text, columns).to_string();
-        proptest::prop_assert!(shown.lines().all(|line| line.chars().count() <= columns), "{}", shown);
+        let wide = |line: &str| line.chars().map(underline::columns_of).sum::<usize>();
+        proptest::prop_assert!(shown.lines().all(|line| wide(line) <= columns), "{}", shown);
     }
 }

@@ -26,7 +26,7 @@ pub(super) const IN_A_SOURCE: &[Mistake] = &[
     (
         "- serviceAccount: shop/web",
         "- serviceaccount: shop/web",
-        "f:10:7: there is no source \"serviceaccount\"; write `serviceAccount:`, `identity:`, `namespace:`, `trustDomain:` or `unauthenticated:`",
+        "f:10:7: there is no source \"serviceaccount\"; did you mean `serviceAccount`?",
     ),
     (
         "- serviceAccount: shop/web",

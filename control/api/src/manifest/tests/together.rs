@@ -34,6 +34,30 @@ fn every_mistake_of_a_file_is_told_in_the_order_of_its_lines() {
 }
 
 #[test]
+fn what_rules_get_wrong_together_is_told_beside_what_each_gets_wrong() {
+    let more = "  - {name: web, effect: permit, from: [{namespace: a, trustDomain: b}], ports: []}
+  - {name: no, effect: deny, from: [{identity: shop/web}], ports: [90-80]}
+  - {name: no, effect: deny, from: [], mode: dark}
+";
+    let text = [&format!("{POLICY}{more}"), CLUSTER, CLUSTER].join("---\n");
+    assert_eq!(
+        said(&text),
+        "f:13:12: the rule `web` has the name of the one in line 7; give each rule of a policy its own name\n\
+         f:13:25: `effect` cannot be \"permit\"; write `allow` or `deny`\n\
+         f:13:55: a source has exactly one key, not also \"trustDomain\"; begin a new entry with `- trustDomain:`; \
+         a rule is about any one of its entries, never about two at once\n\
+         f:13:80: `ports` is an empty list; leave `ports` out to mean all\n\
+         f:14:48: \"shop/web\" is no SPIFFE ID: a SPIFFE ID begins with spiffe:// in lower case; \
+         write it like spiffe://cluster.local/ns/shop/sa/web\n\
+         f:14:68: the range 90-80 ends before it begins; write 80-90\n\
+         f:15:12: the rule `no` has the name of the one in line 14; give each rule of a policy its own name\n\
+         f:15:36: `from` is an empty list; say whom the rule is about, as in `- serviceAccount: shop/web`\n\
+         f:15:46: `mode` cannot be \"dark\"; write `enforce` or `shadow`\n\
+         f:25:1: there are two of ClusterAuthorizationPolicy baseline, the other in line 17; remove or rename one of them"
+    );
+}
+
+#[test]
 fn two_objects_of_one_name_are_refused() {
     let two = "the other in line 1; remove or rename one of them";
     for (text, line, name) in [

@@ -1,8 +1,11 @@
 //! What `decide` says: what the tables are written in.
 
+mod cover;
 mod index;
+mod narrowing;
 mod near_miss;
 mod properties;
+mod sentence;
 mod shadow;
 mod verdict;
 

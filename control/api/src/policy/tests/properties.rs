@@ -7,27 +7,27 @@ use time::Duration;
 use crate::policy::*;
 use crate::workload::{Closing, Mtls, NamespaceSettings};
 
-const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+pub(super) const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 /// Who asks for what, owned.
 #[derive(Debug, Clone)]
-struct Asked {
-    id: Option<SpiffeId>,
-    addr: IpAddr,
-    namespace: &'static str,
-    account: &'static str,
-    labels: BTreeMap<String, String>,
-    settings: NamespaceSettings,
-    port: u16,
+pub(super) struct Asked {
+    pub(super) id: Option<SpiffeId>,
+    pub(super) addr: IpAddr,
+    pub(super) namespace: &'static str,
+    pub(super) account: &'static str,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) settings: NamespaceSettings,
+    pub(super) port: u16,
 }
 
 impl Asked {
-    fn of(&self, policies: Vec<AuthorizationPolicy>) -> Decision {
+    pub(super) fn of(&self, policies: Vec<AuthorizationPolicy>) -> Decision {
         let policy = Policy::new(policies);
         self.with(|source, destination| policy.decide(source, destination, self.port, NOW))
     }
 
-    fn with<T>(&self, ask: impl FnOnce(Source<'_>, &Destination<'_>) -> T) -> T {
+    pub(super) fn with<T>(&self, ask: impl FnOnce(Source<'_>, &Destination<'_>) -> T) -> T {
         let source = self
             .id
             .as_ref()
@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// `decide` as design and types describe it, one rule after the other.
-fn plain(policies: &[AuthorizationPolicy], asked: &Asked) -> Decision {
+pub(super) fn plain(policies: &[AuthorizationPolicy], asked: &Asked) -> Decision {
     asked.with(|source, destination| {
         let mut rules: Vec<_> = policies
             .iter()
@@ -169,7 +169,7 @@ fn rule_name(policy: &AuthorizationPolicy, rule: &Rule) -> RuleName {
     }
 }
 
-fn allows(decision: &Decision) -> bool {
+pub(super) fn allows(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Allow(_))
 }
 
@@ -273,13 +273,13 @@ fn policy(name: usize) -> impl Strategy<Value = AuthorizationPolicy> {
     })
 }
 
-fn policies() -> impl Strategy<Value = Vec<AuthorizationPolicy>> {
+pub(super) fn policies() -> impl Strategy<Value = Vec<AuthorizationPolicy>> {
     let all = (policy(0), policy(1), policy(2), policy(3), policy(4));
     (all, 0..6_usize)
         .prop_map(|((a, b, c, d, e), count)| [a, b, c, d, e].into_iter().take(count).collect())
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub(super) fn asked() -> impl Strategy<Value = Asked> {
     let addrs = [
         "10.0.0.1",
         "10.1.1.1",
