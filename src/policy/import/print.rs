@@ -115,6 +115,10 @@ fn place(of: &Origin, line: usize) -> String {
 /// How much of it there is.
 fn summary(converted: &Converted) -> String {
     let made = converted.policies.len() + converted.namespaces.len();
+    let is_said = converted.notes.iter().any(|note| note.of.is_some());
+    if made == 0 && converted.refused.is_empty() && !is_said {
+        return "there is no rule of this mesh in these files".to_owned();
+    }
     let named = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),

@@ -198,7 +198,7 @@ fn assert_all_sound(text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn objects_of_any_form_convert_well_or_not_at_all(objects in proptest::collection::vec(object(), 1..5)) {

@@ -265,7 +265,7 @@ fn namespace() -> impl Strategy<Value = Namespace> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn a_conversion_allows_what_linkerd_allows_and_nothing_else(namespace in namespace()) {

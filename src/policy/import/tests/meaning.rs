@@ -221,7 +221,7 @@ fn is_unsure(mesh: &Mesh, asked: &Asked) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn a_conversion_allows_what_istio_allows_and_nothing_else(mesh in mesh()) {
