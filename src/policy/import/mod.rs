@@ -65,7 +65,7 @@ enum Mesh {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Example:
-  kubectl get authorizationpolicies,peerauthentications -A -o yaml > istio.yaml
+  kubectl get authorizationpolicies.security.istio.io,peerauthentications -A -o yaml > istio.yaml
   palisade policy import istio istio.yaml > rules.yaml
 
 What is printed allows and denies what the objects do. An object with a field that has no such counterpart is refused as a

@@ -59,11 +59,8 @@ pub(super) fn objects<'n>(
         let Some(root) = &document.root else {
             continue;
         };
-        let listed = root.field("items").filter(|_| is_list(root));
-        let roots: Vec<_> = match listed.map(|items| &items.kind) {
-            Some(Kind::List(_, items)) => items.iter().collect(),
-            _ => vec![root],
-        };
+        let mut roots = Vec::new();
+        unlist(root, &mut roots);
         for root in roots {
             let mut object = Object::new(file, root, namespace);
             object.has_aliases = document.has_aliases;
@@ -71,6 +68,16 @@ pub(super) fn objects<'n>(
         }
     }
     found
+}
+
+/// The objects of a list, of lists in it too; else the one object.
+fn unlist<'n>(root: &'n Node, into: &mut Vec<&'n Node>) {
+    match root.field("items").map(|items| &items.kind) {
+        Some(Kind::List(_, items)) if is_list(root) => {
+            items.iter().for_each(|item| unlist(item, into));
+        }
+        _ => into.push(root),
+    }
 }
 
 fn is_list(root: &Node) -> bool {
