@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::args::{ExecArgs, LogsArgs, PsArgs, UpArgs};
 use crate::check::CheckArgs;
 use crate::kubernetes::meant::{Meant, meant};
-use crate::netpol::NetworkPoliciesArgs;
-use crate::{ask, check, demo, exec, inject, install, kubernetes, netpol, up};
+use crate::policy::PolicyCommand;
+use crate::{ask, check, demo, exec, inject, install, kubernetes, policy, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
 #[derive(Debug, Parser)]
@@ -66,14 +66,6 @@ enum Command {
     },
 }
 
-/// What is done with rules.
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Prints NetworkPolicies that match the rules, for a cluster whose network enforces them
-    #[command(name = "networkpolicies", after_help = netpol::AFTER_HELP)]
-    NetworkPolicies(NetworkPoliciesArgs),
-}
-
 /// How `palisade ps`, `logs` and `exec` know which mesh is meant.
 const WHICH_MESH: &str = "\
 Which mesh is meant: with --kubeconfig, --context, -n or -A that of a cluster; else the one that `palisade up` runs on
@@ -97,7 +89,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Meant::Cluster => kubernetes::run(kubernetes::logs::run(&args)),
         },
         Command::Check(args) => check::run(&args),
-        Command::Policy(PolicyCommand::NetworkPolicies(args)) => netpol::run(&args),
+        Command::Policy(command) => policy::run(&command),
         Command::Inject(args) => inject::inject(&args),
         Command::Uninject(args) => inject::uninject(&args),
         Command::Install(args) => install::run(&args),

@@ -10,6 +10,7 @@ mod inject;
 mod install;
 mod kubernetes;
 mod netpol;
+mod policy;
 mod records;
 mod up;
 

@@ -7,7 +7,7 @@ mod render;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

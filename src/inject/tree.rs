@@ -5,6 +5,7 @@
 )]
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
@@ -13,27 +14,27 @@ use thiserror::Error;
 
 /// One document of a stream.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// Nothing where the document is empty.
-    pub(super) root: Option<Node>,
+    pub(crate) root: Option<Node>,
     /// Whether a value of it stands in two places at once.
-    pub(super) has_aliases: bool,
+    pub(crate) has_aliases: bool,
 }
 
 /// A value and where it is written.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Its bytes: of a collection in block style from its first child's to its last.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
     /// From 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// From 0, in characters.
-    pub(super) column: usize,
-    pub(super) kind: Kind,
+    pub(crate) column: usize,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Alias,
     Scalar(Quotes, Value),
     List(Style, Vec<Node>),
@@ -42,35 +43,35 @@ pub(super) enum Kind {
 
 /// How a scalar is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quotes {
+pub(crate) enum Quotes {
     Double,
     Other,
 }
 
 /// How a collection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Block,
     Flow,
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) key: Node,
-    pub(super) value: Node,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) key: Node,
+    pub(crate) value: Node,
 }
 
 /// A text is no YAML that an object could be written in.
 #[derive(Debug, Error)]
 #[error("{line}: {problem}")]
-pub(super) struct ParseYamlError {
-    pub(super) line: usize,
-    pub(super) problem: String,
+pub(crate) struct ParseYamlError {
+    pub(crate) line: usize,
+    pub(crate) problem: String,
 }
 
 /// The documents of a stream.
-pub(super) fn parse(text: &str) -> Result<Vec<Document>, ParseYamlError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Document>, ParseYamlError> {
     let mut reader = Reader {
         text,
         parser: Parser::new_from_str(text),
@@ -102,7 +103,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Document>, ParseYamlError> {
 
 impl Node {
     /// What it means.
-    pub(super) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         match &self.kind {
             Kind::Alias => Value::Null,
             Kind::Scalar(_, value) => value.clone(),
@@ -117,7 +118,7 @@ impl Node {
     }
 
     /// The value of a field, if it is a mapping that has it.
-    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         let Kind::Map(_, entries) = &self.kind else {
             return None;
         };
@@ -126,7 +127,7 @@ impl Node {
     }
 
     /// The item of a list.
-    pub(super) fn item(&self, index: usize) -> Option<&Self> {
+    pub(crate) fn item(&self, index: usize) -> Option<&Self> {
         match &self.kind {
             Kind::List(_, items) => items.get(index),
             Kind::Alias | Kind::Scalar(..) | Kind::Map(..) => None,
@@ -134,7 +135,7 @@ impl Node {
     }
 
     /// A scalar's text.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar(_, Value::String(text)) => Some(text),
             Kind::Alias | Kind::Scalar(..) | Kind::List(..) | Kind::Map(..) => None,
@@ -233,6 +234,7 @@ impl<'a> Reader<'a> {
         range: Range<usize>,
     ) -> Result<(Kind, Range<usize>), ParseYamlError> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut names = HashSet::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -246,7 +248,7 @@ impl<'a> Reader<'a> {
                 _ => String::new(),
             };
             let key = self.node(event, span)?;
-            if entries.iter().any(|entry| entry.name == name) {
+            if !names.insert(name.clone()) {
                 let problem = format!("the field \"{name}\" is there twice");
                 return Err(ParseYamlError {
                     line: key.line,
