@@ -8,6 +8,7 @@ use crate::args::{ExecArgs, LogsArgs, PsArgs, UpArgs};
 use crate::check::CheckArgs;
 use crate::kubernetes::meant::{Meant, meant};
 use crate::netpol::NetworkPoliciesArgs;
+use crate::usage::{self, CountersArgs};
 use crate::{ask, check, demo, exec, inject, install, kubernetes, netpol, up};
 
 /// A minimal service mesh: mutual TLS, authorization and one record for every connection.
@@ -72,6 +73,9 @@ enum PolicyCommand {
     /// Prints NetworkPolicies that match the rules, for a cluster whose network enforces them
     #[command(name = "networkpolicies", after_help = netpol::AFTER_HELP)]
     NetworkPolicies(NetworkPoliciesArgs),
+    /// Prints what was counted of connections and rules, for programs
+    #[command(after_help = usage::AFTER_HELP)]
+    Counters(CountersArgs),
 }
 
 /// How `palisade ps`, `logs` and `exec` know which mesh is meant.
@@ -98,6 +102,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         },
         Command::Check(args) => check::run(&args),
         Command::Policy(PolicyCommand::NetworkPolicies(args)) => netpol::run(&args),
+        Command::Policy(PolicyCommand::Counters(args)) => usage::run(&args),
         Command::Inject(args) => inject::inject(&args),
         Command::Uninject(args) => inject::uninject(&args),
         Command::Install(args) => install::run(&args),

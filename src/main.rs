@@ -12,6 +12,7 @@ mod kubernetes;
 mod netpol;
 mod records;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod decide;
+mod expiring;
 mod index;
 mod lists;
 mod sources;
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use decide::Policy;
+pub use expiring::Expiring;
 
 /// One policy object: sentences about who may reach its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
