@@ -26,6 +26,7 @@ pub(crate) enum Question {
     Ps,
     Logs(LogsQuestion),
     Exec { workload: String },
+    Usage,
 }
 
 /// Which records are wanted.

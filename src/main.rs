@@ -13,6 +13,7 @@ mod netpol;
 mod policy;
 mod records;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 

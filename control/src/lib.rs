@@ -9,6 +9,9 @@
 //!   [`index`] makes objects of them, and every proxy is sent the difference between what it holds and what concerns
 //!   it, on four channels that do not wait for each other.
 //!
+//! Proxies say on their watch who reached them, and by which rules: `usage` keeps that beyond their ends, and `ask`
+//! answers with it whoever may know.
+//!
 //! [`run`](run()) is the program; [`Control`] is the same inside another program.
 //!
 //! In a cluster the API server is the only store: `kubernetes` watches what runs there and its rules, attests by
@@ -34,6 +37,7 @@
 //! SVID reach a disk; never issues control's own name; never resumes a TLS session; never believes what a proxy says
 //! about who it is; never changes the files that it reads.
 
+mod ask;
 pub mod attest;
 pub mod audit;
 pub mod ca;
@@ -42,6 +46,7 @@ pub mod digest;
 pub mod file;
 #[rustfmt::skip]
 mod grpc;
+mod http;
 mod identity;
 pub mod index;
 mod kubernetes;
@@ -52,6 +57,7 @@ pub mod source;
 mod telemetry;
 mod tls;
 pub mod token;
+mod usage;
 
 pub use config::{
     CaArgs, CaCommand, Cli, Command, Config, ConfigError, Files, Mode, Replica, RunArgs, TokenArgs,

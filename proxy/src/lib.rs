@@ -42,3 +42,4 @@ pub mod standing;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+pub mod usage;

@@ -17,6 +17,7 @@ use crate::outcome::RefusedReason;
 use crate::readiness::Readiness;
 use crate::telemetry::Telemetry;
 use crate::transport::Budget;
+use crate::usage::Usage;
 
 /// Shared by every connection; nothing in it is written by one.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Pod {
     pub book: AddressBook,
     /// Records and metrics.
     pub telemetry: Arc<Telemetry>,
+    /// Who reached the workload, and by which rules.
+    pub usage: Arc<Usage>,
     /// Memory for the data of all streams.
     pub budget: Budget,
     /// How the proxy's own connections are made.

@@ -32,6 +32,7 @@ use crate::probe::Prober;
 use crate::readiness::{Condition, Readiness};
 use crate::telemetry::{Format, Metrics, RecordSettings, Telemetry, Writer};
 use crate::transport::{Budget, Settings};
+use crate::usage::{Reporter, Usage};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         mark: config.mark(),
         timeout: config.args.connect_timeout,
     };
+    let no_randomness = |error| RunError::System {
+        what: "randomness",
+        error,
+    };
+    let usage = Usage::new(OffsetDateTime::now_utc()).map_err(no_randomness)?;
     let pod = Arc::new(Pod {
+        usage: Arc::new(usage),
         identity: Arc::clone(&identity),
         policy: discovery.rules(),
         book,
@@ -92,15 +99,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         trouble: discovery.trouble(),
         config,
     });
-    let canary = Canary::new().map_err(|error| RunError::System {
-        what: "randomness",
-        error,
-    })?;
+    let canary = Canary::new().map_err(no_randomness)?;
+    let (ending, ends) = watch::channel(false);
+    let reporter = Reporter::new(Arc::clone(&pod.usage), pod.phases.clone(), ends);
     let servers = Servers::bind(&pod)?;
 
     tokio::spawn(keep_svid(rotation(&pod), identity, rotation_state));
     tokio::spawn(Arc::clone(&telemetry).sweep());
-    tokio::spawn(discovery::run(discovery, control(&pod), asked));
+    let watching = discovery::run(discovery, control(&pod), asked, reporter);
+    let watching = tokio::spawn(watching);
     tokio::spawn(canary.clone().probe(dial, readiness.clone()));
     tokio::spawn(follow_conditions(Arc::clone(&pod), readiness.clone()));
     start_admin(&pod).await?;
@@ -112,6 +119,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         error,
     })?;
     drain(&pod, &outbound.peers, &readiness, &phase).await;
+    if pod.usage.is_untold() {
+        ending.send_replace(true);
+        // Where control cannot be reached, these counts are lost.
+        tokio::time::timeout(LAST_COUNTS, watching).await.ok();
+    }
     telemetry.close(FLUSH);
     Ok(())
 }
@@ -350,4 +362,6 @@ fn conditions(pod: &Pod, snapshot: &Snapshot, state: &PolicyState) -> [Condition
 /// TLS connections for one endpoint, at most.
 const CONNECTIONS_PER_PEER: usize = 4;
 const WALL_CLOCK_STEP: Duration = Duration::from_secs(1);
+/// For control to hear what was counted last.
+const LAST_COUNTS: Duration = Duration::from_millis(500);
 const FLUSH: Duration = Duration::from_secs(1);

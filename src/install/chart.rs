@@ -46,13 +46,14 @@ macro_rules! templates {
 }
 
 /// The webhooks come last: before they exist nothing waits for an injector that is not there yet.
-pub(super) const TEMPLATES: [(&str, &str); 14] = templates![
+pub(super) const TEMPLATES: [(&str, &str); 15] = templates![
     "namespace.yaml",
     "authorizationpolicies.yaml",
     "clusterauthorizationpolicies.yaml",
     "control-rbac.yaml",
     "injector-rbac.yaml",
     "policy-roles.yaml",
+    "ask-rbac.yaml",
     "services.yaml",
     "control.yaml",
     "injector.yaml",

@@ -18,14 +18,19 @@ pub(crate) use palisade_control::audit::list;
 pub(crate) fn run(
     command: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
+    complete(command)
+}
+
+/// Asks a cluster.
+pub(crate) fn complete<T>(question: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    let code = runtime.block_on(command);
+    let answer = runtime.block_on(question);
     // A stream that still waits for the API server is not waited for.
     runtime.shutdown_background();
-    code
+    answer
 }
 
 /// Says on stderr what was left out, and goes on.

@@ -239,6 +239,13 @@ impl Board {
                 Ok(way) => send(&mut writing, &way).await,
                 Err(error) => send(&mut writing, &Problem { error }).await,
             },
+            Question::Usage => match crate::usage::of_control(&self.state).await {
+                Ok(answer) => Ok(writing.write_all(format!("{answer}\n").as_bytes()).await?),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    send(&mut writing, &Problem { error }).await
+                }
+            },
             Question::Logs(question) => {
                 if let Some(workload) = &question.workload
                     && let Err(error) = self.find(workload)

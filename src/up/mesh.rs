@@ -234,6 +234,8 @@ fn control_command(plan: &MeshPlan) -> Command {
         .arg(plan.state.join(part::RULES))
         .arg("--config")
         .arg(plan.state.join(part::CONFIG))
+        .arg("--telemetry-socket")
+        .arg(plan.state.join(part::CONTROL))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -143,7 +143,9 @@ pub(crate) fn base() -> PathBuf {
 pub(crate) mod part {
     /// The socket of `ps`, `logs` and `exec`.
     pub(crate) const SOCKET: &str = "mesh.sock";
-    /// Control's CA and tokens.
+    /// The socket on which control shows what it knows, to its own user.
+    pub(crate) const CONTROL: &str = "control.sock";
+    /// Control's CA, tokens and counts.
     pub(crate) const STORE: &str = "control";
     /// The workloads and services, as control reads them.
     pub(crate) const CONFIG: &str = "config";

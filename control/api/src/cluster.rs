@@ -67,6 +67,19 @@ pub const WEBHOOK_SECRET: &str = "palisade-webhook-tls";
 /// `palisade check` reads.
 pub const RULES_CONFIG_MAP: &str = "palisade-rules";
 
+/// Where each replica of control answers `GET /usage`, on loopback: reached by forwarding to its pod.
+pub const ASK_PORT: u16 = 15013;
+/// The audience of a token that asks there.
+pub const ASK_AUDIENCE: &str = "palisade-ask";
+/// The resource of [`GROUP`], which has no objects, that whoever asks must be allowed to read.
+pub const ASK_RESOURCE: &str = "usages";
+/// The verb by which.
+pub const ASK_VERB: &str = "get";
+/// The service account, in the system namespace, as which the command asks.
+pub const READER: &str = "palisade-reader";
+/// The label of the pods of control and of the injector, with [`CONTROL`] or [`INJECTOR`].
+pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+
 /// The webhook's path for pods (mutating).
 pub const PODS_PATH: &str = "/pods";
 /// Its path for ephemeral containers (validating).

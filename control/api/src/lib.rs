@@ -7,6 +7,7 @@
 //! - [`sidecar`]: the ports, paths, names and marks that injector, proxy and redirect share.
 //! - [`cluster`]: the names that injector, control and command share in Kubernetes; [`probe`]: the probes that the
 //!   sidecar asks for the kubelet; [`in_force`]: what control records of the rules.
+//! - [`usage`]: who reached what, by which rules: what proxies count, control keeps and the command asks for.
 //! - [`log`]: which lines a program logs.
 //! - [`wire`]: the protobuf messages between proxy and control; [`convert`] is the only place where a
 //!   string from the wire becomes a type.
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod probe;
 pub mod sidecar;
 pub mod spiffe;
+pub mod usage;
 #[rustfmt::skip]
 pub mod wire;
 pub mod workload;

@@ -43,7 +43,7 @@ pub struct Bundle {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchRequest {
-    #[prost(oneof = "watch_request::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "watch_request::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<watch_request::Message>,
 }
 /// Nested message and enum types in `WatchRequest`.
@@ -56,6 +56,9 @@ pub mod watch_request {
         Lookup(super::Lookup),
         #[prost(message, tag = "3")]
         Ack(super::Ack),
+        /// Only to a control that says in its answer's metadata that it takes it: `palisade-usage`.
+        #[prost(message, tag = "4")]
+        Usage(super::Usage),
     }
 }
 /// The first message of a proxy. Who it is, its SVID says.
@@ -113,6 +116,84 @@ pub struct Refusal {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+}
+/// Who reached the proxy's workload, and by which rules: totals since the proxy began, of what changed since its last
+/// report, on a new stream of all. What comes twice thus counts once. May be in several messages.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Usage {
+    /// Random; of one process of the proxy.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    /// When that began. Times are in seconds since 1970 UTC.
+    #[prost(int64, tag = "2")]
+    pub started: i64,
+    #[prost(message, repeated, tag = "3")]
+    pub edges: ::prost::alloc::vec::Vec<Edge>,
+    #[prost(message, repeated, tag = "4")]
+    pub rules: ::prost::alloc::vec::Vec<RuleUse>,
+    /// Connections whose edges did not fit into the proxy's table.
+    #[prost(message, repeated, tag = "5")]
+    pub others: ::prost::alloc::vec::Vec<Others>,
+}
+/// Connections of one caller to one port that were decided alike.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Edge {
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+    #[prost(enumeration = "Decided", tag = "4")]
+    pub decided: i32,
+    /// "shop/orders/web-places-orders", where a rule decided.
+    #[prost(string, tag = "5")]
+    pub rule: ::prost::alloc::string::String,
+    /// The word of records, for DECIDED_DENIED.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// The rule in shadow that would have decided otherwise, and what it says.
+    #[prost(string, tag = "7")]
+    pub shadow: ::prost::alloc::string::String,
+    #[prost(enumeration = "Effect", tag = "8")]
+    pub shadow_effect: i32,
+    #[prost(uint64, tag = "9")]
+    pub count: u64,
+    #[prost(int64, tag = "10")]
+    pub first: i64,
+    #[prost(int64, tag = "11")]
+    pub last: i64,
+    #[prost(oneof = "edge::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<edge::Source>,
+}
+/// Nested message and enum types in `Edge`.
+pub mod edge {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        #[prost(string, tag = "1")]
+        Identity(::prost::alloc::string::String),
+        /// A caller without an identity: 4 or 16 bytes.
+        #[prost(bytes, tag = "2")]
+        Address(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// How often a rule decided, and how often it would have, were it not in shadow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleUse {
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// 0: never.
+    #[prost(int64, tag = "3")]
+    pub last: i64,
+    #[prost(uint64, tag = "4")]
+    pub shadow_count: u64,
+    #[prost(int64, tag = "5")]
+    pub shadow_last: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Others {
+    #[prost(enumeration = "Decided", tag = "1")]
+    pub decided: i32,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// A difference on one channel.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -376,6 +457,50 @@ impl Channel {
             "CHANNEL_REVOCATIONS" => Some(Self::Revocations),
             "CHANNEL_RULES" => Some(Self::Rules),
             "CHANNEL_ADDRESSES" => Some(Self::Addresses),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Decided {
+    Unspecified = 0,
+    AllowedByRule = 1,
+    /// No identity, and the namespace is permissive.
+    AllowedAsPermissive = 2,
+    /// No rule, and the namespace's default denial is in shadow.
+    AllowedByShadow = 3,
+    DeniedByRule = 4,
+    DeniedByNoRule = 5,
+    /// For a reason that is no rule's.
+    Denied = 6,
+}
+impl Decided {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DECIDED_UNSPECIFIED",
+            Self::AllowedByRule => "DECIDED_ALLOWED_BY_RULE",
+            Self::AllowedAsPermissive => "DECIDED_ALLOWED_AS_PERMISSIVE",
+            Self::AllowedByShadow => "DECIDED_ALLOWED_BY_SHADOW",
+            Self::DeniedByRule => "DECIDED_DENIED_BY_RULE",
+            Self::DeniedByNoRule => "DECIDED_DENIED_BY_NO_RULE",
+            Self::Denied => "DECIDED_DENIED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DECIDED_UNSPECIFIED" => Some(Self::Unspecified),
+            "DECIDED_ALLOWED_BY_RULE" => Some(Self::AllowedByRule),
+            "DECIDED_ALLOWED_AS_PERMISSIVE" => Some(Self::AllowedAsPermissive),
+            "DECIDED_ALLOWED_BY_SHADOW" => Some(Self::AllowedByShadow),
+            "DECIDED_DENIED_BY_RULE" => Some(Self::DeniedByRule),
+            "DECIDED_DENIED_BY_NO_RULE" => Some(Self::DeniedByNoRule),
+            "DECIDED_DENIED" => Some(Self::Denied),
             _ => None,
         }
     }

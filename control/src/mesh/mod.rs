@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use palisade_api::usage::METADATA;
 use palisade_api::wire::{self, WatchRequest, WatchResponse, watch_request};
 use palisade_api::workload::Workload;
 
@@ -24,6 +26,7 @@ use crate::index::Index;
 use crate::listen::Caller;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::VerifiedPeer;
+use crate::usage::Usage;
 
 pub(crate) use roster::{Held, Roster};
 use session::Session;
@@ -35,6 +38,7 @@ pub(crate) struct MeshService {
     /// True once control stops.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) usage: Arc<Usage>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -63,7 +67,11 @@ impl Mesh for MeshService {
                 responses.try_send(Err(status)).ok();
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let stream: Self::WatchStream = Box::pin(ReceiverStream::new(stream));
+        let mut response = Response::new(stream);
+        let taken = MetadataValue::from_static("1");
+        response.metadata_mut().insert(METADATA, taken);
+        Ok(response)
     }
 }
 

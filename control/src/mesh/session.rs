@@ -136,9 +136,31 @@ impl<'a> Session<'a> {
                 self.acknowledge(&ack);
                 Ok(())
             }
-            Some(watch_request::Message::Hello(_)) | None => Err(Status::invalid_argument(
-                "after its hello a proxy sends lookups and acknowledgements",
-            )),
+            Some(watch_request::Message::Usage(usage)) => {
+                self.count(usage, index);
+                Ok(())
+            }
+            // A newer proxy may say what is not known here.
+            None => Ok(()),
+            Some(watch_request::Message::Hello(_)) => {
+                Err(Status::invalid_argument("a proxy says hello once"))
+            }
+        }
+    }
+
+    /// Counts decide nothing: what is wrong with them costs no proxy its rules.
+    fn count(&self, usage: wire::Usage, index: &Index) {
+        match (
+            convert::usage_from_wire(usage),
+            index.workload(&self.workload),
+        ) {
+            (Ok(report), Some(workload)) => self.service.usage.hear(workload, report),
+            (Err(error), _) => {
+                self.service.metrics.usage_left_out("not_understood", 1);
+                tracing::debug!(workload = %self.workload, %error, "a report is not understood");
+            }
+            // The stream is about to end for that.
+            (Ok(_), None) => {}
         }
     }
 

@@ -8,16 +8,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{Known, RunError, Running, ground};
+use super::{Known, RunError, Running, ground, pages};
+use crate::ask::{Ask, Rights};
 use crate::config::{Config, Replica};
 use crate::identity::{Attestor, chain};
 use crate::kubernetes::{self, Cluster, ServiceAccounts, Shown};
 use crate::mesh::Roster;
+use crate::usage::Usage;
 
 /// What serving and watching have in common.
 pub(super) struct Shared<'a> {
     pub(super) shown: Shown,
     pub(super) roster: &'a Arc<Roster>,
+    pub(super) usage: &'a Arc<Usage>,
     pub(super) stop: &'a watch::Receiver<bool>,
 }
 
@@ -30,6 +33,12 @@ pub(super) async fn known(
 ) -> Result<Known, RunError> {
     let client = kubernetes::connect().await?;
     let namespace = &replica.system_namespace;
+    let ask = Ask {
+        usage: Arc::clone(shared.usage),
+        rights: Rights::new(client.clone()),
+        metrics: Arc::clone(&shared.shown.metrics),
+    };
+    pages::answer(replica.ask, ask, &mut running.tasks).await?;
     let ca = tried("there is no authority to issue from yet", || {
         kubernetes::authority(&client, namespace, &config.trust_domain)
     });

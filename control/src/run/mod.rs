@@ -2,9 +2,11 @@
 
 mod cluster;
 mod files;
+mod pages;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ use crate::mesh::{MeshService, Roster};
 use crate::telemetry::{admin, metrics::Metrics};
 use crate::tls::{Identity, TlsError};
 use crate::token::{self, CreateTokenError};
+use crate::usage::Usage;
 
 /// Does what the command line says. `run` returns after SIGTERM or SIGINT.
 ///
@@ -104,6 +107,7 @@ pub struct Control {
     telemetry: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
     ready: watch::Sender<bool>,
+    usage: Arc<Usage>,
     running: Running,
 }
 
@@ -136,18 +140,19 @@ impl Control {
         let (ready, is_ready) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
         let roster = Arc::new(Roster::default());
+        let usage = Arc::new(counted(&config, &metrics));
         let (awaits, awaited) = watch::channel(String::new());
         let mut running = Running::default();
         let admin = admin::Admin {
             metrics: Arc::clone(&metrics),
-            roster: matches!(config.mode, Mode::Files(_)).then(|| Arc::clone(&roster)),
+            proxies: matches!(config.mode, Mode::Files(_)).then(|| admin::Proxies {
+                roster: Arc::clone(&roster),
+                usage: Arc::clone(&usage),
+            }),
             ready: is_ready,
             awaited,
         };
-        let telemetry = match config.telemetry {
-            None => None,
-            Some(addr) => Some(show(addr, admin, &mut running.tasks).await?),
-        };
+        let telemetry = pages::show(&config, admin, &mut running.tasks).await?;
         let known = match &config.mode {
             Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
             Mode::Kubernetes(replica) => {
@@ -157,16 +162,20 @@ impl Control {
                         awaited: awaits,
                     },
                     roster: &roster,
+                    usage: &usage,
                     stop: &stop,
                 };
                 cluster::known(&config, replica, shared, &mut running).await?
             }
         };
 
+        usage.know(known.index.clone());
+        running.tasks.spawn(Arc::clone(&usage).keep_saving());
         let watching = MeshService {
             index: known.index.clone(),
             stopping: stop,
             roster,
+            usage: Arc::clone(&usage),
             metrics,
         };
         let listen = serve_proxies(&config, known, watching, &mut running).await?;
@@ -176,6 +185,7 @@ impl Control {
             telemetry,
             stopping,
             ready,
+            usage,
             running,
         })
     }
@@ -201,18 +211,17 @@ impl Control {
         }
         ending.shutdown().await;
         tasks.shutdown().await;
+        self.usage.save();
     }
 }
 
-async fn show(
-    addr: SocketAddr,
-    admin: admin::Admin,
-    tasks: &mut JoinSet<()>,
-) -> Result<SocketAddr, RunError> {
-    let listener = bind("--telemetry", addr).await?;
-    let addr = local_addr(&listener, addr)?;
-    tasks.spawn(admin::serve(listener, admin));
-    Ok(addr)
+/// What proxies counted before; only files have a store that keeps it.
+fn counted(config: &Config, metrics: &Arc<Metrics>) -> Usage {
+    let store = match &config.mode {
+        Mode::Files(files) => Some(files.store.clone()),
+        Mode::Kubernetes(_) => None,
+    };
+    Usage::open(store, OffsetDateTime::now_utc(), Arc::clone(metrics))
 }
 
 /// Binds, and serves proxies from now on.
@@ -363,6 +372,11 @@ pub enum RunError {
     /// The address is taken, or not ours.
     #[error("{0} {1} cannot be bound")]
     Bind(&'static str, SocketAddr, #[source] io::Error),
+    /// The socket cannot be made.
+    #[error(
+        "--telemetry-socket {0} cannot be made; choose a place in a directory that this user may write"
+    )]
+    Socket(PathBuf, #[source] io::Error),
     /// Standard output is closed.
     #[error("standard output cannot be written")]
     Output(#[source] io::Error),

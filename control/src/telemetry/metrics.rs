@@ -21,6 +21,8 @@ pub(crate) struct Metrics {
     rules_missing: Family<KindLabel, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     watch_refusals: Family<ReasonLabel, Counter>,
+    usage_left_out: Family<ReasonLabel, Counter>,
+    asked: Family<OutcomeLabel, Counter>,
     leading: Gauge,
     findings: Family<FindingLabels, Gauge>,
 }
@@ -61,6 +63,16 @@ impl Metrics {
             "watches_refused",
             "Watches of proxies that were refused or cut off, by why",
         );
+        let usage_left_out = registered(
+            registry,
+            "usage_left_out",
+            "What of proxies' counts is not kept: entries that mean nothing here, workloads that had to make room",
+        );
+        let asked = registered(
+            registry,
+            "asked",
+            "Questions about the proxies' counts, by the status of the answer",
+        );
         let leading = registered(
             registry,
             "leading",
@@ -84,6 +96,8 @@ impl Metrics {
             rules_missing,
             refusals,
             watch_refusals,
+            usage_left_out,
+            asked,
             leading,
             findings,
         }
@@ -102,6 +116,18 @@ impl Metrics {
     pub(crate) fn watch_refused(&self, reason: &'static str) {
         let reason = ReasonLabel { reason };
         self.watch_refusals.get_or_create(&reason).inc();
+    }
+
+    /// Counts what is not kept of what proxies counted. The reasons are a closed set.
+    pub(crate) fn usage_left_out(&self, reason: &'static str, count: usize) {
+        self.usage_left_out
+            .get_or_create(&ReasonLabel { reason })
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Counts a question. The statuses are a closed set.
+    pub(crate) fn asked(&self, status: u16) {
+        self.asked.get_or_create(&OutcomeLabel { status }).inc();
     }
 
     pub(crate) fn leading(&self, leads: bool) {
@@ -169,6 +195,11 @@ struct Issue {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -41,6 +41,7 @@ impl Mesh {
             mode: Mode::Files(Files {
                 store: self.store(),
                 directories: vec![self.files()],
+                telemetry_socket: None,
             }),
             listen: "127.0.0.1:0".parse().unwrap(),
             svid_ttl: self.svid_ttl,

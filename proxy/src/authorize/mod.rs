@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use palisade_api::policy::{Decision, Destination, Policy, RuleName, Source, Verdict};
+use palisade_api::policy::{
+    AllowReason, Decision, Destination, Expiring, Policy, RuleName, Source, Verdict,
+};
 use palisade_api::workload::{NamespaceSettings, Workload};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -43,6 +45,7 @@ pub struct Permit {
     dst: SocketAddr,
     decision: Decision,
     revision: u64,
+    expiring: Option<Arc<Expiring>>,
 }
 
 impl Permit {
@@ -59,6 +62,11 @@ impl Permit {
     /// By which revision.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Until when the rule that gives it is there, and why, where it is there for a while only.
+    pub fn expiring(&self) -> Option<&Expiring> {
+        self.expiring.as_deref()
     }
 }
 
@@ -107,8 +115,12 @@ pub fn authorize(
         .policy
         .decide(source, &rules.destination(), dst.port(), now);
     match &decision.verdict {
-        Verdict::Allow(_) => Ok(Permit {
+        Verdict::Allow(reason) => Ok(Permit {
             dst,
+            expiring: match reason {
+                AllowReason::Rule(rule) => rules.policy.expiring(rule).cloned(),
+                AllowReason::Permissive | AllowReason::ClosingInShadow(_) => None,
+            },
             decision,
             revision,
         }),

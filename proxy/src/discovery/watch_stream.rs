@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_api::convert::ip_to_wire;
+use palisade_api::usage::METADATA;
 use palisade_api::wire::{self, watch_request::Message};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use crate::grpc::mesh_client::MeshClient;
 use crate::identity::control::{ControlAddr, ControlError, connect, origin};
 use crate::identity::rotate::retry_after;
 use crate::random;
+use crate::usage::{Due, Reporter};
 
 /// Where control is, and as what the proxy presents itself.
 #[derive(Debug, Clone)]
@@ -25,16 +27,18 @@ pub struct Control {
     pub workload: String,
 }
 
-/// Keeps a stream to control open, without end: applies what comes, asks for addresses, and opens it anew,
+/// Keeps a stream to control open, until `reporter` has told the last of what was counted: applies what comes, asks for addresses, and opens it anew,
 /// with backoff and with an inventory, when it ends or when the own SVID was renewed.
 pub async fn run(
     mut discovery: Discovery,
     control: Control,
     mut asked: mpsc::UnboundedReceiver<Ask>,
+    mut reporter: Reporter,
 ) {
     let mut attempt = 0;
     loop {
-        match watch_once(&mut discovery, &control, &mut asked).await {
+        match watch_once(&mut discovery, &control, &mut asked, &mut reporter).await {
+            Ok(Ended::Finished) => return,
             Ok(Ended::Renewed) => attempt = 0,
             Ok(Ended::ByControl) => {
                 tracing::info!("control ended the stream; opening it anew");
@@ -59,6 +63,8 @@ pub async fn run(
 }
 
 enum Ended {
+    /// The proxy ends, and control has heard all.
+    Finished,
     Renewed,
     ByControl,
 }
@@ -78,6 +84,7 @@ async fn watch_once(
     discovery: &mut Discovery,
     control: &Control,
     asked: &mut mpsc::UnboundedReceiver<Ask>,
+    reporter: &mut Reporter,
 ) -> Result<Ended, WatchError> {
     let mut snapshots = discovery.identity.subscribe();
     let generation = loop {
@@ -102,6 +109,8 @@ async fn watch_once(
         .watch(ReceiverStream::new(outgoing))
         .await
         .map_err(WatchError::Refused)?;
+    // An older control ends a stream on which it hears what it does not know.
+    reporter.begin(response.metadata().contains_key(METADATA));
     let mut updates: Streaming<wire::WatchResponse> = response.into_inner();
     loop {
         tokio::select! {
@@ -117,11 +126,31 @@ async fn watch_once(
                 let lookup = gather(discovery, ask, asked);
                 send(&requests, Message::Lookup(lookup)).await;
             }
+            due = reporter.due() => {
+                report(&requests, reporter);
+                if due == Due::Last {
+                    drop(requests);
+                    // Control ends its half once it has read all of ours.
+                    while let Ok(Some(_)) = updates.message().await {}
+                    return Ok(Ended::Finished);
+                }
+            }
             changed = snapshots.changed() => {
                 if changed.is_err() || snapshots.borrow_and_update().svid_generation != generation {
                     return Ok(Ended::Renewed);
                 }
             }
+        }
+    }
+}
+
+/// Says what was counted; where control reads slowly, a while later. It must not keep acknowledgements waiting.
+fn report(requests: &mpsc::Sender<wire::WatchRequest>, reporter: &mut Reporter) {
+    for usage in reporter.take() {
+        let message = Some(Message::Usage(usage));
+        if requests.try_send(wire::WatchRequest { message }).is_err() {
+            reporter.begin(true);
+            return;
         }
     }
 }

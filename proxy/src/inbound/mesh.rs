@@ -22,6 +22,7 @@ use crate::telemetry::{ConnId, Direction, Record, TlsFacts};
 use crate::tls::error::{HandshakeError, PeerError};
 use crate::tls::{self, Established};
 use crate::transport::{self, Code, Offered, SessionEnd, SessionHandle, Settings};
+use crate::usage::Call;
 
 /// The two ends of the TLS connection. Its destination is that of every stream in it.
 #[derive(Debug, Clone, Copy)]
@@ -172,11 +173,20 @@ async fn proxy(
     // Read before the decision: a revision that comes between is then seen by the wait below.
     let mut policy = pod.policy.clone();
     let state = policy.borrow_and_update().clone();
+    let call = Call {
+        source: Source::Authenticated(peer.peer.id()),
+        port: dst.port(),
+        state: &state,
+    };
     let permit = match permit(pod, &state, peer, dst) {
         Ok(permit) => permit,
-        Err(refusal) => return Err(refuse(pod, offered, peer, refusal, record)),
+        Err(refusal) => {
+            pod.usage.denied(call, &refusal);
+            return Err(refuse(pod, offered, peer, refusal, record));
+        }
     };
-    record.decided(permit.decision(), permit.revision());
+    pod.usage.permitted(call, permit.decision());
+    record.permitted(&permit);
 
     let app = match connect(pod, &permit).await {
         Ok(app) => app,

@@ -20,6 +20,7 @@ use crate::relay::{End, EndError, relay};
 use crate::telemetry::{Direction, Record};
 use crate::tls::{Hello, is_mesh_client_hello};
 use crate::transport::Code;
+use crate::usage::Call;
 
 /// How the connection began.
 #[derive(Debug)]
@@ -60,26 +61,32 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     let mut policy = pod.policy.clone();
     let mut phases = pod.phases.clone();
     let source = Source::Unauthenticated(client.ip());
-    let permit = {
-        let state = policy.borrow_and_update().clone();
-        let permit = authorize(&state, source, dst, OffsetDateTime::now_utc());
-        permit.map_err(|refusal| denied(refusal, record))?
+    let state = policy.borrow_and_update().clone();
+    let call = |state| Call {
+        source,
+        port: dst.port(),
+        state,
     };
+    let permit = authorize(&state, source, dst, OffsetDateTime::now_utc());
+    let permit = permit.map_err(|refusal| denied(pod, call(&state), refusal, record))?;
     // What lives at the source's address may be denied by name. Where control does not say, nobody can tell.
     let patience = pod.config.args.lookup_timeout;
     let beside = pod.book.answer(client.ip(), patience).await;
-    let beside = beside.ok_or(RefusedReason::UnknownAddress)?;
+    let beside = beside.ok_or_else(|| {
+        let reason = RefusedReason::UnknownAddress;
+        pod.usage.refused(call(&state), reason);
+        reason
+    })?;
     if let AtAddress::Workload(workload) = &*beside {
         record.set_src_workload(workload);
     }
     let check = |state: &PolicyState, now| check(state, client, &beside, dst, now);
-    {
-        let state = policy.borrow_and_update().clone();
-        if let Some(refusal) = check(&state, OffsetDateTime::now_utc()) {
-            return Err(denied(refusal, record));
-        }
+    let state = policy.borrow_and_update().clone();
+    if let Some(refusal) = check(&state, OffsetDateTime::now_utc()) {
+        return Err(denied(pod, call(&state), refusal, record));
     }
-    record.decided(permit.decision(), permit.revision());
+    pod.usage.permitted(call(&state), permit.decision());
+    record.permitted(&permit);
     let app = pod
         .dial
         .connect(dst)
@@ -106,7 +113,8 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     outcome
 }
 
-fn denied(refusal: Refusal, record: &Record) -> Failure {
+fn denied(pod: &Pod, call: Call<'_>, refusal: Refusal, record: &Record) -> Failure {
+    pod.usage.denied(call, &refusal);
     if let Some(decision) = &refusal.decision {
         record.decided(decision, refusal.revision);
     }

@@ -123,6 +123,9 @@ pub(super) struct PolicyFacts {
     pub(super) reason: Box<str>,
     pub(super) near_miss: Option<Box<str>>,
     pub(super) shadow: Option<Box<str>>,
+    /// Of the rule that let it in for a while only, whatever became of it.
+    pub(super) expires: Option<OffsetDateTime>,
+    pub(super) because: Option<Box<str>>,
 }
 
 impl PolicyFacts {
@@ -189,7 +192,13 @@ impl Facts {
             .err()
             .and_then(|failure| self.policy_of(failure))
         {
-            self.policy = Some(Box::new(policy));
+            let before = self.policy.take();
+            let (expires, because) = before.map_or((None, None), |it| (it.expires, it.because));
+            self.policy = Some(Box::new(PolicyFacts {
+                expires,
+                because,
+                ..policy
+            }));
         }
     }
 

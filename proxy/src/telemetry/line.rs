@@ -97,6 +97,10 @@ struct Line<'a> {
     policy_near_miss: Option<&'a str>,
     #[serde(rename = "policy.shadow", skip_serializing_if = "Option::is_none")]
     policy_shadow: Option<&'a str>,
+    #[serde(rename = "policy.expires", skip_serializing_if = "Option::is_none")]
+    policy_expires: Option<String>,
+    #[serde(rename = "policy.because", skip_serializing_if = "Option::is_none")]
+    policy_because: Option<&'a str>,
     bytes_sent: u64,
     bytes_recv: u64,
     duration_ms: u64,
@@ -139,6 +143,8 @@ impl<'a> Line<'a> {
             policy_reason: policy.map(|policy| &*policy.reason),
             policy_near_miss: policy.and_then(|policy| policy.near_miss.as_deref()),
             policy_shadow: policy.and_then(|policy| policy.shadow.as_deref()),
+            policy_expires: policy.and_then(|policy| policy.expires).map(timestamp),
+            policy_because: policy.and_then(|policy| policy.because.as_deref()),
             bytes_sent: happening.bytes_sent,
             bytes_recv: happening.bytes_recv,
             duration_ms: happening.duration_ms,
@@ -178,6 +184,8 @@ impl<'a> Line<'a> {
             ),
             ("near_miss", self.policy_near_miss),
             ("shadow", self.policy_shadow),
+            ("expires", self.policy_expires.as_deref()),
+            ("because", self.policy_because),
             ("close.by", self.close_by),
             ("error", self.error),
         ] {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Telemetry;
 use super::facts::{ConnId, Direction, End, Facts, PolicyFacts, TlsFacts};
 use super::said::said;
+use crate::authorize::Permit;
 use crate::outcome::{Failure, Outcome};
 
 /// The record of one connection. Filled as facts become known; dropping it closes it as cancelled.
@@ -122,6 +123,17 @@ impl Record {
     pub fn decided(&self, decision: &Decision, revision: u64) {
         self.connection.telemetry.metrics().decided(decision);
         self.connection.facts().policy = Some(Box::new(PolicyFacts::of(decision, revision)));
+    }
+
+    /// The same, of one that is let through: by a rule that is there for a while only, perhaps.
+    pub fn permitted(&self, permit: &Permit) {
+        self.decided(permit.decision(), permit.revision());
+        if let (Some(policy), Some(expiring)) =
+            (&mut self.connection.facts().policy, permit.expiring())
+        {
+            policy.expires = Some(expiring.expires);
+            policy.because = Some(said(&expiring.reason)).filter(|because| !because.is_empty());
+        }
     }
 
     /// A newer policy permits it still, by this decision. Not counted again.

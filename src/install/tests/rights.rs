@@ -23,6 +23,7 @@ fn rights_are_these_and_no_others() {
         "ClusterRole palisade-control: palisade.dev/clusterauthorizationpolicies/status get patch update".into(),
         format!("ClusterRole palisade-control: apiextensions.k8s.io/customresourcedefinitions {read}"),
         "ClusterRole palisade-control: authentication.k8s.io/tokenreviews create".into(),
+        "ClusterRole palisade-control: authorization.k8s.io/subjectaccessreviews create".into(),
         "ClusterRole palisade-control: /namespaces patch".into(),
         "ClusterRole palisade-control: /configmaps create".into(),
         format!("ClusterRole palisade-control: /configmaps[palisade-trust] {read} update patch delete"),
@@ -56,6 +57,10 @@ fn rights_are_these_and_no_others() {
         format!("Role palisade-injector: /services[palisade-control] {read}"),
         "ClusterRole palisade-policies-admin: palisade.dev/authorizationpolicies create update patch delete deletecollection".into(),
         format!("ClusterRole palisade-policies-view: palisade.dev/authorizationpolicies {read}"),
+        "ClusterRole palisade-reader: palisade.dev/usages get".into(),
+        "Role palisade-ask: /serviceaccounts/token[palisade-reader] create".into(),
+        "Role palisade-ask: /pods get list".into(),
+        "Role palisade-ask: /pods/portforward get create".into(),
     ]
     .into();
     assert_eq!(rights(&objects(&[])), expected);

@@ -2,6 +2,8 @@
 //!
 //! What does not parse is refused whole, with the reason; nothing is guessed and nothing is left out.
 
+mod usage;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::workload::{
     AtAddress, Closing, Endpoint, Mtls, NamespaceSettings, Place, Prefer, Scope, Service,
     ServicePort, Workload,
 };
+
+pub use usage::{Report, edge_to_wire, others_to_wire, usage_from_wire, use_to_wire};
 
 /// Why a message has no meaning to this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

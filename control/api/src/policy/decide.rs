@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::expiring::{self, ExpiringRules};
 use super::index::{Compiled, Index};
 use super::{
     AllowReason, AuthorizationPolicy, Decision, DenyReason, Destination, Difference, Effect, Mode,
@@ -18,15 +19,21 @@ pub struct Policy {
     index: Index,
     /// Ascending.
     expiries: Vec<OffsetDateTime>,
+    pub(super) expiring: ExpiringRules,
 }
 
 impl Policy {
     /// Compiles policy objects. Their order, and that of their rules, means nothing.
     pub fn new(objects: Vec<AuthorizationPolicy>) -> Self {
+        let expiring = expiring::of(&objects);
         let index = Index::new(objects);
         let mut expiries: Vec<_> = index.rules().filter_map(|rule| rule.expires).collect();
         expiries.sort_unstable();
-        Self { index, expiries }
+        Self {
+            index,
+            expiries,
+            expiring,
+        }
     }
 
     /// Decides whether `source` may reach `port` of `destination` at `now`.

@@ -3,6 +3,7 @@
 mod anchor;
 mod cover;
 mod decide;
+mod expiring;
 mod index;
 mod lists;
 mod sentence;
@@ -21,6 +22,7 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use cover::{Why, covers, unreachable};
 pub use decide::Policy;
+pub use expiring::Expiring;
 pub use sentence::sentence;
 
 /// One policy object: sentences about who may reach its target.

@@ -1,14 +1,14 @@
 //! What was written on the command line, and what is true.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use palisade_api::cluster::{CONTROL, SYSTEM_NAMESPACE};
+use palisade_api::cluster::{ASK_PORT, CONTROL, SYSTEM_NAMESPACE};
 use palisade_api::spiffe::TrustDomain;
 
 /// Issues SVIDs, serves workloads and rules to proxies.
@@ -81,8 +81,8 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     outside_cidr: Vec<String>,
-    /// Where /metrics, /ready and /live are served, and without --kubernetes /proxies; nowhere if not given, but with
-    /// --kubernetes `[::]:15020`.
+    /// Where /metrics, /ready and /live are served, and without --kubernetes /proxies and /usage; nowhere if not given,
+    /// but with --kubernetes `[::]:15020`.
     #[arg(long, env = "PALISADE_TELEMETRY", value_name = "IP:PORT")]
     telemetry: Option<String>,
 }
@@ -101,6 +101,9 @@ struct FilesArgs {
         value_delimiter = ','
     )]
     config: Vec<PathBuf>,
+    /// A socket to make where telemetry is served too, to this user alone; not with --kubernetes.
+    #[arg(long, env = "PALISADE_TELEMETRY_SOCKET", value_name = "FILE")]
+    telemetry_socket: Option<PathBuf>,
 }
 
 /// A mesh that is a cluster's.
@@ -129,6 +132,10 @@ struct ClusterArgs {
         default_value = "on"
     )]
     attest_address: Switch,
+    /// Where /usage is served to whoever may know; on loopback, to which the API server forwards. 127.0.0.1:15013 if
+    /// not given.
+    #[arg(long, env = "PALISADE_ASK", value_name = "IP:PORT")]
+    ask: Option<String>,
 }
 
 /// On or off.
@@ -200,6 +207,8 @@ pub struct Files {
     pub store: PathBuf,
     /// The directories of YAML files.
     pub directories: Vec<PathBuf>,
+    /// Where else telemetry is served, to the same user alone.
+    pub telemetry_socket: Option<PathBuf>,
 }
 
 /// One of the replicas that serve a cluster.
@@ -211,6 +220,8 @@ pub struct Replica {
     pub system_namespace: String,
     /// Whether a caller must come from an address of its own pod.
     pub attest_address: bool,
+    /// Where `/usage` is served, on loopback.
+    pub ask: SocketAddr,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -265,6 +276,7 @@ fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> O
         for (flag, is_given) in [
             ("--store", files.store.is_some()),
             ("--config", !files.config.is_empty()),
+            ("--telemetry-socket", files.telemetry_socket.is_some()),
         ] {
             if is_given {
                 mistakes.push(format!(
@@ -272,11 +284,19 @@ fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> O
                 ));
             }
         }
+        let ask = ask(cluster.ask.as_deref(), mistakes)?;
         return Some(Mode::Kubernetes(Replica {
             name: cluster.replica.unwrap_or_else(host_name),
             system_namespace: cluster.system_namespace,
             attest_address: cluster.attest_address == Switch::On,
+            ask,
         }));
+    }
+    if cluster.ask.is_some() {
+        mistakes.push(
+            "--ask: only with --kubernetes; elsewhere /usage is where telemetry is (--telemetry)"
+                .to_owned(),
+        );
     }
     for directory in &files.config {
         if !directory.is_dir() {
@@ -287,9 +307,11 @@ fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> O
         }
     }
     match (files.store, files.config) {
-        (Some(store), directories) if !directories.is_empty() => {
-            Some(Mode::Files(Files { store, directories }))
-        }
+        (Some(store), directories) if !directories.is_empty() => Some(Mode::Files(Files {
+            store,
+            directories,
+            telemetry_socket: files.telemetry_socket,
+        })),
         _ => {
             mistakes.push(
                 "--kubernetes: where is the mesh described? write --kubernetes in a cluster, or both --store and \
@@ -299,6 +321,21 @@ fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> O
             None
         }
     }
+}
+
+/// Beyond loopback, anybody in the cluster could ask the API server through it.
+fn ask(given: Option<&str>, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
+    let Some(text) = given else {
+        return Some((Ipv4Addr::LOCALHOST, ASK_PORT).into());
+    };
+    let addr = address("--ask", text, mistakes)?;
+    if addr.ip().is_loopback() {
+        return Some(addr);
+    }
+    mistakes.push(format!(
+        "--ask: {addr} is not on loopback; write it like 127.0.0.1:{ASK_PORT}"
+    ));
+    None
 }
 
 /// The host's name, for people; in a pod it is the pod's.
@@ -370,78 +407,4 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(rest: &[&str]) -> Result<Config, ConfigError> {
-        let whole = ["palisade-control", "run", "--trust-domain", "a"];
-        let cli = Cli::try_parse_from(whole.iter().chain(rest)).unwrap();
-        match cli.command {
-            Command::Run(args) => Config::try_from(args),
-            Command::Token(_) | Command::Ca(_) => panic!("not run"),
-        }
-    }
-
-    /// The flags that are wrong.
-    fn mistakes(rest: &[&str]) -> Vec<String> {
-        let mistakes = config(rest).unwrap_err().mistakes;
-        let flag = |mistake: &String| mistake.split(':').next().unwrap().to_owned();
-        mistakes.iter().map(flag).collect()
-    }
-
-    #[test]
-    fn every_mistake_is_reported_at_once() {
-        let flags = mistakes(&[
-            "--store=s",
-            "--config=/nowhere/at/all",
-            "--listen=here",
-            "--telemetry=there",
-            "--svid-ttl=25h",
-            "--mesh-cidr=10.0.0.0/8,ten",
-            "--outside-cidr=nine",
-        ]);
-        assert_eq!(
-            flags,
-            [
-                "--config",
-                "--listen",
-                "--telemetry",
-                "--svid-ttl",
-                "--mesh-cidr",
-                "--outside-cidr",
-            ]
-        );
-    }
-
-    #[test]
-    fn one_of_the_two_modes_is_chosen() {
-        let listen = "--listen=[::1]:0";
-        assert_eq!(mistakes(&[]), ["--kubernetes", "--listen"]);
-        assert_eq!(mistakes(&[listen]), ["--kubernetes"]);
-        assert_eq!(mistakes(&[listen, "--store=s"]), ["--kubernetes"]);
-        assert_eq!(mistakes(&[listen, "--config=/"]), ["--kubernetes"]);
-        assert_eq!(
-            mistakes(&["--kubernetes", "--store=s", "--config=/"]),
-            ["--store", "--config"]
-        );
-    }
-
-    #[test]
-    fn what_is_not_said_has_its_default() {
-        let files = config(&["--store=s", "--config=/", "--listen=[::1]:0"]).unwrap();
-        assert_eq!(files.svid_ttl, Duration::from_secs(3600));
-        assert_eq!(files.telemetry, None);
-        assert!(files.mesh_cidrs.is_empty());
-
-        let cluster = config(&["--kubernetes", "--replica=one"]).unwrap();
-        assert_eq!(cluster.svid_ttl, Duration::from_secs(24 * 3600));
-        assert_eq!(cluster.listen, "[::]:15012".parse().unwrap());
-        assert_eq!(cluster.telemetry, Some("[::]:15020".parse().unwrap()));
-        let replica = Replica {
-            name: "one".to_owned(),
-            system_namespace: "palisade-system".to_owned(),
-            attest_address: true,
-        };
-        assert_eq!(cluster.mode, Mode::Kubernetes(replica));
-    }
-}
+mod tests;

@@ -1,0 +1,147 @@
+//! Who reached the own workload, and by which rules: counted where it is decided, and told to control.
+//!
+//! Connections are counted when they are decided for the first time, inbound only. A table that is full counts on, by
+//! rule and by what was decided.
+
+mod report;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use palisade_api::policy::{self, AllowReason, Decision, DenyReason, RuleName, Source};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use crate::authorize::{PolicyState, Refusal};
+use crate::outcome::{Denied, RefusedReason};
+use table::{Asked, Caller, Edge, News, Table, Verdict};
+
+pub(crate) use report::Due;
+pub use report::Reporter;
+
+/// The counts of this process.
+#[derive(Debug)]
+pub struct Usage {
+    table: Mutex<Table>,
+    /// Something is to be told.
+    news: Notify,
+    epoch: String,
+    started: i64,
+}
+
+/// Who asked for which port, and by which rules that was decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Who asked.
+    pub source: Source<'a>,
+    /// The own port.
+    pub port: u16,
+    /// The rules.
+    pub state: &'a PolicyState,
+}
+
+impl Usage {
+    /// Nothing was counted yet.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no randomness, by which control tells this process from the next.
+    pub fn new(now: OffsetDateTime) -> io::Result<Self> {
+        let mut bytes = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_unspecified| io::Error::other("no randomness"))?;
+        let epoch = bytes.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            write!(text, "{byte:02x}").ok();
+            text
+        });
+        Ok(Self {
+            table: Mutex::default(),
+            news: Notify::new(),
+            epoch,
+            started: now.unix_timestamp(),
+        })
+    }
+
+    /// A connection was let through.
+    pub fn permitted(&self, call: Call<'_>, decision: &Decision) {
+        let verdict = match &decision.verdict {
+            policy::Verdict::Allow(AllowReason::Rule(rule)) => Verdict::AllowedByRule(rule),
+            policy::Verdict::Allow(AllowReason::Permissive) => Verdict::AllowedAsPermissive,
+            policy::Verdict::Allow(AllowReason::ClosingInShadow(_)) => Verdict::AllowedByShadow,
+            policy::Verdict::Deny(DenyReason::Rule(rule)) => Verdict::DeniedByRule(rule),
+            policy::Verdict::Deny(DenyReason::NoRule(_)) => Verdict::DeniedByNoRule,
+        };
+        self.count(call, verdict, Some(decision));
+    }
+
+    /// A connection was denied.
+    pub fn denied(&self, call: Call<'_>, refusal: &Refusal) {
+        let verdict = match &refusal.denied {
+            Denied::Rule(rule) => Verdict::DeniedByRule(rule),
+            Denied::NoRule(_) => Verdict::DeniedByNoRule,
+            denied @ (Denied::Revoked
+            | Denied::Expired
+            | Denied::Untrusted
+            | Denied::NoPolicy
+            | Denied::NotUnderstood(_)) => Verdict::Denied(denied.as_str()),
+        };
+        self.count(call, verdict, refusal.decision.as_deref());
+    }
+
+    /// A connection was refused, whatever rules say.
+    pub fn refused(&self, call: Call<'_>, reason: RefusedReason) {
+        self.count(call, Verdict::Denied(reason.as_str()), None);
+    }
+
+    /// Whether control was not told everything yet.
+    pub fn is_untold(&self) -> bool {
+        self.table().is_untold()
+    }
+
+    fn count(&self, call: Call<'_>, verdict: Verdict<&RuleName>, decision: Option<&Decision>) {
+        let shadow = decision.and_then(|decision| decision.shadow.as_ref());
+        let edge: Asked<'_> = Edge {
+            caller: match call.source {
+                Source::Authenticated(id) => Caller::Identity(id),
+                Source::Unauthenticated(ip) => Caller::Address(ip.to_canonical()),
+            },
+            port: call.port,
+            verdict,
+            shadow: shadow.map(|(effect, rule)| (*effect, rule)),
+        };
+        let in_force = call.state.rules().map_or(&[][..], |rules| &rules.names);
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let mut table = self.table();
+        let was_untold = table.is_untold();
+        table.count(edge, now, in_force);
+        drop(table);
+        if !was_untold {
+            self.news.notify_one();
+        }
+    }
+
+    /// Resolves once there is something to tell. Cancel safe.
+    async fn untold(&self) {
+        while !self.is_untold() {
+            self.news.notified().await;
+        }
+    }
+
+    /// Whoever panicked with the lock left numbers that are too small by one at most.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_who_was_told(&self) {
+        self.table().forget_who_was_told();
+    }
+
+    fn tell(&self) -> News {
+        self.table().tell()
+    }
+}

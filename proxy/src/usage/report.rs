@@ -1,0 +1,173 @@
+//! When control is told, and in which messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_api::convert::{edge_to_wire, others_to_wire, use_to_wire};
+use palisade_api::policy::RuleName;
+use palisade_api::usage::{self, EdgeKey, Shadow};
+use palisade_api::wire;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::Usage;
+use super::table::{Caller, Kept, News, Verdict};
+use crate::lifecycle::{Phase, reached};
+use crate::random;
+
+/// Tells control of what changed, a while after it did: a proxy that nobody calls never wakes for it.
+#[derive(Debug)]
+pub struct Reporter {
+    usage: Arc<Usage>,
+    phases: watch::Receiver<Phase>,
+    ending: watch::Receiver<bool>,
+    due: Option<Instant>,
+    /// The proxy drains, and what it counted until then was told at once.
+    was_hurried: bool,
+    /// Control, at the other end of this stream, understands it.
+    is_heard: bool,
+}
+
+/// What is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Something, and more will come.
+    Some,
+    /// The last of it.
+    Last,
+}
+
+impl Reporter {
+    /// `ending` becomes true once nothing will be counted any more.
+    pub fn new(
+        usage: Arc<Usage>,
+        phases: watch::Receiver<Phase>,
+        ending: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            usage,
+            phases,
+            ending,
+            due: None,
+            was_hurried: false,
+            is_heard: false,
+        }
+    }
+
+    /// There is a new stream, to a control that takes reports or does not: it may know nothing.
+    pub(crate) fn begin(&mut self, is_heard: bool) {
+        self.usage.forget_who_was_told();
+        self.due = None;
+        self.is_heard = is_heard;
+    }
+
+    /// Resolves when there is something to tell, and at the end. Cancel safe.
+    pub(crate) async fn due(&mut self) -> Due {
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            () = self.due_next() => Due::Some,
+            () = ended(&mut ending) => Due::Last,
+        }
+    }
+
+    async fn due_next(&mut self) {
+        if !self.is_heard {
+            std::future::pending::<()>().await;
+        }
+        self.usage.untold().await;
+        let pause = || PAUSE.mul_f64(0.8 + 0.4 * random::fraction());
+        let due = *self.due.get_or_insert_with(|| Instant::now() + pause());
+        tokio::select! {
+            () = sleep_until(due) => {}
+            // The proxy may be killed before its connections have ended.
+            () = reached(&mut self.phases, Phase::Draining), if !self.was_hurried => {
+                self.was_hurried = true;
+            }
+        }
+    }
+
+    /// What is to be told; it counts as told.
+    pub(crate) fn take(&mut self) -> Vec<wire::Usage> {
+        self.due = None;
+        if !self.is_heard {
+            return Vec::new();
+        }
+        self.messages(self.usage.tell())
+    }
+
+    /// Every message is far below what gRPC takes.
+    fn messages(&self, news: News) -> Vec<wire::Usage> {
+        let empty = || wire::Usage {
+            epoch: self.usage.epoch.clone(),
+            started: self.usage.started,
+            ..wire::Usage::default()
+        };
+        let mut messages = Vec::new();
+        for edges in news.edges.chunks(MAX_ENTRIES) {
+            let edges = edges
+                .iter()
+                .map(|(edge, seen)| edge_to_wire(&key(edge), *seen));
+            messages.push(wire::Usage {
+                edges: edges.collect(),
+                ..empty()
+            });
+        }
+        for rules in news.rules.chunks(MAX_ENTRIES) {
+            let rules = rules
+                .iter()
+                .map(|(rule, used)| use_to_wire(rule.to_string(), *used));
+            messages.push(wire::Usage {
+                rules: rules.collect(),
+                ..empty()
+            });
+        }
+        if !news.others.is_empty() {
+            let others = news.others.into_iter();
+            let others = others.map(|(decided, count)| others_to_wire(decided, count));
+            messages.push(wire::Usage {
+                others: others.collect(),
+                ..empty()
+            });
+        }
+        messages
+    }
+}
+
+async fn ended(ending: &mut watch::Receiver<bool>) {
+    if ending.wait_for(|ending| *ending).await.is_err() {
+        // Nobody waits for the end.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The edge in control's words.
+fn key(edge: &Kept) -> EdgeKey {
+    let reason = match &edge.verdict {
+        Verdict::Denied(word) => Some((*word).to_owned()),
+        Verdict::AllowedByRule(_)
+        | Verdict::AllowedAsPermissive
+        | Verdict::AllowedByShadow
+        | Verdict::DeniedByRule(_)
+        | Verdict::DeniedByNoRule => None,
+    };
+    let shadow = edge.shadow.as_ref().map(|(effect, rule)| Shadow {
+        effect: (*effect).into(),
+        rule: rule.to_string(),
+    });
+    EdgeKey {
+        caller: match &edge.caller {
+            Caller::Identity(id) => usage::Caller::Identity(id.as_str().to_owned()),
+            Caller::Address(ip) => usage::Caller::Address(*ip),
+        },
+        port: edge.port,
+        decided: edge.verdict.decided(),
+        rule: edge.verdict.rule().map(RuleName::to_string),
+        reason,
+        shadow,
+    }
+}
+
+/// From a change to its report, give or take a fifth, so that many proxies do not speak at once.
+const PAUSE: Duration = Duration::from_secs(10);
+/// An entry has 4 KiB at most.
+const MAX_ENTRIES: usize = 256;

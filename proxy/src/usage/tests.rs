@@ -1,0 +1,288 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_api::convert::usage_from_wire;
+use palisade_api::policy::{AllowReason, Decision, Effect, RuleName, Source};
+use palisade_api::spiffe::SpiffeId;
+use palisade_api::usage::{Decided, Totals};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::table::{Caller, Edge, MAX_EDGES, Table, Verdict};
+use super::*;
+use crate::lifecycle::Phase;
+use crate::outcome::Denied;
+
+fn rule(name: &str) -> RuleName {
+    RuleName {
+        namespace: Some("shop".to_owned()),
+        policy: "orders".to_owned(),
+        rule: name.to_owned(),
+    }
+}
+
+fn web() -> SpiffeId {
+    "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()
+}
+
+/// A connection in clear that a rule allows.
+fn edge(ip: IpAddr, rule: &RuleName) -> Edge<&SpiffeId, &RuleName> {
+    Edge {
+        caller: Caller::Address(ip),
+        port: 8080,
+        verdict: Verdict::AllowedByRule(rule),
+        shadow: None,
+    }
+}
+
+fn address(number: usize) -> IpAddr {
+    IpAddr::from(u32::try_from(number).unwrap().to_be_bytes())
+}
+
+#[test]
+fn connections_that_are_alike_are_one_edge() {
+    let (one, other) = (rule("one"), rule("other"));
+    let mut table = Table::default();
+    let ip = address(1);
+    table.count(edge(ip, &one), 5, &[]);
+    table.count(edge(ip, &one), 7, &[]);
+    for different in [
+        edge(address(2), &one),
+        edge(ip, &other),
+        Edge {
+            port: 80,
+            ..edge(ip, &one)
+        },
+        Edge {
+            verdict: Verdict::DeniedByRule(&one),
+            ..edge(ip, &one)
+        },
+        Edge {
+            shadow: Some((Effect::Deny, &other)),
+            ..edge(ip, &one)
+        },
+    ] {
+        table.count(different, 9, &[]);
+    }
+    let news = table.tell();
+    assert_eq!(news.edges.len(), 6);
+    let of_the_first = news.edges.iter().find(|(_, seen)| seen.count == 2).unwrap();
+    assert_eq!((of_the_first.1.first, of_the_first.1.last), (5, 7));
+    let used = |name: &RuleName| news.rules.iter().find(|(rule, _)| rule == name).unwrap().1;
+    assert_eq!((used(&one).count, used(&one).shadow_count), (6, 0));
+    assert_eq!((used(&other).count, used(&other).shadow_count), (1, 1));
+    assert_eq!(used(&other).shadow_last, 9);
+}
+
+#[test]
+fn a_full_table_counts_on_by_rule_and_by_what_was_decided() {
+    let allows = rule("allows");
+    let mut table = Table::default();
+    let callers = MAX_EDGES + 100;
+    for _ in 0..2 {
+        for number in 0..callers {
+            table.count(edge(address(number), &allows), 1, &[]);
+        }
+    }
+    let denied = Edge {
+        verdict: Verdict::DeniedByNoRule,
+        ..edge(address(callers), &allows)
+    };
+    table.count(denied, 1, &[]);
+    let news = table.tell();
+    assert_eq!(news.edges.len(), MAX_EDGES);
+    assert!(news.edges.iter().all(|(_, seen)| seen.count == 2));
+    let mut others = news.others;
+    others.sort();
+    assert_eq!(
+        others,
+        [(Decided::AllowedByRule, 200), (Decided::DeniedByNoRule, 1)]
+    );
+    // What rules did is exact all the same.
+    assert_eq!(news.rules[0].1.count, u64::try_from(2 * callers).unwrap());
+}
+
+#[test]
+fn rules_that_are_gone_make_room_and_those_in_force_stay() {
+    let mut table = Table::default();
+    let kept = rule("kept");
+    for number in 0..10_000 {
+        let passing = rule(&number.to_string());
+        let in_force = [kept.clone(), passing.clone()];
+        table.count(edge(address(1), &kept), 1, &in_force);
+        table.count(edge(address(1), &passing), 1, &in_force);
+    }
+    let news = table.tell();
+    assert!(news.rules.len() < 100, "{}", news.rules.len());
+    let count = news
+        .rules
+        .iter()
+        .find(|(rule, _)| *rule == kept)
+        .unwrap()
+        .1
+        .count;
+    assert_eq!(count, 10_000);
+}
+
+#[test]
+fn only_what_changed_is_told_again_and_to_a_new_listener_everything() {
+    let allows = rule("allows");
+    let mut table = Table::default();
+    assert!(!table.is_untold());
+    table.count(edge(address(1), &allows), 1, &[]);
+    table.count(edge(address(2), &allows), 1, &[]);
+    assert_eq!(table.tell().edges.len(), 2);
+    assert!(!table.is_untold());
+    table.count(edge(address(2), &allows), 2, &[]);
+    assert!(table.is_untold());
+    let news = table.tell();
+    // Totals, so that what is lost or comes twice does no harm.
+    let counts: Vec<u64> = news.edges.iter().map(|(_, seen)| seen.count).collect();
+    assert_eq!(counts, [2]);
+    assert_eq!(news.rules[0].1.count, 3);
+    table.forget_who_was_told();
+    assert!(table.is_untold());
+    assert_eq!(table.tell().edges.len(), 2);
+}
+
+#[test]
+fn a_table_of_nothing_takes_no_memory_beside_itself_and_has_nothing_to_tell() {
+    let mut table = Table::default();
+    assert_eq!(table.capacity(), 0);
+    table.forget_who_was_told();
+    assert!(!table.is_untold());
+}
+
+struct Told {
+    usage: Arc<Usage>,
+    reporter: Reporter,
+    phase: watch::Sender<Phase>,
+    ending: watch::Sender<bool>,
+}
+
+fn told() -> Told {
+    let usage = Arc::new(Usage::new(OffsetDateTime::now_utc()).unwrap());
+    let (phase, phases) = watch::channel(Phase::Running);
+    let (ending, ends) = watch::channel(false);
+    let reporter = Reporter::new(Arc::clone(&usage), phases, ends);
+    Told {
+        usage,
+        reporter,
+        phase,
+        ending,
+    }
+}
+
+impl Told {
+    fn permit(&self) {
+        let (id, state) = (web(), PolicyState::Waiting);
+        let decision = Decision {
+            verdict: policy::Verdict::Allow(AllowReason::Rule(rule("allows"))),
+            shadow: None,
+        };
+        let call = Call {
+            source: Source::Authenticated(&id),
+            port: 8080,
+            state: &state,
+        };
+        self.usage.permitted(call, &decision);
+    }
+
+    /// What control makes of the next report.
+    fn totals(&mut self) -> Totals {
+        let mut totals = Totals::default();
+        for message in self.reporter.take() {
+            totals.raise(usage_from_wire(message).unwrap().totals);
+        }
+        totals
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_a_while_later_and_silence_wakes_nobody() {
+    let mut told = told();
+    told.reporter.begin(true);
+    assert!(timeout(LONG, told.reporter.due()).await.is_err());
+    told.permit();
+    let before = Instant::now();
+    assert_eq!(told.reporter.due().await, Due::Some);
+    let waited = before.elapsed().as_secs();
+    assert!((8..=12).contains(&waited), "{waited}");
+    let totals = told.totals();
+    assert_eq!(totals.edges.values().map(|seen| seen.count).sum::<u64>(), 1);
+    assert_eq!(totals.rules["shop/orders/allows"].count, 1);
+    assert!(timeout(LONG, told.reporter.due()).await.is_err());
+    // A new stream hears it again.
+    told.reporter.begin(true);
+    assert_eq!(told.reporter.due().await, Due::Some);
+    assert_eq!(told.totals().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_ends_does_not_wait() {
+    let mut told = told();
+    told.reporter.begin(true);
+    told.permit();
+    let before = Instant::now();
+    told.phase.send_replace(Phase::Draining);
+    assert_eq!(told.reporter.due().await, Due::Some);
+    assert_eq!(told.totals().len(), 2);
+    told.permit();
+    told.ending.send_replace(true);
+    assert_eq!(told.reporter.due().await, Due::Last);
+    assert_eq!(told.totals().rules["shop/orders/allows"].count, 2);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_control_is_told_nothing() {
+    let mut told = told();
+    told.reporter.begin(false);
+    told.permit();
+    assert!(timeout(LONG, told.reporter.due()).await.is_err());
+    assert!(told.reporter.take().is_empty());
+    assert!(told.usage.is_untold());
+}
+
+#[test]
+fn a_report_of_a_full_table_comes_in_messages_that_grpc_takes() {
+    let mut told = told();
+    told.reporter.begin(true);
+    let (id, state) = (web(), PolicyState::Waiting);
+    for port in 1..2000 {
+        let refusal = Refusal {
+            denied: Denied::NotUnderstood("AuthorizationPolicy/shop/orders".to_owned()),
+            decision: None,
+            revision: 1,
+        };
+        let call = Call {
+            source: Source::Authenticated(&id),
+            port,
+            state: &state,
+        };
+        told.usage.denied(call, &refusal);
+    }
+    let messages = told.reporter.take();
+    assert_eq!(messages.len(), 5);
+    for message in &messages {
+        assert!(prost::Message::encoded_len(message) < 1 << 20);
+    }
+    let mut totals = Totals::default();
+    for message in messages {
+        let report = usage_from_wire(message).unwrap();
+        assert_eq!(report.left_out, 0);
+        totals.raise(report.totals);
+    }
+    assert_eq!(totals.edges.len(), MAX_EDGES);
+    assert_eq!(totals.others[&Decided::Denied], 1999 - 1024);
+    let reasons = totals.edges.keys().map(|edge| edge.reason.as_deref());
+    assert!(
+        reasons
+            .clone()
+            .all(|reason| reason == Some("not_understood"))
+    );
+}

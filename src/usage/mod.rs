@@ -1,0 +1,64 @@
+//! What a mesh has counted: who reached which workload, and by which rules.
+
+mod cluster;
+mod get;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use palisade_api::usage::Usage;
+use tokio::net::UnixStream;
+
+use crate::args::MeshArgs;
+use crate::ask::{self, Question};
+use crate::kubernetes;
+use crate::kubernetes::meant::{Meant, meant};
+use crate::up::state::part;
+
+/// `palisade policy counters`.
+#[derive(Debug, Args)]
+pub(crate) struct CountersArgs {
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+/// What `--help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+One JSON object: `workloads`, each with its `edges` (who reached which of its ports, what was decided, how often, when) and
+`rules` (how often each decided), and `rules_in_force`. Times are seconds since 1970 UTC. On a cluster this needs the Role
+palisade-ask in palisade-system. For example, what was denied, most first:
+    palisade policy counters | jq -c '[.workloads[] | .edges[] | select(.decided | startswith(\"denied\"))] | sort_by(-.count)[]'";
+
+/// Prints all of it.
+pub(crate) fn run(args: &CountersArgs) -> anyhow::Result<ExitCode> {
+    let usage = usage(&args.mesh)?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string(&usage)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the mesh that is meant has counted, put together: one entry for each workload.
+///
+/// # Errors
+///
+/// Where there is no such mesh, it does not answer, or whoever asks may not know.
+pub(crate) fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
+    match meant(mesh)? {
+        Meant::Local => {
+            let answer: Usage = ask::one(mesh.name.as_deref(), &Question::Usage)?;
+            Ok(Usage::merge([answer]))
+        }
+        Meant::Cluster => kubernetes::complete(cluster::usage(mesh)),
+    }
+}
+
+/// What control of a local mesh answers, as it is.
+pub(crate) async fn of_control(state: &Path) -> anyhow::Result<String> {
+    let socket = state.join(part::CONTROL);
+    let connection = UnixStream::connect(&socket).await;
+    let connection = connection
+        .context("control does not answer; it may be starting, or there is no meshed workload")?;
+    Ok(get::get(connection, "/usage", None).await?)
+}
