@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -146,8 +147,18 @@ pub(crate) fn is_running() -> bool {
     !running(None).is_empty()
 }
 
-/// The running mesh that is meant.
+/// The state directory of the running mesh that is meant.
+pub(crate) fn state_of(name: Option<&str>) -> anyhow::Result<PathBuf> {
+    let (name, _) = meant(name)?;
+    Ok(state::base().join(name))
+}
+
 fn connect(name: Option<&str>) -> anyhow::Result<UnixStream> {
+    meant(name).map(|(_, connection)| connection)
+}
+
+/// The running mesh that is meant, and its name.
+fn meant(name: Option<&str>) -> anyhow::Result<(String, UnixStream)> {
     let mut running = running(name);
     let names: Vec<&str> = running.iter().map(|(name, _)| name.as_str()).collect();
     match (names.as_slice(), name) {
@@ -161,10 +172,7 @@ fn connect(name: Option<&str>) -> anyhow::Result<UnixStream> {
             several.join(", ")
         ),
     }
-    running
-        .pop()
-        .map(|(_, connection)| connection)
-        .context("no mesh is running")
+    running.pop().context("no mesh is running")
 }
 
 /// Every mesh of this user that runs, or the one of this name.

@@ -10,6 +10,7 @@ mod inject;
 mod install;
 mod kubernetes;
 mod netpol;
+mod page;
 mod policy;
 mod records;
 mod up;
@@ -31,13 +32,13 @@ fn main() -> ExitCode {
 }
 
 /// Whether whoever reads has seen enough, as in `palisade logs | head`.
-fn is_unread(error: &anyhow::Error) -> bool {
+pub(crate) fn is_unread(error: &anyhow::Error) -> bool {
     let cause = error.downcast_ref::<std::io::Error>();
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Says on stderr what went wrong, and why.
-fn print_error(error: &anyhow::Error) {
+pub(crate) fn print_error(error: &anyhow::Error) {
     anstream::eprintln!(
         "{}error:{} {error:#}",
         records::ERROR.render(),

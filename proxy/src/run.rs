@@ -259,6 +259,7 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
         readiness: pod.readiness.clone(),
         prober: Arc::new(Prober::new(&pod.config.probes, pod.config.mark())),
         config: Arc::new(status(pod)),
+        policy: pod.policy.clone(),
     };
     for (pages, ip, port) in [
         (

@@ -48,6 +48,11 @@ pub(crate) enum Demo {
         #[arg(long)]
         count: Option<u64>,
     },
+    /// Asks an HTTP server once, and prints what it answers
+    Get {
+        /// `http://HOST:PORT/PATH`
+        target: traffic::Target,
+    },
     /// Does nothing, for ever: a pod to run things in by `palisade exec`
     Wait,
 }
@@ -80,6 +85,7 @@ async fn start(demo: Demo) -> anyhow::Result<()> {
                 Ok(())
             }
         },
+        Demo::Get { target } => traffic::print_one(&target).await,
         Demo::Wait => {
             asked_to_end.await;
             Ok(())

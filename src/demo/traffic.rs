@@ -119,6 +119,17 @@ pub(super) async fn run(targets: Vec<Target>, rounds: Rounds, keep: bool) -> any
     }
 }
 
+/// Asks once.
+pub(super) async fn print_one(target: &Target) -> anyhow::Result<()> {
+    let mut connection = BufReader::new(TcpStream::connect(&target.address).await?);
+    let (answer, _stays_open) = timeout(PATIENCE, get(&mut connection, target, false)).await??;
+    let Some(body) = answer.strip_prefix("200 OK: ") else {
+        anyhow::bail!("{answer}");
+    };
+    writeln!(io::stdout().lock(), "{body}")?;
+    Ok(())
+}
+
 async fn call(target: &Target, line: &mut Option<Line>, keep: bool) -> io::Result<String> {
     let mut open = match line.take() {
         Some(open) => open,

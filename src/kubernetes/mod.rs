@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod exec;
+pub(crate) mod forward;
 pub(crate) mod logs;
 pub(crate) mod meant;
 pub(crate) mod pod;

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use palisade_api::cluster;
+use palisade_api::spiffe::TrustDomain;
 
 pub(crate) use palisade_control::audit::pod::{
     asks, exempt, is_finished, is_member, key, owner, sidecar,
@@ -17,17 +18,21 @@ pub(crate) fn sidecar_status(pod: &Pod) -> Option<&ContainerStatus> {
     statuses.find(|status| status.name == cluster::PROXY_CONTAINER)
 }
 
+/// The trust domain that its sidecar belongs to.
+pub(crate) fn trust_domain(pod: &Pod) -> Option<TrustDomain> {
+    let variables = sidecar(pod)?.env.as_deref()?;
+    let mut variables = variables.iter();
+    let domain = variables.find(|variable| variable.name == "PALISADE_TRUST_DOMAIN")?;
+    domain.value.as_deref()?.parse().ok()
+}
+
 /// Its SPIFFE ID, where it has a sidecar that says which trust domain it belongs to.
 pub(crate) fn identity(pod: &Pod) -> Option<String> {
-    let variables = sidecar(pod)?.env.as_deref()?;
-    let domain = variables
-        .iter()
-        .find(|variable| variable.name == "PALISADE_TRUST_DOMAIN")?;
+    let domain = trust_domain(pod)?;
     let spec = pod.spec.as_ref()?;
     let account = spec.service_account_name.as_deref();
     Some(format!(
-        "spiffe://{}/ns/{}/sa/{}",
-        domain.value.as_deref()?,
+        "spiffe://{domain}/ns/{}/sa/{}",
         pod.namespace().unwrap_or_default(),
         account.filter(|name| !name.is_empty()).unwrap_or("default"),
     ))

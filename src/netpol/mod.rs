@@ -6,20 +6,18 @@ mod render;
 mod tests;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use clap::Args;
 use kube::ResourceExt;
-use palisade_api::manifest::{self, Manifest};
 use palisade_api::policy::AuthorizationPolicy;
-use palisade_control::audit::{self, rules};
-use palisade_control::file::Directories;
+use palisade_control::audit::{self, rules as objects};
 use time::OffsetDateTime;
 
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
 use crate::kubernetes::{self, pod, warn};
+use crate::policy::rules;
 
 /// `palisade policy networkpolicies`.
 #[derive(Debug, Args)]
@@ -90,9 +88,9 @@ async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
     let objects = objects.map_err(|why| anyhow::anyhow!("cannot read the rules: {why}"))?;
     let mut found = Rules::default();
     for object in &objects {
-        match rules::parse(object) {
+        match objects::parse(object) {
             Ok(policy) => found.policies.push(policy),
-            Err(why) => warn(&format!("{} is left out: {why}", rules::place(object))),
+            Err(why) => warn(&format!("{} is left out: {why}", objects::place(object))),
         }
     }
     match audit::namespaces(&client, &scope).await {
@@ -108,55 +106,12 @@ async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
 }
 
 fn of_files(paths: &[PathBuf]) -> anyhow::Result<Rules> {
-    let mut found = Rules::default();
-    let mut mistakes = Vec::new();
-    for (file, text) in texts(paths)? {
-        match manifest::parse(&file, &text) {
-            Ok(manifests) => manifests
-                .into_iter()
-                .for_each(|manifest| found.take(manifest)),
-            Err(wrong) => mistakes.extend(wrong.iter().map(ToString::to_string)),
-        }
-    }
-    if !mistakes.is_empty() {
-        bail!("the rules have mistakes:\n{}", mistakes.join("\n"));
-    }
-    Ok(found)
-}
-
-/// Every file, with its text.
-fn texts(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
-    let mut texts = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            texts.push((path.display().to_string(), text(path)?));
-            continue;
-        }
-        for (file, content) in Directories::read(std::slice::from_ref(path))? {
-            let bytes = content.map_err(|why| anyhow::anyhow!("cannot read {file}: {why}"))?;
-            let text =
-                String::from_utf8(bytes).with_context(|| format!("{file} is not UTF-8 text"))?;
-            texts.push((file, text));
-        }
-    }
-    Ok(texts)
-}
-
-fn text(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-impl Rules {
-    fn take(&mut self, manifest: Manifest) {
-        match manifest {
-            Manifest::Policy(policy) => {
-                self.namespaces.extend(policy.namespace.clone());
-                self.policies.push(policy);
-            }
-            Manifest::Namespace { name, .. } => self.namespaces.push(name),
-            Manifest::Workload(workload) => self.namespaces.push(workload.namespace),
-            Manifest::Service(service) => self.namespaces.push(service.namespace),
-            Manifest::Revocations(_) | Manifest::TrustBundle { .. } => {}
-        }
-    }
+    let read = rules::of_files(paths, None)?;
+    let own = read.policies.iter();
+    let mut namespaces: Vec<_> = own.filter_map(|one| one.namespace.clone()).collect();
+    namespaces.extend(read.known.namespaces.into_keys());
+    Ok(Rules {
+        policies: read.policies,
+        namespaces,
+    })
 }

@@ -1,4 +1,5 @@
-use palisade_api::manifest::{self, Manifest};
+use std::path::Path;
+
 use time::macros::datetime;
 
 use super::convert::convert;
@@ -8,17 +9,10 @@ use super::*;
 const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
 fn rules(text: &str) -> Rules {
-    let mut rules = Rules::default();
-    let manifests: Vec<Manifest> = manifest::parse("rules.yaml", text).unwrap_or_else(|mistakes| {
-        panic!(
-            "{}",
-            mistakes.iter().map(ToString::to_string).collect::<String>()
-        )
-    });
-    manifests
-        .into_iter()
-        .for_each(|manifest| rules.take(manifest));
-    rules
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.yaml");
+    std::fs::write(&file, text).unwrap();
+    of_files(&[file]).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 fn rendered(text: &str, known: &[&str]) -> String {

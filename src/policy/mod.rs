@@ -1,33 +1,70 @@
 //! `palisade policy`: what is done with rules.
 
+pub(crate) mod allow;
+mod apply;
+mod explain;
 mod import;
+mod put;
+pub(crate) mod rules;
+mod subject;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use crate::netpol::{self, NetworkPoliciesArgs};
-use crate::usage::{self, CountersArgs};
+use crate::usage::CountersArgs;
 
 /// What is done with rules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Prints NetworkPolicies that match the rules, for a cluster whose network enforces them
-    #[command(name = "networkpolicies", after_help = netpol::AFTER_HELP)]
-    NetworkPolicies(NetworkPoliciesArgs),
+    /// Says whether one may reach another, and by which rule, or which came nearest
+    #[command(after_help = explain::AFTER_HELP)]
+    Explain(explain::ExplainArgs),
+    /// Puts the rules of files in force, and waits until every sidecar that they concern enforces them
+    #[command(after_help = apply::AFTER_HELP)]
+    Apply(apply::ApplyArgs),
+    /// Lets somebody in for a while (break-glass): a rule that ends and removes itself
+    #[command(after_help = allow::AFTER_HELP)]
+    Allow(allow::AllowArgs),
     /// Prints what was counted of connections and rules, for programs
-    #[command(after_help = usage::AFTER_HELP)]
+    #[command(after_help = crate::usage::AFTER_HELP)]
     Counters(CountersArgs),
     /// Converts the rules of another mesh: palisade policy import istio FILE > rules.yaml
     #[command(after_help = import::AFTER_HELP)]
     Import(import::ImportArgs),
+    /// Prints NetworkPolicies that match the rules, for a cluster whose network enforces them
+    #[command(name = "networkpolicies", after_help = netpol::AFTER_HELP)]
+    NetworkPolicies(NetworkPoliciesArgs),
 }
 
-/// Does what was typed.
+/// Does what was typed. What cannot be asked ends with 2, so that scripts can tell it from a `no`.
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        PolicyCommand::NetworkPolicies(args) => netpol::run(args),
-        PolicyCommand::Counters(args) => usage::run(args),
+    let done = match command {
+        PolicyCommand::Explain(args) => explain::run(args),
+        PolicyCommand::Apply(args) => apply::run(args),
+        PolicyCommand::Allow(args) => allow::run(args),
+        PolicyCommand::Counters(args) => crate::usage::run(args),
         PolicyCommand::Import(args) => import::run(args),
-    }
+        PolicyCommand::NetworkPolicies(args) => return netpol::run(args),
+    };
+    done.or_else(|error| {
+        if crate::is_unread(&error) {
+            return Err(error);
+        }
+        crate::print_error(&error);
+        Ok(ExitCode::from(UNANSWERED))
+    })
 }
+
+/// Says on stderr what was left out.
+fn warn(warnings: &[String]) {
+    warnings
+        .iter()
+        .for_each(|warning| crate::kubernetes::warn(warning));
+}
+
+/// The answer is no: denied, not as expected, not ready.
+const NO: ExitCode = ExitCode::FAILURE;
+/// There is no answer.
+const UNANSWERED: u8 = 2;

@@ -117,7 +117,7 @@ fn why(record: &Map<String, Value>, denied: bool) -> Option<String> {
 }
 
 /// The words of records, where a person would not understand them as they are.
-fn in_words(reason: &str) -> String {
+pub(crate) fn in_words(reason: &str) -> String {
     let words = match reason {
         "no_rule" => "no rule allows it",
         "rule" => "a rule denies it",

@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
+use palisade_api::spiffe::TrustDomain;
+use time::OffsetDateTime;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -44,6 +46,8 @@ use crate::args::{Output, UpArgs};
 
 /// Longer than applications, proxies and control take together.
 const GRACE: Duration = Duration::from_secs(14);
+/// How often rules that have expired are looked for.
+const TIDY: Duration = Duration::from_secs(2);
 
 /// Runs the mesh of a file until it is told to end.
 pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
@@ -63,8 +67,52 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let served = serve(args, &name, state.path(), &pods);
-    runtime.block_on(tokio::task::LocalSet::new().run_until(served))
+    let tasks = tokio::task::LocalSet::new();
+    tasks.spawn_local(remove_expired_rules(mesh.rules.clone()));
+    runtime.block_on(tasks.run_until(serve(args, &name, state.path(), &pods)))
+}
+
+/// What a mesh file says, for questions about its rules.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) trust_domain: TrustDomain,
+    /// The directory of its rules.
+    pub(crate) rules: PathBuf,
+    /// Its workloads and namespaces, as control is told of them.
+    pub(crate) manifests: String,
+}
+
+/// Reads a mesh file, and runs nothing.
+pub(crate) fn described(file: &Path) -> anyhow::Result<Described> {
+    let mesh = mesh_file::load(file)?;
+    let manifests = plan::manifests(&mesh, &plan::pods(&mesh));
+    Ok(Described {
+        trust_domain: mesh.trust_domain,
+        rules: mesh.rules,
+        manifests,
+    })
+}
+
+/// Where a running mesh has its rules and workloads.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) trust_domain: String,
+    /// The user's directory of rules.
+    pub(crate) rules: PathBuf,
+    /// A file of its workloads and namespaces.
+    pub(crate) workloads: PathBuf,
+}
+
+/// Reads what a mesh left in its state directory when it started.
+pub(crate) fn running(state: &Path) -> anyhow::Result<Running> {
+    let text = std::fs::read_to_string(mesh::plan_file(state));
+    let plan: Option<MeshPlan> = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+    let plan = plan.context("the mesh's plan cannot be read; is it of another version?")?;
+    Ok(Running {
+        trust_domain: plan.trust_domain,
+        rules: plan.rules,
+        workloads: state.join(part::CONFIG).join("mesh.yaml"),
+    })
 }
 
 /// What applications inherit from the terminal; all else would be chance, or a way out.
@@ -116,6 +164,17 @@ fn write_plan(mesh: &Mesh, pods: &[Pod], state: &Path, args: &UpArgs) -> anyhow:
         pods: pods.to_vec(),
     };
     write(mesh::plan_file(state), &serde_json::to_string(&plan)?)
+}
+
+/// For as long as the mesh runs.
+async fn remove_expired_rules(directory: PathBuf) {
+    let mut every = tokio::time::interval(TIDY);
+    loop {
+        every.tick().await;
+        if let Err(error) = rules::remove_expired(&directory, OffsetDateTime::now_utc()) {
+            tracing::warn!(%error, "rules that have expired were not removed");
+        }
+    }
 }
 
 async fn serve(args: &UpArgs, name: &str, state: &Path, pods: &[Pod]) -> anyhow::Result<ExitCode> {

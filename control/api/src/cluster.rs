@@ -16,6 +16,8 @@ pub const ENABLED: &str = "enabled";
 pub const DISABLED: &str = "disabled";
 /// Namespace annotation, `"true"`: pods may opt out, and may exclude ports and addresses.
 pub const ALLOW_OPT_OUT: &str = "palisade.dev/allow-opt-out";
+/// The label of rules that `palisade policy allow` made: control removes them once all that they say has expired.
+pub const BREAK_GLASS_LABEL: &str = "palisade.dev/break-glass";
 /// The label, derived from [`INJECT`] and nobody else's, by which webhooks select namespaces: [`ENABLED`] or absent.
 pub const MEMBER_LABEL: &str = "mesh.palisade.dev/member";
 

@@ -20,6 +20,7 @@ use palisade_api::wire::Object;
 use palisade_api::workload::{AtAddress, Workload};
 
 pub use facts::{Facts, FactsError};
+pub use object::policy_digest;
 pub(crate) use object::policy_name;
 pub use revoked::Revoked;
 
@@ -193,17 +194,13 @@ fn addresses(facts: &Facts, former: Option<&Addresses>) -> Addresses {
 }
 
 fn selects(policy: &AuthorizationPolicy, workload: &Workload) -> bool {
-    let target = &policy.target;
-    let in_namespace = match &policy.namespace {
-        Some(namespace) => *namespace == workload.namespace,
-        None => target.namespaces.is_empty() || target.namespaces.contains(&workload.namespace),
-    };
-    in_namespace
-        && target
-            .service_account
-            .as_ref()
-            .is_none_or(|account| *account == workload.service_account)
-        && has_labels(workload, &target.labels)
+    let Workload {
+        namespace,
+        service_account,
+        labels,
+        ..
+    } = workload;
+    policy.selects(namespace, service_account, labels)
 }
 
 fn has_labels(workload: &Workload, labels: &BTreeMap<String, String>) -> bool {

@@ -13,7 +13,7 @@ use palisade_api::wire::{self, Object, object::Body};
 use palisade_api::workload::{AtAddress, NamespaceSettings, Workload};
 
 use super::Revoked;
-use crate::digest::sha256;
+use crate::digest::{hex, sha256};
 
 pub(super) fn bundle(
     trust_domain: &TrustDomain,
@@ -45,6 +45,12 @@ pub(super) fn policy(policy: &AuthorizationPolicy) -> Arc<Object> {
     let policy = convert::policy_to_wire(policy);
     let digest = digest(&policy);
     object(name, digest, Body::Policy(policy))
+}
+
+/// How proxies know this version of a policy: the name of its object, and its digest in lower-case hexadecimal.
+pub fn policy_digest(policy: &AuthorizationPolicy) -> (String, String) {
+    let object = self::policy(policy);
+    (object.name.clone(), hex(&object.digest))
 }
 
 /// What the object of a policy is called.

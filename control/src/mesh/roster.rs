@@ -8,6 +8,7 @@ use serde::Serialize;
 use palisade_api::wire;
 
 use super::held::HeldPolicies;
+use crate::digest::hex;
 use crate::telemetry::metrics::{Metrics, channel_name};
 
 /// The live proxies.
@@ -28,15 +29,26 @@ pub(crate) struct Held {
 }
 
 /// What one proxy acknowledged.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Enforced {
+#[derive(Debug, Clone, Default)]
+struct Enforced {
     workload: String,
     /// By channel: the newest revision that it applied.
     revisions: BTreeMap<&'static str, u64>,
     /// By channel: the objects that it refused in that revision.
     refused: BTreeMap<&'static str, Vec<String>>,
-    #[serde(skip)]
     held: HeldPolicies,
+}
+
+/// The same, as it is shown.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listed {
+    workload: String,
+    revisions: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<&'static str, Vec<String>>,
+    /// The digest of each policy that it enforces, in hexadecimal, by the object's name.
+    policies: BTreeMap<String, String>,
+    /// Why it refused the newest version of a policy, by the object's name.
+    refused_policies: BTreeMap<String, String>,
 }
 
 impl Roster {
@@ -62,8 +74,16 @@ impl Roster {
     }
 
     /// All of them, for people.
-    pub(crate) fn list(&self) -> Vec<Enforced> {
-        self.lock().values().cloned().collect()
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let digests = |(name, digest): (&String, &Vec<u8>)| (name.clone(), hex(digest));
+        let listed = |enforced: &Enforced| Listed {
+            workload: enforced.workload.clone(),
+            revisions: enforced.revisions.clone(),
+            refused: enforced.refused.clone(),
+            policies: enforced.held.policies().iter().map(digests).collect(),
+            refused_policies: enforced.held.refused().clone(),
+        };
+        self.lock().values().map(listed).collect()
     }
 
     /// What every live proxy holds. Where one workload has two streams, its newer one comes later.

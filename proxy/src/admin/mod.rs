@@ -3,6 +3,8 @@
 //! These ports are open to the pod's network, so each connection carries one request, is short, and there are
 //! few of them at once, from one address fewer still: a stranger who opens many must not keep the kubelet out.
 
+mod decide;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +12,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::authorize::PolicyState;
 use crate::inbound::Sources;
 use crate::original_dst::canonical;
 use crate::probe::Prober;
@@ -38,6 +42,8 @@ pub struct Admin {
     pub prober: Arc<Prober>,
     /// `/config`: makes the state of the proxy as of now. No secret may be in it.
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// `/decide`: the rules in force.
+    pub policy: watch::Receiver<PolicyState>,
 }
 
 impl fmt::Debug for Admin {
@@ -55,7 +61,7 @@ pub enum Pages {
     Telemetry,
     /// Port 15021: `/ready`, `/live`.
     Probes,
-    /// Port 15000, on loopback only: all, and `/config`.
+    /// Port 15000, on loopback only: all, `/config`, and `/decide`.
     All,
 }
 
@@ -99,7 +105,8 @@ async fn serve_connection(
     let deadline = &deadline;
     let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
         let (request, _body_unread) = request.into_parts();
-        let (method, path) = (&request.method, request.uri.path());
+        let (method, uri) = (&request.method, &request.uri);
+        let path = uri.path();
         if pages == Pages::Telemetry
             && is_reading(method)
             && let Some(patience) = admin.prober.patience(path)
@@ -107,7 +114,7 @@ async fn serve_connection(
             deadline.send_modify(|at| *at += patience);
             return Ok::<_, Infallible>(probe(admin, path).await);
         }
-        Ok(answer(admin, pages, method, path, &request.headers))
+        Ok(answer(admin, pages, (method, uri), &request.headers))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -145,11 +152,10 @@ async fn probe(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
 fn answer(
     admin: &Admin,
     pages: Pages,
-    method: &Method,
-    path: &str,
+    (method, uri): (&Method, &Uri),
     headers: &HeaderMap,
 ) -> Response<Full<Bytes>> {
-    let Some(page) = Page::at(path).filter(|page| pages.have(*page)) else {
+    let Some(page) = Page::at(uri.path()).filter(|page| pages.have(*page)) else {
         return respond(StatusCode::NOT_FOUND, TEXT, "no such page\n");
     };
     if !is_reading(method) {
@@ -164,6 +170,13 @@ fn answer(
         Page::Ready => ready(&admin.readiness.borrow(), headers),
         Page::Live => respond(StatusCode::OK, TEXT, "live\n"),
         Page::Config => respond(StatusCode::OK, JSON, format!("{:#}\n", (admin.config)())),
+        Page::Decide => {
+            let query = uri.query().unwrap_or_default();
+            match decide::decide(&admin.policy.borrow(), query, OffsetDateTime::now_utc()) {
+                Ok(decided) => respond(StatusCode::OK, JSON, format!("{decided}\n")),
+                Err(error) => respond(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
+            }
+        }
     }
 }
 
@@ -215,6 +228,7 @@ enum Page {
     Ready,
     Live,
     Config,
+    Decide,
 }
 
 impl Page {
@@ -224,6 +238,7 @@ impl Page {
             "/ready" => Some(Self::Ready),
             "/live" => Some(Self::Live),
             "/config" => Some(Self::Config),
+            "/decide" => Some(Self::Decide),
             _ => None,
         }
     }
@@ -234,7 +249,7 @@ impl Pages {
         match page {
             Page::Ready | Page::Live => true,
             Page::Metrics => self != Self::Probes,
-            Page::Config => self == Self::All,
+            Page::Config | Page::Decide => self == Self::All,
         }
     }
 }

@@ -11,6 +11,7 @@ fn admin(readiness: Readiness) -> Admin {
         readiness: watch::channel(readiness).1,
         prober: Arc::new(Prober::new(&Probes::parse(PROBES).unwrap(), None)),
         config: Arc::new(|| serde_json::json!({"revision": 7})),
+        policy: watch::channel(PolicyState::Waiting).1,
     }
 }
 
@@ -58,6 +59,9 @@ async fn each_listener_has_its_pages_and_no_others() {
         (Pages::Probes, "/metrics", "404"),
         (Pages::All, "/config", "200"),
         (Pages::All, "/metrics", "200"),
+        (Pages::All, "/decide?source=10.0.0.1&port=80", "200"),
+        (Pages::All, "/decide", "400"),
+        (Pages::Telemetry, "/decide?source=10.0.0.1&port=80", "404"),
         (Pages::All, "/", "404"),
         (Pages::Telemetry, "/probe/app/liveness", "503"),
         (Pages::Telemetry, "/probe/app/readiness", "404"),

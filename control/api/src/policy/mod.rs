@@ -39,6 +39,37 @@ pub struct AuthorizationPolicy {
 }
 
 impl AuthorizationPolicy {
+    /// Whether all that it says is over.
+    pub fn has_expired(&self, now: OffsetDateTime) -> bool {
+        let is_over = |rule: &Rule| rule.expires.is_some_and(|end| end <= now);
+        self.rules.iter().all(is_over)
+    }
+
+    /// Whether it protects a workload of this namespace and service account with these labels.
+    pub fn selects(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> bool {
+        let Target {
+            namespaces,
+            service_account: account,
+            labels: wanted,
+        } = &self.target;
+        let in_namespace = match &self.namespace {
+            Some(own) => own == namespace,
+            None => namespaces.is_empty() || namespaces.iter().any(|named| named == namespace),
+        };
+        in_namespace
+            && account
+                .as_ref()
+                .is_none_or(|account| account == service_account)
+            && wanted
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
+    }
+
     /// Where each of its rules stands.
     pub fn rule_names(&self) -> impl Iterator<Item = RuleName> {
         self.rules.iter().map(|rule| RuleName {

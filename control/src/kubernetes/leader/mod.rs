@@ -6,6 +6,7 @@
 mod aggregate;
 mod audit;
 mod bundles;
+mod expired;
 mod member;
 mod namespaces;
 mod pace;
@@ -72,5 +73,6 @@ async fn work(cluster: &Cluster) {
         status::keep(cluster),
         audit::keep(cluster),
         records::keep(cluster),
+        expired::keep(cluster),
     );
 }

@@ -1,0 +1,309 @@
+//! `palisade policy allow`: lets somebody in for a while, for a reason that stands in each record.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure};
+use clap::Args;
+use palisade_api::cluster::BREAK_GLASS_LABEL;
+use palisade_api::manifest;
+use palisade_api::policy::{
+    AllowReason, AuthorizationPolicy, DenyReason, Effect, From, Mode, Policy, PortRange, Rule,
+    Target, Verdict,
+};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::apply;
+use super::put::{self, Change, Wait};
+use super::rules::{self, Rules};
+use super::subject::{self, Called, Caller, Subject};
+use crate::args::{MeshArgs, Output};
+
+/// `palisade policy allow`.
+#[derive(Debug, Args)]
+pub(crate) struct AllowArgs {
+    /// Who is let in: shop/web, a SPIFFE ID, or an address for one without an identity
+    #[arg(long, value_name = "WHO")]
+    from: Subject,
+    /// Whom they may reach: shop/orders
+    #[arg(long, value_name = "WHO")]
+    to: Subject,
+    /// At which port of its own
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// For how long, from now on: 30m, 2h; at most 7d
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    span: Duration,
+    /// Why, for whoever reads the records: "INC-1234"
+    #[arg(long, value_parser = reason)]
+    reason: String,
+    /// How long is waited until all sidecars that it concerns let them in
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+/// What `--help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Makes a rule with an end. Every record of a connection that it admits says until when and why (`policy.expires`,
+`policy.because`); live connections end when it does, and the rule removes itself. Whom a rule denies it does not let in:
+denials come first. The same again prolongs it.
+Exits with 0 where all sidecars enforce it, with 1 where some do not or a rule denies it, with 2 where nothing was done.
+
+  palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
+
+fn span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if span < LEAST || span > MOST {
+        return Err(
+            "name a time from 1s to 7d; what is to last longer is a rule in a file".to_owned(),
+        );
+    }
+    Ok(span)
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("say why in words, such as INC-1234".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Lets them in.
+pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
+    let rules = rules::of_mesh(&args.mesh)?;
+    super::warn(&rules.warnings);
+    let callers = subject::callers(&rules, &args.from)?;
+    let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
+    let now = OffsetDateTime::now_utc();
+    let expires = end(now, args.span)?;
+    let policy = policy(&rules, args, (&callers, &called), expires)?;
+    if let Some(answer) = settled(&rules, &policy, (&callers, &called, args.port), now) {
+        anstream::eprintln!("{answer}");
+        return Ok(match answer {
+            Settled::Allowed(_) => ExitCode::SUCCESS,
+            Settled::Denied(_) => super::NO,
+        });
+    }
+    let change = Change {
+        files: vec![(format!("{}.yaml", policy.name), text(&policy))],
+        policies: vec![policy.clone()],
+        force: false,
+        label: Some(BREAK_GLASS_LABEL),
+    };
+    let wait = Wait {
+        patience: Some(args.timeout),
+    };
+    let (put, progress) = put::put(&args.mesh, &change, wait)?;
+    let until = expires.format(&Rfc3339)?;
+    let output = Output::or_by_terminal(args.mesh.output);
+    let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
+    match output {
+        Output::Text => {
+            let (from, to, port) = (&args.from, &args.to, args.port);
+            writeln!(
+                out,
+                "{from} may reach {to} at port {port} until {until}: {}",
+                args.reason
+            )?;
+            drop(out);
+            apply::print(&put, progress.as_ref(), output)?;
+        }
+        Output::Json => {
+            let enforced = progress.as_ref().map(put::Progress::report);
+            let said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
+            writeln!(out, "{said}")?;
+        }
+    }
+    Ok(apply::code(progress.as_ref()))
+}
+
+/// In whole seconds, as rules say it.
+fn end(now: OffsetDateTime, span: Duration) -> anyhow::Result<OffsetDateTime> {
+    Ok((now + span).replace_nanosecond(0)?)
+}
+
+/// The file of a local mesh.
+fn text(policy: &AuthorizationPolicy) -> String {
+    format!(
+        "# Made by `palisade policy allow`, and removed by `palisade up` when it has expired.\n{}",
+        manifest::print(policy)
+    )
+}
+
+fn policy(
+    rules: &Rules,
+    args: &AllowArgs,
+    (callers, called): (&[Caller], &[Called]),
+    expires: OffsetDateTime,
+) -> anyhow::Result<AuthorizationPolicy> {
+    let mut targets: Vec<Target> = called.iter().map(|one| target(rules, one)).collect();
+    targets.dedup();
+    let [target] = <[Target; 1]>::try_from(targets)
+        .map_err(|_several| anyhow!("{} are several workloads; name one of them", args.to))?;
+    let namespace = called.first().map(|one| one.namespace.clone());
+    let rule = Rule {
+        name: "break-glass".to_owned(),
+        effect: Effect::Allow,
+        from: callers.iter().map(|caller| source(rules, caller)).collect(),
+        ports: vec![PortRange {
+            first: args.port,
+            last: args.port,
+        }],
+        mode: Mode::Enforce,
+        expires: Some(expires),
+        reason: args.reason.clone(),
+    };
+    Ok(AuthorizationPolicy {
+        namespace,
+        name: name(&args.from, &args.to, args.port)?,
+        target,
+        rules: vec![rule],
+    })
+}
+
+/// Of the same three the same name, so that a second one prolongs the first.
+fn name(from: &Subject, to: &Subject, port: u16) -> anyhow::Result<String> {
+    let fit = |subject: &Subject| {
+        let text = subject.to_string().to_ascii_lowercase();
+        let plain = |c: char| match c {
+            '/' => '.',
+            c if c.is_ascii_alphanumeric() || c == '.' => c,
+            _ => '-',
+        };
+        text.trim_start_matches("spiffe://")
+            .chars()
+            .map(plain)
+            .collect::<String>()
+    };
+    let name = format!("{PREFIX}{}-to-{}-{port}", fit(from), fit(to));
+    ensure!(
+        name.len() <= LONGEST_NAME,
+        "the names are too long for a rule made of them; write it into a file, with `expires` and `reason`"
+    );
+    Ok(name)
+}
+
+fn source(rules: &Rules, caller: &Caller) -> From {
+    match caller {
+        Caller::Address(addr) => From::Unauthenticated((*addr).into()),
+        Caller::Identity(id) => match id.service_account() {
+            Some((namespace, name)) if *id.trust_domain() == rules.trust_domain => {
+                From::ServiceAccount {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                }
+            }
+            _ => From::Identity(id.clone()),
+        },
+    }
+}
+
+/// No wider than the workload that was named: its account, and the labels that say which program it is.
+fn target(rules: &Rules, called: &Called) -> Target {
+    let mut known = rules.known.workloads.iter();
+    let workload =
+        known.find(|one| (&one.namespace, &one.name) == (&called.namespace, &called.name));
+    let labels = workload
+        .map(|workload| &workload.labels)
+        .unwrap_or(&called.labels);
+    let labels = labels
+        .iter()
+        .filter(|(key, _)| NAMING.contains(&key.as_str()));
+    Target {
+        namespaces: Vec::new(),
+        service_account: Some(called.service_account.clone()),
+        labels: labels
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    }
+}
+
+/// Why nothing need be done, or would help.
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    /// By this rule, or what else allows it.
+    Allowed(String),
+    /// By this rule.
+    Denied(String),
+}
+
+impl std::fmt::Display for Settled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Allowed(by) => write!(f, "it is allowed already, {by}; nothing was done"),
+            Self::Denied(by) => write!(
+                f,
+                "the rule {by} denies it, whatever is allowed, so nothing was done; change that rule"
+            ),
+        }
+    }
+}
+
+/// What the rules say without it and with it.
+fn settled(
+    rules: &Rules,
+    policy: &AuthorizationPolicy,
+    (callers, called, port): (&[Caller], &[Called], u16),
+    now: OffsetDateTime,
+) -> Option<Settled> {
+    let decided = |policies: Vec<AuthorizationPolicy>| {
+        let compiled = Policy::new(policies);
+        let mut verdicts = Vec::new();
+        for called in called {
+            let settings = rules.known.settings(&called.namespace);
+            let destination = called.destination(&rules.trust_domain, settings);
+            let asked = callers.iter().map(Caller::source);
+            verdicts.extend(
+                asked.map(|source| compiled.decide(source, &destination, port, now).verdict),
+            );
+        }
+        verdicts
+    };
+    // Its own former version is no reason to do nothing.
+    let mut others = rules.policies.clone();
+    others.retain(|one| (&one.namespace, &one.name) != (&policy.namespace, &policy.name));
+    let before = decided(others.clone());
+    let allowed: Option<Vec<_>> = before
+        .iter()
+        .map(|verdict| match verdict {
+            Verdict::Allow(AllowReason::Rule(rule)) => Some(format!("by the rule {rule}")),
+            Verdict::Allow(reason) => {
+                Some(format!("as {}", crate::records::in_words(reason.as_str())))
+            }
+            Verdict::Deny(_) => None,
+        })
+        .collect();
+    if let Some(by) = allowed.and_then(|by| by.into_iter().next()) {
+        return Some(Settled::Allowed(by));
+    }
+    others.push(policy.clone());
+    decided(others)
+        .into_iter()
+        .find_map(|verdict| match verdict {
+            Verdict::Deny(DenyReason::Rule(rule)) => Some(Settled::Denied(rule.to_string())),
+            Verdict::Allow(_) | Verdict::Deny(DenyReason::NoRule(_)) => None,
+        })
+}
+
+/// What the names of such rules begin with, and of the files in which a local mesh has them.
+pub(crate) const PREFIX: &str = "break-glass-";
+/// The labels by which people tell programs apart.
+const NAMING: [&str; 4] = [
+    "app",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/name",
+    "k8s-app",
+];
+/// So that `.yaml` and more fit behind it in every file system.
+const LONGEST_NAME: usize = 200;
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(7 * 24 * 3600);

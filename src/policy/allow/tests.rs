@@ -1,0 +1,124 @@
+use super::*;
+
+fn of(text: &str) -> Rules {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mesh.yaml");
+    std::fs::write(&file, text).unwrap();
+    rules::of_files(&[file], None).unwrap()
+}
+
+const SHOP: &str = "apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: orders-0, namespace: shop, labels: {app: orders, version: v2}}
+spec: {serviceAccount: keeper, addresses: [10.0.0.1]}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  rules:
+  - {name: batch, effect: deny, from: [{serviceAccount: shop/batch}]}
+  - {name: web, effect: allow, from: [{serviceAccount: shop/web}]}
+";
+
+fn args(from: &str) -> AllowArgs {
+    AllowArgs {
+        from: from.parse().unwrap(),
+        to: "shop/orders".parse().unwrap(),
+        port: 8080,
+        span: Duration::from_secs(60),
+        reason: "INC-1: \"x\"".to_owned(),
+        timeout: Duration::from_secs(1),
+        mesh: MeshArgs {
+            name: None,
+            output: None,
+            kube: Default::default(),
+            scope: Default::default(),
+        },
+    }
+}
+
+fn made(rules: &Rules, args: &AllowArgs) -> (AuthorizationPolicy, Option<Settled>) {
+    let callers = subject::callers(rules, &args.from).unwrap();
+    let called = subject::called(rules, &args.to, &BTreeMap::new()).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let expires = end(now, args.span).unwrap();
+    let policy = policy(rules, args, (&callers, &called), expires).unwrap();
+    let settled = settled(rules, &policy, (&callers, &called, args.port), now);
+    (policy, settled)
+}
+
+#[test]
+fn the_rule_is_no_wider_than_what_was_said_and_reads_as_a_file() {
+    let rules = of(SHOP);
+    for (from, expected) in [
+        ("shop/cron", "serviceAccount: shop/cron"),
+        (
+            "spiffe://b.test/ns/x/sa/y",
+            "identity: spiffe://b.test/ns/x/sa/y",
+        ),
+        ("10.2.0.7", "cidr: 10.2.0.7/32"),
+        ("fd00::1", "fd00::1/128"),
+    ] {
+        let (policy, settled) = made(&rules, &args(from));
+        assert_eq!(settled, None, "{from}");
+        let text = text(&policy);
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            text.contains("app: orders") && !text.contains("version"),
+            "{text}"
+        );
+        assert!(text.contains("serviceAccount: keeper"), "{text}");
+        let read = manifest::parse("f", &text).unwrap();
+        assert_eq!(read, [manifest::Manifest::Policy(policy)]);
+    }
+}
+
+#[test]
+fn what_is_allowed_or_denied_anyway_is_told() {
+    let rules = of(SHOP);
+    let (_, allowed) = made(&rules, &args("shop/web"));
+    assert_eq!(
+        allowed,
+        Some(Settled::Allowed("by the rule shop/orders/web".to_owned()))
+    );
+    let (_, denied) = made(&rules, &args("shop/batch"));
+    assert_eq!(
+        denied,
+        Some(Settled::Denied("shop/orders/batch".to_owned()))
+    );
+}
+
+#[test]
+fn the_same_again_has_the_same_name_and_one_that_is_too_long_is_told() {
+    let (one, two) = (args("shop/cron"), args("shop/cron"));
+    assert_eq!(
+        name(&one.from, &one.to, 80).unwrap(),
+        name(&two.from, &two.to, 80).unwrap()
+    );
+    assert_eq!(
+        name(&one.from, &one.to, 80).unwrap(),
+        "break-glass-shop.cron-to-shop.orders-80"
+    );
+    let long = format!(
+        "spiffe://a.test/ns/{}/sa/{}",
+        "n".repeat(60),
+        "s".repeat(250)
+    );
+    let error = name(&long.parse().unwrap(), &one.to, 80).unwrap_err();
+    assert!(error.to_string().contains("too long"), "{error}");
+}
+
+#[test]
+fn times_and_reasons_are_bounded() {
+    for (text, is_good) in [
+        ("30m", true),
+        ("7d", true),
+        ("8d", false),
+        ("0s", false),
+        ("x", false),
+    ] {
+        assert_eq!(span(text).is_ok(), is_good, "{text}");
+    }
+    assert!(reason("INC-1").is_ok() && reason(" ").is_err() && reason("a\u{1b}b").is_err());
+}

@@ -1,0 +1,222 @@
+//! `palisade policy explain`: whether one may reach another, and why.
+
+mod print;
+mod proxy;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use palisade_api::policy::{
+    AllowReason, Decision, DenyReason, NearMiss, Policy, RuleName, Verdict,
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::rules::{Rules, RulesArgs};
+use super::subject::{self, Called, Caller, Subject};
+use crate::args::Output;
+use crate::records::filter::Replica;
+
+/// `palisade policy explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Who calls: shop/web, a SPIFFE ID, or an address for one without an identity
+    #[arg(long, value_name = "WHO")]
+    from: Subject,
+    /// Who is called: shop/orders
+    #[arg(long, value_name = "WHO", required_unless_present = "proxy")]
+    to: Option<Subject>,
+    /// Asks the sidecar of this replica what it enforces, instead of the rules as they are written: shop/orders-0
+    #[arg(long, value_name = "REPLICA", conflicts_with_all = ["to", "to_labels", "at", "files"])]
+    proxy: Option<Replica>,
+    /// The called workload's own port
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Labels of the called one, where nothing says which it has
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    to_labels: Vec<(String, String)>,
+    /// At another moment than now, such as 2026-12-01T00:00:00Z: rules may have expired by then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<OffsetDateTime>,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+/// What `--help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Asks the rules of the running mesh, or of files (-f), as they are written now.
+With --proxy, asks what one sidecar enforces at this moment, and by which revision of the rules; nothing is recorded.
+Exits with 0 where it is allowed, with 1 where it is denied, with 2 where the question cannot be answered.
+
+  palisade policy explain --from shop/web --to shop/orders --port 8080
+  palisade policy explain --from shop/web --proxy shop/orders-0 --port 8080
+  palisade policy explain -f rules/ -f shop.yaml --from 10.2.0.7 --to shop/orders --port 8080";
+
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    let read = OffsetDateTime::parse(text, &Rfc3339);
+    read.map_err(|_| "write it like 2026-12-01T00:00:00Z".to_owned())
+}
+
+/// An answer, with the words of records.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Explained {
+    pub(crate) from: String,
+    /// `authenticated` or `unauthenticated`.
+    pub(crate) source: &'static str,
+    pub(crate) to: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) port: u16,
+    /// By which revision of the rules, where a proxy was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<u64>,
+    /// `allow` or `deny`.
+    pub(crate) decision: String,
+    /// In the word of records.
+    pub(crate) reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<Placed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) near_miss: Option<Near>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<InShadow>,
+}
+
+/// A rule, and where it is written.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Placed {
+    pub(crate) name: String,
+    pub(crate) place: String,
+    /// What it says, in English.
+    pub(crate) says: String,
+}
+
+/// The rule that came nearest to allowing.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Near {
+    #[serde(flatten)]
+    pub(crate) rule: Placed,
+    /// The first field that differed.
+    pub(crate) differs: String,
+}
+
+/// The rule in shadow that would have decided otherwise.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct InShadow {
+    /// What it would have done: `allow` or `deny`.
+    pub(crate) would: String,
+    #[serde(flatten)]
+    pub(crate) rule: Placed,
+}
+
+/// Prints why.
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let rules = args.rules.load()?;
+    super::warn(&rules.warnings);
+    let labels = args.to_labels.iter().cloned().collect();
+    let callers = subject::callers(&rules, &args.from)?;
+    let mut answers: Vec<Explained> = Vec::new();
+    if let Some(replica) = &args.proxy {
+        for caller in &callers {
+            answers.push(proxy::ask(
+                &rules,
+                &args.rules.mesh,
+                replica,
+                (caller, args.port),
+            )?);
+        }
+    }
+    let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
+    let policy = rules.compiled();
+    let called = args
+        .to
+        .as_ref()
+        .map(|to| subject::called(&rules, to, &labels));
+    for called in called.transpose()?.into_iter().flatten() {
+        for caller in &callers {
+            answers.push(explain(&rules, &policy, (caller, &called, args.port), now));
+        }
+    }
+    let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
+    match Output::or_by_terminal(args.rules.mesh.output) {
+        Output::Text => write!(out, "{}", print::answers(&answers))?,
+        Output::Json => {
+            for answer in &answers {
+                writeln!(out, "{}", serde_json::to_string(answer)?)?;
+            }
+        }
+    }
+    let is_allowed = answers.iter().all(|answer| answer.decision == "allow");
+    Ok(if is_allowed {
+        ExitCode::SUCCESS
+    } else {
+        super::NO
+    })
+}
+
+/// Asks the rules, and says of each that takes part where it is written.
+pub(crate) fn explain(
+    rules: &Rules,
+    policy: &Policy,
+    (caller, called, port): (&Caller, &Called, u16),
+    now: OffsetDateTime,
+) -> Explained {
+    let settings = rules.known.settings(&called.namespace);
+    let destination = called.destination(&rules.trust_domain, settings);
+    let Decision { verdict, shadow } = policy.decide(caller.source(), &destination, port, now);
+    let near = |near: &Option<NearMiss>| {
+        near.as_ref().map(|near| Near {
+            rule: placed(rules, &near.rule),
+            differs: near.differs.as_str().to_owned(),
+        })
+    };
+    let (decision, reason, rule, near_miss) = match &verdict {
+        Verdict::Allow(reason) => {
+            let (rule, near_miss) = match reason {
+                AllowReason::Rule(rule) => (Some(rule), None),
+                AllowReason::Permissive => (None, None),
+                AllowReason::ClosingInShadow(miss) => (None, near(miss)),
+            };
+            ("allow", reason.as_str(), rule, near_miss)
+        }
+        Verdict::Deny(reason) => {
+            let (rule, near_miss) = match reason {
+                DenyReason::Rule(rule) => (Some(rule), None),
+                DenyReason::NoRule(miss) => (None, near(miss)),
+            };
+            ("deny", reason.as_str(), rule, near_miss)
+        }
+    };
+    Explained {
+        from: caller.to_string(),
+        source: caller.kind(),
+        to: called.to_string(),
+        labels: called.labels.clone(),
+        port,
+        revision: None,
+        decision: decision.to_owned(),
+        reason: reason.to_owned(),
+        rule: rule.map(|rule| placed(rules, rule)),
+        near_miss,
+        shadow: shadow.map(|(effect, rule)| InShadow {
+            would: effect.as_str().to_owned(),
+            rule: placed(rules, &rule),
+        }),
+    }
+}
+
+fn placed(rules: &Rules, name: &RuleName) -> Placed {
+    Placed {
+        name: name.to_string(),
+        place: rules.place(name),
+        says: rules.sentence(name).unwrap_or_default(),
+    }
+}

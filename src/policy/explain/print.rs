@@ -1,0 +1,105 @@
+//! Explanations, for people.
+
+use std::fmt::Write;
+
+use super::{Explained, Placed};
+use crate::records::{self, DIM, ERROR, GOOD, WAITING};
+
+/// One after the other. Replicas of which the rules say the same are one answer already.
+pub(super) fn answers(answers: &[Explained]) -> String {
+    let texts: Vec<_> = answers.iter().map(answer).collect();
+    texts.join("\n")
+}
+
+fn answer(answer: &Explained) -> String {
+    let mut text = String::new();
+    let (style, word) = match answer.decision.as_str() {
+        "allow" => (GOOD, "allowed"),
+        _ => (ERROR, "denied"),
+    };
+    let (on, off) = (style.render(), style.render_reset());
+    let labels: Vec<_> = answer
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let labels = match labels.as_slice() {
+        [] => String::new(),
+        labels => format!(" ({})", labels.join(", ")),
+    };
+    // Writing to a string cannot fail.
+    let _written = writeln!(
+        text,
+        "{on}{word}{off}  {} → {}{labels}, port {}",
+        answer.from, answer.to, answer.port
+    );
+    if let Some(revision) = answer.revision {
+        plain(
+            &mut text,
+            &format!("enforced by its sidecar, at revision {revision}"),
+        );
+    }
+    match (answer.reason.as_str(), &answer.rule) {
+        (_, Some(rule)) => part(&mut text, "by", rule),
+        ("permissive", None) => plain(
+            &mut text,
+            "its namespace is permissive (palisade.dev/mtls), and the caller has no identity",
+        ),
+        ("closing_in_shadow", None) => plain(
+            &mut text,
+            "no rule allows it; its namespace's default denial is in shadow (palisade.dev/authorization)",
+        ),
+        ("no_rule", None) => plain(&mut text, "no rule allows it"),
+        (other, None) => plain(&mut text, &records::in_words(other)),
+    }
+    match &answer.near_miss {
+        Some(near) => {
+            part(&mut text, "nearest:", &near.rule);
+            plain(&mut text, &differs(&near.differs));
+        }
+        None if answer.reason == "no_rule" => {
+            plain(
+                &mut text,
+                "no rule comes near: none is about this caller, or for this workload",
+            );
+        }
+        None => {}
+    }
+    if let Some(shadow) = &answer.shadow {
+        let (on, off) = (WAITING.render(), WAITING.render_reset());
+        let word = if shadow.would == "deny" {
+            "denied"
+        } else {
+            "allowed"
+        };
+        let _written = writeln!(
+            text,
+            "  {on}in shadow:{off} it would be {word} if this rule were enforced"
+        );
+        part(&mut text, "by", &shadow.rule);
+    }
+    text
+}
+
+fn part(text: &mut String, word: &str, rule: &Placed) {
+    let (dim, undim) = (DIM.render(), DIM.render_reset());
+    let _written = writeln!(text, "  {word} {}  {dim}{}{undim}", rule.name, rule.place);
+    if !rule.says.is_empty() {
+        let _written = writeln!(text, "     {dim}{}{undim}", rule.says);
+    }
+}
+
+fn plain(text: &mut String, line: &str) {
+    let _written = writeln!(text, "  {line}");
+}
+
+fn differs(field: &str) -> String {
+    match field {
+        "mode" => "it would allow it, but is in shadow (`mode`)".to_owned(),
+        "expires" => "it would have allowed it, but has expired (`expires`)".to_owned(),
+        "ports" => "it allows this caller, but not at this port (`ports`)".to_owned(),
+        "from" => "it allows others here, but not this caller (`from`)".to_owned(),
+        "target" => "it allows this caller, but protects other workloads (`target`)".to_owned(),
+        other => format!("it differs in `{other}`"),
+    }
+}

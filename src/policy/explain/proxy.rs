@@ -1,0 +1,142 @@
+//! What one sidecar enforces, asked on its own page `/decide`: on this machine from inside its pod, on a cluster through
+//! the API server.
+
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use kube::Api;
+use palisade_api::policy::RuleName;
+use palisade_api::sidecar::ADMIN_PORT;
+use serde::Deserialize;
+
+use super::{Explained, InShadow, Near, Placed, placed};
+use crate::args::MeshArgs;
+use crate::kubernetes::meant::{Meant, meant};
+use crate::kubernetes::{self, forward};
+use crate::policy::rules::Rules;
+use crate::policy::subject::Caller;
+use crate::records::filter::Replica;
+use crate::up::stage;
+
+/// What the page says.
+#[derive(Debug, Deserialize)]
+struct Decided {
+    revision: u64,
+    decision: String,
+    reason: String,
+    rule: Option<String>,
+    near_miss: Option<Missed>,
+    shadow: Option<Shadowed>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Missed {
+    rule: String,
+    differs: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shadowed {
+    would: String,
+    rule: String,
+}
+
+/// Asks the sidecar of a replica. `rules` say where a rule is written that it names.
+pub(super) fn ask(
+    rules: &Rules,
+    mesh: &MeshArgs,
+    replica: &Replica,
+    (caller, port): (&Caller, u16),
+) -> anyhow::Result<Explained> {
+    let source = match caller {
+        Caller::Identity(id) => id.to_string(),
+        Caller::Address(addr) => addr.to_string(),
+    };
+    let page = format!("/decide?source={source}&port={port}");
+    let text = match meant(mesh)? {
+        Meant::Local => local(mesh.name.as_deref(), replica, &page)?,
+        Meant::Cluster => kubernetes::complete(cluster(mesh, replica, &page))?,
+    };
+    let decided = serde_json::from_str(&text);
+    let decided: Decided = decided.context("the sidecar's answer is of another version")?;
+    Ok(explained(rules, decided, replica, (caller, port)))
+}
+
+fn explained(
+    rules: &Rules,
+    decided: Decided,
+    replica: &Replica,
+    (caller, port): (&Caller, u16),
+) -> Explained {
+    let place = |name: &str| match name_of(rules, name) {
+        Some(known) => placed(rules, known),
+        // Written no more, and still enforced.
+        None => Placed {
+            name: name.to_owned(),
+            place: "no longer in the rules as they are written".to_owned(),
+            says: String::new(),
+        },
+    };
+    Explained {
+        from: caller.to_string(),
+        source: caller.kind(),
+        to: replica.to_string(),
+        labels: Default::default(),
+        port,
+        revision: Some(decided.revision),
+        decision: decided.decision,
+        reason: decided.reason,
+        rule: decided.rule.as_deref().map(place),
+        near_miss: decided.near_miss.map(|near| Near {
+            rule: place(&near.rule),
+            differs: near.differs,
+        }),
+        shadow: decided.shadow.map(|shadow| InShadow {
+            rule: place(&shadow.rule),
+            would: shadow.would,
+        }),
+    }
+}
+
+fn name_of<'a>(rules: &'a Rules, name: &str) -> Option<&'a RuleName> {
+    rules.places.keys().find(|known| known.to_string() == name)
+}
+
+/// By this program again, inside of the pod.
+fn local(name: Option<&str>, replica: &Replica, page: &str) -> anyhow::Result<String> {
+    let url = format!("http://127.0.0.1:{ADMIN_PORT}{page}");
+    let replica = replica.to_string();
+    let mut arguments = vec!["exec", &replica];
+    if let Some(name) = name {
+        arguments.extend(["--name", name]);
+    }
+    // There, this is still the file of this program, wherever the pod sees its own files.
+    arguments.extend(["--", "/proc/self/exe", "demo", "get", &url]);
+    let asked = stage::program(&arguments).stdin(Stdio::null()).output()?;
+    if !asked.status.success() {
+        let why = String::from_utf8_lossy(&asked.stderr);
+        bail!(
+            "the sidecar of {replica} does not answer: {}",
+            why.trim().trim_start_matches("error: ")
+        );
+    }
+    String::from_utf8(asked.stdout).context("the sidecar's answer is no text")
+}
+
+async fn cluster(mesh: &MeshArgs, replica: &Replica, page: &str) -> anyhow::Result<String> {
+    let client = kubernetes::client::client(&mesh.kube).await?;
+    let namespace = match (&replica.namespace, &mesh.scope.namespace) {
+        (Some(namespace), _) | (None, Some(namespace)) => namespace.clone(),
+        (None, None) => client.default_namespace().to_owned(),
+    };
+    let pods = Api::namespaced(client, &namespace);
+    let answer = forward::get(&pods, &replica.name, ADMIN_PORT, page).await?;
+    if answer.status != 200 {
+        bail!(
+            "the sidecar of {replica} answers {}: {}",
+            answer.status,
+            answer.body.trim()
+        );
+    }
+    Ok(answer.body)
+}

@@ -1,0 +1,62 @@
+//! Puts rules in force, and waits until every sidecar that they concern enforces them.
+
+mod cluster;
+mod local;
+mod progress;
+
+use std::time::Duration;
+
+use palisade_api::policy::AuthorizationPolicy;
+use serde::Serialize;
+
+use crate::args::MeshArgs;
+use crate::kubernetes::meant::{Meant, meant};
+
+pub(super) use progress::Progress;
+
+/// Policies that belong together, as they are to be.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) policies: Vec<AuthorizationPolicy>,
+    /// The files of a local mesh that say so: name and text.
+    pub(super) files: Vec<(String, String)>,
+    /// On a cluster: takes fields over that somebody else manages.
+    pub(super) force: bool,
+    /// On a cluster: a label that the objects get.
+    pub(super) label: Option<&'static str>,
+}
+
+/// What was put in force, and where.
+#[derive(Debug, Serialize)]
+pub(super) struct Put {
+    /// `AuthorizationPolicy shop/orders`.
+    pub(super) policy: String,
+    /// The file, or the object's generation.
+    pub(super) place: String,
+}
+
+/// How long is waited, if at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    pub(super) patience: Option<Duration>,
+}
+
+/// Puts policies in force: all of them, or none where one is not as it must be.
+pub(super) fn put(
+    mesh: &MeshArgs,
+    change: &Change,
+    wait: Wait,
+) -> anyhow::Result<(Vec<Put>, Option<Progress>)> {
+    match meant(mesh)? {
+        Meant::Local => local::put(mesh.name.as_deref(), change, wait),
+        Meant::Cluster => crate::kubernetes::complete(cluster::put(mesh, change, wait)),
+    }
+}
+
+/// How people name a policy.
+pub(super) fn named(policy: &AuthorizationPolicy) -> String {
+    match &policy.namespace {
+        Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", policy.name),
+        None => format!("ClusterAuthorizationPolicy {}", policy.name),
+    }
+}

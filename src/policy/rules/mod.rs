@@ -1,0 +1,238 @@
+//! The rules that a question is about, and what is known of those they are for: from files, from the mesh that runs on
+//! this machine, or from a cluster.
+
+mod cluster;
+mod files;
+mod local;
+mod objects;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use palisade_api::manifest::{Diagnostic, Document, Manifest};
+use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
+use palisade_api::spiffe::TrustDomain;
+use palisade_api::workload::NamespaceSettings;
+
+use crate::args::MeshArgs;
+use crate::kubernetes::meant::{Meant, meant};
+
+/// Which rules are meant.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// Rules of a file or directory instead of a running mesh's; mesh files and Kubernetes manifests say who there is;
+    /// may be repeated
+    #[arg(short, long = "file", value_name = "PATH", conflicts_with_all = ["name", "kubeconfig", "context"])]
+    pub(crate) files: Vec<PathBuf>,
+    /// The trust domain of the workloads in files [default: what a mesh file says, else cluster.local]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<TrustDomain>,
+    #[command(flatten)]
+    pub(crate) mesh: MeshArgs,
+}
+
+/// Rules, and what is known of those that they are for.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// That of the workloads.
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) policies: Vec<AuthorizationPolicy>,
+    /// Where each rule is written, for people: `rules/orders.yaml:7`.
+    pub(crate) places: BTreeMap<RuleName, String>,
+    pub(crate) known: Known,
+    /// What they were read from, where that was files.
+    pub(crate) documents: Vec<Document>,
+    /// The texts of the files, by name, to show what is wrong in them.
+    pub(crate) texts: BTreeMap<String, String>,
+    /// What was left out, and why.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Who there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) workloads: Vec<Workload>,
+    /// Namespace and name of service accounts, also of those that no workload has.
+    pub(crate) accounts: BTreeSet<(String, String)>,
+    pub(crate) namespaces: BTreeMap<String, NamespaceSettings>,
+    /// Whether that is all: then what is not in it does not exist.
+    pub(crate) is_complete: bool,
+}
+
+/// What rules select, however many replicas it has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Workload {
+    pub(crate) namespace: String,
+    /// `orders`; on a cluster what made the pods.
+    pub(crate) name: String,
+    pub(crate) service_account: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The names of its replicas, as records have them.
+    pub(crate) replicas: Vec<String>,
+    /// Addresses of its replicas.
+    pub(crate) addresses: Vec<std::net::IpAddr>,
+    /// Whether sidecars answer for it.
+    pub(crate) meshed: bool,
+}
+
+/// Why there are no rules to ask.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadRulesError {
+    #[error("the rules have mistakes:\n{}", lines(.0))]
+    Mistakes(Vec<Diagnostic>),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl RulesArgs {
+    /// The rules that are meant.
+    pub(crate) fn load(&self) -> Result<Rules, LoadRulesError> {
+        if self.files.is_empty() {
+            return of_mesh(&self.mesh);
+        }
+        files::read(&self.files, self.trust_domain.clone())
+    }
+}
+
+/// The rules of files, as a command names them in its place.
+pub(crate) fn of_files(
+    paths: &[PathBuf],
+    trust_domain: Option<TrustDomain>,
+) -> Result<Rules, LoadRulesError> {
+    files::read(paths, trust_domain)
+}
+
+/// The rules of the mesh that is meant, and all who are in it.
+pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
+    match meant(mesh)? {
+        Meant::Local => local::read(mesh.name.as_deref()),
+        Meant::Cluster => Ok(cluster::read(mesh)?),
+    }
+}
+
+/// The rules of the mesh of this machine that is meant.
+pub(crate) fn of_running(name: Option<&str>) -> Result<Rules, LoadRulesError> {
+    local::read(name)
+}
+
+/// The texts of a directory of rules, by file; it may be empty.
+pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    files::texts_of_directory(directory)
+}
+
+impl Rules {
+    /// Nobody, and nothing.
+    fn of(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            policies: Vec::new(),
+            places: BTreeMap::new(),
+            known: Known::default(),
+            documents: Vec::new(),
+            texts: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Compiled.
+    pub(crate) fn compiled(&self) -> Policy {
+        Policy::new(self.policies.clone())
+    }
+
+    /// Where a rule is written; its name again where that is not known.
+    pub(crate) fn place(&self, rule: &RuleName) -> String {
+        let known = self.places.get(rule).cloned();
+        known.unwrap_or_else(|| rule.to_string())
+    }
+
+    /// What a rule says, in English; none where there is no such rule.
+    pub(crate) fn sentence(&self, name: &RuleName) -> Option<String> {
+        let mut policies = self.policies.iter();
+        let policy =
+            policies.find(|one| one.namespace == name.namespace && one.name == name.policy)?;
+        let rule = policy.rules.iter().find(|rule| rule.name == name.rule)?;
+        Some(policy::sentence(policy, rule))
+    }
+
+    /// Takes what a file says.
+    fn take(&mut self, document: Document) {
+        match &document.manifest {
+            Manifest::Policy(policy) => {
+                for (name, place) in policy.rule_names().zip(&document.rules) {
+                    let at = format!("{}:{}", document.file, place.name.line);
+                    self.places.insert(name, at);
+                }
+                self.policies.push(policy.clone());
+            }
+            Manifest::Workload(spec) => self.known.take(Workload {
+                namespace: spec.namespace.clone(),
+                // A local mesh numbers its replicas.
+                name: unnumbered(&spec.name).to_owned(),
+                service_account: spec.service_account.clone(),
+                labels: spec.labels.clone(),
+                replicas: vec![spec.name.clone()],
+                addresses: spec.addresses.clone(),
+                meshed: spec.meshed,
+            }),
+            Manifest::Namespace { name, settings } => {
+                self.known.namespaces.insert(name.clone(), *settings);
+            }
+            Manifest::Service(service) => {
+                let namespaces = &mut self.known.namespaces;
+                namespaces.entry(service.namespace.clone()).or_default();
+            }
+            Manifest::Revocations(_) | Manifest::TrustBundle { .. } => {}
+        }
+        self.documents.push(document);
+    }
+}
+
+impl Known {
+    /// Takes a replica, or one more of a workload that is known.
+    fn take(&mut self, workload: Workload) {
+        self.accounts
+            .insert((workload.namespace.clone(), workload.service_account.clone()));
+        self.namespaces
+            .entry(workload.namespace.clone())
+            .or_default();
+        let same = |held: &&mut Workload| {
+            (&held.namespace, &held.name) == (&workload.namespace, &workload.name)
+                && (&held.service_account, &held.labels, held.meshed)
+                    == (&workload.service_account, &workload.labels, workload.meshed)
+        };
+        match self.workloads.iter_mut().find(same) {
+            Some(held) => {
+                held.replicas.extend(workload.replicas);
+                held.addresses.extend(workload.addresses);
+            }
+            None => self.workloads.push(workload),
+        }
+    }
+
+    /// How a namespace is set; as one without annotations, where it is not known.
+    pub(crate) fn settings(&self, namespace: &str) -> NamespaceSettings {
+        self.namespaces.get(namespace).copied().unwrap_or_default()
+    }
+}
+
+/// What a mesh is called that nobody named otherwise.
+fn usual_trust_domain() -> anyhow::Result<TrustDomain> {
+    Ok("cluster.local".parse()?)
+}
+
+/// `orders` of `orders-0`.
+fn unnumbered(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((name, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => name,
+    }
+}

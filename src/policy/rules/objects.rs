@@ -1,0 +1,84 @@
+//! What Kubernetes manifests say of who there is.
+
+use std::collections::BTreeMap;
+
+use palisade_api::manifest::{self, Manifest};
+use palisade_api::workload::NamespaceSettings;
+use serde_json::{Value, json};
+
+use super::{Known, Workload};
+
+/// Takes an object of any kind; those that tell of nobody are passed over.
+pub(super) fn take(known: &mut Known, object: &Value) {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let Some(name) = text("/metadata/name") else {
+        return;
+    };
+    let namespace = text("/metadata/namespace").unwrap_or("default");
+    let kind = text("/kind").unwrap_or_default();
+    let template = match kind {
+        "Pod" => object,
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
+            object.pointer("/spec/template").unwrap_or(&Value::Null)
+        }
+        "CronJob" => {
+            let pointer = "/spec/jobTemplate/spec/template";
+            object.pointer(pointer).unwrap_or(&Value::Null)
+        }
+        "ServiceAccount" => {
+            let account = (namespace.to_owned(), name.to_owned());
+            known.accounts.insert(account);
+            return;
+        }
+        "Namespace" => {
+            let settings = settings(object.pointer("/metadata/annotations"));
+            known.namespaces.insert(name.to_owned(), settings);
+            return;
+        }
+        _ => return,
+    };
+    let account = template
+        .pointer("/spec/serviceAccountName")
+        .and_then(Value::as_str);
+    known.take(Workload {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        service_account: account.unwrap_or("default").to_owned(),
+        labels: labels(template.pointer("/metadata/labels")),
+        replicas: Vec::new(),
+        addresses: Vec::new(),
+        meshed: true,
+    });
+}
+
+fn labels(written: Option<&Value>) -> BTreeMap<String, String> {
+    let fields = written.and_then(Value::as_object).into_iter().flatten();
+    fields
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// By the validator of our own Namespaces. A value that is not known is the closed one, as control takes it.
+pub(super) fn settings(annotations: Option<&Value>) -> NamespaceSettings {
+    let mut settings = NamespaceSettings::default();
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
+        let document = json!({
+            "apiVersion": palisade_api::sidecar::API_VERSION, "kind": "Namespace",
+            "metadata": {"name": "any", "annotations": {key: value}},
+        });
+        let read = manifest::parse("annotations", &document.to_string());
+        let Some(Manifest::Namespace { settings: one, .. }) =
+            read.ok().and_then(|mut all| all.pop())
+        else {
+            continue;
+        };
+        let default = NamespaceSettings::default();
+        if one.mtls != default.mtls {
+            settings.mtls = one.mtls;
+        }
+        if one.closing != default.closing {
+            settings.closing = one.closing;
+        }
+    }
+    settings
+}
