@@ -2,11 +2,14 @@
 
 pub(crate) mod allow;
 mod apply;
+mod counted;
 mod explain;
 mod import;
 mod put;
+mod readiness;
 pub(crate) mod rules;
 mod subject;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,12 @@ pub(crate) enum PolicyCommand {
     /// Lets somebody in for a while (break-glass): a rule that ends and removes itself
     #[command(after_help = allow::AFTER_HELP)]
     Allow(allow::AllowArgs),
+    /// Says what would break if everything were strict and enforced now
+    #[command(after_help = readiness::AFTER_HELP)]
+    Readiness(readiness::ReadinessArgs),
+    /// Says which rules and edges are used, which never, and what was tried and denied
+    #[command(after_help = usage::AFTER_HELP)]
+    Usage(usage::UsageArgs),
     /// Prints what was counted of connections and rules, for programs
     #[command(after_help = crate::usage::AFTER_HELP)]
     Counters(CountersArgs),
@@ -44,6 +53,8 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Apply(args) => apply::run(args),
         PolicyCommand::Allow(args) => allow::run(args),
+        PolicyCommand::Readiness(args) => readiness::run(args),
+        PolicyCommand::Usage(args) => usage::run(args),
         PolicyCommand::Counters(args) => crate::usage::run(args),
         PolicyCommand::Import(args) => import::run(args),
         PolicyCommand::NetworkPolicies(args) => return netpol::run(args),

@@ -5,6 +5,7 @@ mod check;
 mod logs;
 mod objects;
 mod pods;
+mod policy;
 mod rights;
 
 use std::process::Output;

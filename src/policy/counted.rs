@@ -1,0 +1,140 @@
+//! Who reached whom, as the mesh counted it: the counts of sidecars, put together by workload.
+
+use std::collections::BTreeMap;
+
+use palisade_api::usage::{self, Counted, Decided, EdgeKey, Seen, Usage};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::rules::Rules;
+use super::subject::{Called, Caller};
+
+/// One caller at one port of one workload, and what was decided each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) caller: Caller,
+    pub(crate) called: Called,
+    pub(crate) port: u16,
+    pub(crate) decided: Decided,
+    pub(crate) rule: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) seen: Seen,
+}
+
+/// The edges of all workloads; those of replicas that rules cannot tell apart are one.
+pub(crate) fn edges(rules: &Rules, usage: &Usage) -> Vec<Edge> {
+    let mut together: BTreeMap<(Called, EdgeKey), Seen> = BTreeMap::new();
+    for counted in &usage.workloads {
+        let called = called(rules, counted);
+        for (key, seen) in &counted.totals.edges {
+            let held = together.entry((called.clone(), key.clone()));
+            held.and_modify(|held| {
+                held.count = held.count.saturating_add(seen.count);
+                held.first = held.first.min(seen.first);
+                held.last = held.last.max(seen.last);
+            })
+            .or_insert(*seen);
+        }
+    }
+    let edges = together.into_iter();
+    edges
+        .filter_map(|((called, key), seen)| edge(called, key, seen))
+        .collect()
+}
+
+/// None where the counts name nobody, which those of another version might.
+fn edge(called: Called, key: EdgeKey, seen: Seen) -> Option<Edge> {
+    let caller = match key.caller {
+        usage::Caller::Identity(id) => Caller::Identity(id.parse().ok()?),
+        usage::Caller::Address(addr) => Caller::Address(addr),
+    };
+    Some(Edge {
+        caller,
+        called,
+        port: key.port,
+        decided: key.decided,
+        rule: key.rule,
+        reason: key.reason,
+        seen,
+    })
+}
+
+/// The workload of a replica, as the rules see it.
+pub(crate) fn called(rules: &Rules, counted: &Counted) -> Called {
+    let mut known = rules.known.workloads.iter();
+    let workload = known
+        .find(|one| one.namespace == counted.namespace && one.replicas.contains(&counted.name));
+    let selected = super::subject::selected_labels(rules);
+    let labels = counted.labels.iter();
+    let labels = labels.filter(|(key, _)| selected.contains(key.as_str()));
+    Called {
+        namespace: counted.namespace.clone(),
+        // One that is gone is known by its own name only.
+        name: workload.map_or(&counted.name, |one| &one.name).clone(),
+        service_account: counted.service_account.clone(),
+        labels: labels
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    }
+}
+
+/// How people know a caller: `shop/web`, a foreign identity whole, an address with who is there.
+pub(crate) fn named(rules: &Rules, caller: &Caller) -> String {
+    match caller {
+        Caller::Identity(id) => match id.service_account() {
+            Some((namespace, name)) if *id.trust_domain() == rules.trust_domain => {
+                format!("{namespace}/{name}")
+            }
+            _ => id.to_string(),
+        },
+        Caller::Address(addr) => {
+            let mut known = rules.known.workloads.iter();
+            match known.find(|one| one.addresses.contains(addr)) {
+                Some(one) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
+                None => format!("{addr} (in clear)"),
+            }
+        }
+    }
+}
+
+/// `12 times, last 3m ago`.
+pub(crate) fn times(seen: Seen, now: OffsetDateTime) -> String {
+    let count = match seen.count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    format!("{count}, last {}", ago(seen.last, now))
+}
+
+/// `3m 2s ago`; nothing is finer than a second.
+pub(crate) fn ago(seconds: i64, now: OffsetDateTime) -> String {
+    let age = now.unix_timestamp().saturating_sub(seconds);
+    match u64::try_from(age) {
+        Ok(age) if age > 0 => {
+            let coarse = match age {
+                0..=3599 => age,
+                3600..=86_399 => age - age % 60,
+                _ => age - age % 3600,
+            };
+            let age = humantime::format_duration(std::time::Duration::from_secs(coarse));
+            format!("{age} ago")
+        }
+        _ => "just now".to_owned(),
+    }
+}
+
+/// As records write a moment.
+pub(crate) fn moment(seconds: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    at.and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// What was counted and cannot be told apart any more.
+pub(crate) fn others(usage: &Usage) -> u64 {
+    let others = usage
+        .workloads
+        .iter()
+        .flat_map(|one| one.totals.others.values());
+    others.copied().fold(usage.forgotten, u64::saturating_add)
+}

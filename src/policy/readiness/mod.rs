@@ -1,0 +1,254 @@
+//! `palisade policy readiness`: what would break if everything were enforced now.
+
+mod print;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use palisade_api::policy::{AuthorizationPolicy, DenyReason, Mode, Policy, Verdict};
+use palisade_api::usage::{Decided, Seen, Usage};
+use palisade_api::workload::NamespaceSettings;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::counted::{self, Edge};
+use super::rules::{self, Rules};
+use super::subject::{Called, Caller};
+use crate::args::{MeshArgs, Output};
+
+/// `palisade policy readiness`.
+#[derive(Debug, Args)]
+pub(crate) struct ReadinessArgs {
+    /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
+    what: Option<What>,
+    /// Only what was seen lately, such as 7d: who has not called for longer is not waited for
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+/// What `--help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Decides every connection that was let through once more, as if its namespace were strict and enforced, and as if rules in
+shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
+Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
+
+  palisade policy readiness shop
+  palisade policy readiness shop/orders --since 7d -o json";
+
+/// A part of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    Namespace(String),
+    Workload(String, String),
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = |text: &str| !text.is_empty() && !text.contains('/');
+        match text.split_once('/') {
+            None if is_name(text) => Ok(Self::Namespace(text.to_owned())),
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self::Workload(namespace.to_owned(), name.to_owned()))
+            }
+            _ => Err("name a namespace (shop) or a workload (shop/orders)".to_owned()),
+        }
+    }
+}
+
+impl What {
+    fn has(&self, called: &Called) -> bool {
+        match self {
+            Self::Namespace(namespace) => called.namespace == *namespace,
+            Self::Workload(namespace, name) => {
+                (&called.namespace, &called.name) == (namespace, name)
+            }
+        }
+    }
+}
+
+/// Whether everything could be enforced.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    ready: bool,
+    /// What was counted since then was looked at.
+    since: String,
+    /// How many edges were let through.
+    edges: usize,
+    breaks: Vec<Break>,
+    /// Connections that could not be told apart any more.
+    others: u64,
+}
+
+/// An edge that was let through, and would not be.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub(crate) struct Break {
+    to: String,
+    from: String,
+    port: u16,
+    /// `mtls`, `authorization` or `mode`: what would have to be switched on for it to break.
+    by: By,
+    /// The rule that would deny it; none where no rule would allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    /// The rule that came nearest to allowing it, and the field that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    near_miss: Option<String>,
+    count: u64,
+    first: String,
+    last: String,
+    #[serde(skip)]
+    last_at: i64,
+}
+
+/// What would have to be switched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum By {
+    /// `palisade.dev/mtls: strict`.
+    Mtls,
+    /// `palisade.dev/authorization: enforce`.
+    Authorization,
+    /// `mode: enforce` of a rule.
+    Mode,
+}
+
+/// Prints what would break.
+pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
+    let rules = rules::of_mesh(&args.mesh)?;
+    super::warn(&rules.warnings);
+    let usage = crate::usage::usage(&args.mesh)?;
+    let now = OffsetDateTime::now_utc();
+    let least = args
+        .since
+        .map_or(i64::MIN, |age| (now - age).unix_timestamp());
+    let report = report(&rules, &usage, (args.what.as_ref(), least), now);
+    let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
+    match Output::or_by_terminal(args.mesh.output) {
+        Output::Text => write!(out, "{}", print::report(&report, now))?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+    }
+    Ok(if report.ready {
+        ExitCode::SUCCESS
+    } else {
+        super::NO
+    })
+}
+
+fn report(
+    rules: &Rules,
+    usage: &Usage,
+    (what, least): (Option<&What>, i64),
+    now: OffsetDateTime,
+) -> Report {
+    let mut edges = counted::edges(rules, usage);
+    edges.retain(|edge| {
+        edge.decided.is_allowed()
+            && edge.seen.last >= least
+            && what.is_none_or(|what| what.has(&edge.called))
+    });
+    let judges = Judges::new(rules);
+    let mut breaks: Vec<_> = edges
+        .iter()
+        .filter_map(|edge| judges.judge(rules, edge, now))
+        .collect();
+    breaks.sort_by(|one, other| {
+        (&one.to, one.by, &one.from).cmp(&(&other.to, other.by, &other.from))
+    });
+    let others = counted::others(usage);
+    Report {
+        ready: breaks.is_empty() && others == 0,
+        since: counted::moment(usage.since),
+        edges: edges.len(),
+        breaks,
+        others,
+    }
+}
+
+/// The rules as they are, and as they would be with none in shadow.
+struct Judges {
+    now: Policy,
+    enforced: Policy,
+}
+
+impl Judges {
+    fn new(rules: &Rules) -> Self {
+        Self {
+            now: rules.compiled(),
+            enforced: Policy::new(rules.policies.iter().map(enforced).collect()),
+        }
+    }
+
+    /// Switches on one after the other, so that the first that breaks it is the one that is told. What the rules as they
+    /// are deny by now is broken already, and breaks no more.
+    fn judge(&self, rules: &Rules, edge: &Edge, now: OffsetDateTime) -> Option<Break> {
+        let settings = rules.known.settings(&edge.called.namespace);
+        let strict = NamespaceSettings {
+            mtls: NamespaceSettings::default().mtls,
+            ..settings
+        };
+        let closed = NamespaceSettings::default();
+        let denied = |policy: &Policy, settings| {
+            let destination = edge.called.destination(&rules.trust_domain, settings);
+            match policy
+                .decide(edge.caller.source(), &destination, edge.port, now)
+                .verdict
+            {
+                Verdict::Allow(_) => None,
+                Verdict::Deny(reason) => Some(reason),
+            }
+        };
+        if denied(&self.now, settings).is_some() {
+            return None;
+        }
+        let steps = [
+            (By::Mtls, &self.now, strict),
+            (By::Authorization, &self.now, closed),
+            (By::Mode, &self.enforced, closed),
+        ];
+        steps.into_iter().find_map(|(by, policy, settings)| {
+            let reason = denied(policy, settings)?;
+            Some(broken(rules, edge, by, reason))
+        })
+    }
+}
+
+fn enforced(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
+    let mut policy = policy.clone();
+    for rule in &mut policy.rules {
+        rule.mode = Mode::Enforce;
+    }
+    policy
+}
+
+fn broken(rules: &Rules, edge: &Edge, by: By, reason: DenyReason) -> Break {
+    let (rule, near_miss) = match reason {
+        DenyReason::Rule(rule) => (Some(rule.to_string()), None),
+        DenyReason::NoRule(near) => (None, near.map(|near| near.to_string())),
+    };
+    let Seen { count, first, last } = edge.seen;
+    Break {
+        to: edge.called.to_string(),
+        from: counted::named(rules, &edge.caller),
+        port: edge.port,
+        // A caller in clear that a closing in shadow let through is one that mutual TLS keeps out.
+        by: match (&edge.caller, by, edge.decided) {
+            (Caller::Address(_), By::Authorization, Decided::AllowedAsPermissive) => By::Mtls,
+            _ => by,
+        },
+        rule,
+        near_miss,
+        count,
+        first: counted::moment(first),
+        last: counted::moment(last),
+        last_at: last,
+    }
+}

@@ -1,0 +1,126 @@
+//! `palisade policy …` against a cluster.
+
+use std::process::Output;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::harness::{BOUND, Mesh, stdout, text, wait_for};
+use crate::shop::Shop;
+
+fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
+    mesh.palisade(&[&["policy"], arguments, &["-o", "json"]].concat())
+}
+
+/// One answer, and the exit code.
+fn answer(mesh: &Mesh, arguments: &[&str]) -> (Value, i32) {
+    let output = policy(mesh, arguments);
+    let said = text(&output.stdout);
+    let answer = said
+        .lines()
+        .next()
+        .and_then(|line| serde_json::from_str(line).ok());
+    let answer = answer.unwrap_or_else(|| panic!("{arguments:?}: {output:?}"));
+    (answer, output.status.code().unwrap())
+}
+
+#[test]
+fn rules_are_applied_explained_prolonged_and_counted() {
+    let mesh = Mesh::shared();
+    let shop = Shop::open(&mesh, "policy", 2);
+    let name = shop.namespace.name().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rule.yaml");
+    let rule = shop.rule(5432).replace(
+        "{name: servers}",
+        &format!("{{name: servers, namespace: {name}}}"),
+    );
+    std::fs::write(&file, rule).unwrap();
+    let (applied, code) = answer(
+        &mesh,
+        &["apply", file.to_str().unwrap(), "--wait", "-n", &name],
+    );
+    assert_eq!(code, 0, "{applied}");
+    assert_eq!(applied["enforced"]["enforcing"], 2, "{applied}");
+    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
+
+    let (client, stranger) = (format!("{name}/client"), format!("{name}/stranger"));
+    let server = format!("{name}/server");
+    let pod = shop
+        .namespace
+        .words(&["pods", "-l", "app=server"], "{.items[0].metadata.name}");
+    let proxy = format!("{name}/{}", pod.first().unwrap());
+    for (from, decision) in [(&client, "allow"), (&stranger, "deny")] {
+        for whom in [["--to", &server], ["--proxy", &proxy]] {
+            let asked = [
+                &["explain", "-n", &name, "--from", from, "--port", "5432"],
+                &whom[..],
+            ]
+            .concat();
+            let (said, code) = answer(&mesh, &asked);
+            assert_eq!(
+                (said["decision"].as_str(), code),
+                (Some(decision), i32::from(decision == "deny")),
+                "{said}"
+            );
+        }
+    }
+
+    let span = ["--port", "5432", "--for", "20s", "--reason", "INC-8"];
+    let whom = ["allow", "-n", &name, "--from", &stranger, "--to", &server];
+    let (made, code) = answer(&mesh, &[&whom[..], &span].concat());
+    assert_eq!(
+        (code, &made["because"]),
+        (0, &Value::from("INC-8")),
+        "{made}"
+    );
+    assert!(shop.call_anew("stranger"));
+    let record = wait_for("a record that says why", BOUND, || {
+        let records = shop.records("server");
+        records
+            .into_iter()
+            .find(|record| record["policy.because"] == "INC-8")
+    });
+    assert!(record["policy.expires"].is_string(), "{record}");
+    wait_for("the rule to be removed", BOUND, || {
+        let rules = shop
+            .namespace
+            .words(&["authorizationpolicies"], "{.items[*].metadata.name}");
+        (rules == ["servers"]).then_some(())
+    });
+    shop.failed("stranger", OffsetDateTime::now_utc());
+
+    counted(&mesh, &name, &stranger);
+    // Rules that nobody made for a while are not control's to delete.
+    let control = "--as=system:serviceaccount:palisade-system:palisade-control";
+    let refused = shop
+        .namespace
+        .kubectl(&["delete", "authorizationpolicy", "servers", control]);
+    assert!(
+        text(&refused.stderr).contains("control may delete no rule"),
+        "{refused:?}"
+    );
+}
+
+fn counted(mesh: &Mesh, name: &str, stranger: &str) {
+    let rule = format!("{name}/servers/callers");
+    let usage = wait_for("the counts", BOUND, || {
+        let (usage, _) = answer(mesh, &["usage", "-n", name]);
+        let rules = usage["rules"].as_array()?;
+        let is_counted = rules
+            .iter()
+            .any(|one| one["rule"] == *rule && one["count"].as_u64() > Some(0));
+        let denied = usage["denied"].as_array()?;
+        (is_counted && denied.iter().any(|one| one["from"] == stranger)).then_some(usage)
+    });
+    assert_eq!(usage["unused"], Value::Array(Vec::new()), "{usage}");
+    // Who was let in for a while is kept out already.
+    let (readiness, code) = answer(mesh, &["readiness", name, "-n", name]);
+    assert_eq!(
+        (code, &readiness["ready"]),
+        (0, &Value::Bool(true)),
+        "{readiness}"
+    );
+    assert!(readiness["edges"].as_u64() >= Some(2), "{readiness}");
+    stdout(&mesh.palisade(&["policy", "usage", "-n", name, "-o", "text"]));
+}
