@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How the proxy's own connections are made.
@@ -25,10 +25,22 @@ impl Dial {
     /// The kernel's, or `TimedOut`. Cancel safe: a dropped attempt leaves nothing.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = socket(address, self.mark)?;
-        let socket = TcpSocket::from_std_stream(socket.into());
-        match timeout(self.timeout, socket.connect(address)).await {
-            Ok(connected) => connected,
-            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let stream = TcpStream::from_std(socket.into())?;
+        // Within a pod both sides have said all when the call returns: to wait for news of it takes longer than to ask.
+        if stream.peer_addr().is_ok() {
+            return Ok(stream);
+        }
+        match timeout(self.timeout, stream.writable()).await {
+            Ok(writable) => writable?,
+            Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        match stream.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(stream),
         }
     }
 
@@ -60,5 +72,37 @@ pub(crate) fn socket(address: SocketAddr, mark: Option<u32>) -> io::Result<Socke
     Ok(socket)
 }
 
+const EINPROGRESS: i32 = nix::errno::Errno::EINPROGRESS as i32;
+
 /// How long sent data may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const DIAL: Dial = Dial {
+        mark: None,
+        timeout: Duration::from_secs(10),
+    };
+
+    #[tokio::test]
+    async fn a_connection_is_there_when_it_is_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = DIAL.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_accepted, client) = listener.accept().await.unwrap();
+        assert_eq!(stream.local_addr().unwrap(), client);
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_as_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = DIAL.connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use palisade_api::workload::{AtAddress, Workload};
+use palisade_api::workload::AtAddress;
 use tokio::sync::watch;
 
 use crate::authorize::PolicyState;
@@ -63,11 +63,6 @@ impl Pod {
         } else {
             Err(RefusedReason::NotReady)
         }
-    }
-
-    /// The own workload, as control knows it.
-    pub fn own(&self) -> Option<Workload> {
-        self.policy.borrow().rules().map(|rules| rules.own.clone())
     }
 
     /// The workload at an address, if it is known already. Asks control for later, if nobody did.

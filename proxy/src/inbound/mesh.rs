@@ -76,7 +76,8 @@ where
     let mut driver = std::pin::pin!(driver);
     let end = loop {
         tokio::select! {
-            end = &mut driver => break end,
+            // Streams that have come are all taken before the session is looked at again.
+            biased;
             offered = incoming.next() => match offered {
                 Some(offered) => {
                     let stream = serve_stream(Arc::clone(pod), offered, Arc::clone(&peer), ends);
@@ -84,6 +85,7 @@ where
                 }
                 None => break driver.await,
             },
+            end = &mut driver => break end,
             () = &mut guard => {}
         }
     };

@@ -84,9 +84,9 @@ pub async fn serve(outbound: Arc<Outbound>, accepted: Accepted) {
         .pod
         .telemetry
         .open_record(Direction::Outbound, client, addr);
-    if let Some(own) = outbound.pod.own() {
-        record.set_src_workload(&own);
-        record.set_src_identity(&own.identity);
+    if let Some(rules) = outbound.pod.policy.borrow().rules() {
+        record.set_src_workload(&rules.own);
+        record.set_src_identity(&rules.own.identity);
     }
     let outcome = match (place, dst) {
         (None, _) => Err(RefusedReason::TooManyConnections.into()),

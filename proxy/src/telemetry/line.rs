@@ -1,11 +1,9 @@
 //! One event of one connection as one line.
 
-use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::facts::{End, Facts};
+use super::object::Object;
 use crate::outcome::Event;
 
 /// How records are written.
@@ -31,84 +29,52 @@ pub(super) struct Happening {
     pub(super) count: Option<u32>,
 }
 
-/// The line, with its end.
-pub(super) fn render(format: Format, facts: &Facts, happening: &Happening) -> Vec<u8> {
+/// Appends the line, with its end.
+pub(super) fn render(format: Format, facts: &Facts, happening: &Happening, bytes: &mut Vec<u8>) {
     let line = Line::of(facts, happening);
-    let mut bytes = Vec::with_capacity(TYPICAL_LINE_BYTES);
     match format {
-        // Writing plain strings and numbers to memory cannot fail; if it ever did, a line that is cut off
-        // is more honest than none.
-        Format::Json => drop(serde_json::to_writer(&mut bytes, &line)),
+        Format::Json => line.json(bytes),
         Format::Text => bytes.extend_from_slice(line.text().as_bytes()),
     }
     bytes.push(b'\n');
-    bytes
 }
 
-/// The keys of a record, in their order. What is not known is not there.
-#[derive(Debug, Serialize)]
+/// What a record says. What is not known is not there.
+#[derive(Debug)]
 struct Line<'a> {
     time: String,
     event: &'static str,
-    #[serde(rename = "conn.id")]
     conn_id: String,
     direction: &'static str,
-    #[serde(rename = "src.addr")]
     src_addr: String,
-    #[serde(rename = "src.identity", skip_serializing_if = "Option::is_none")]
     src_identity: Option<&'a str>,
-    #[serde(rename = "src.workload", skip_serializing_if = "Option::is_none")]
     src_workload: Option<&'a str>,
-    #[serde(rename = "src.namespace", skip_serializing_if = "Option::is_none")]
     src_namespace: Option<&'a str>,
-    #[serde(rename = "src.claimed", skip_serializing_if = "Option::is_none")]
     src_claimed: Option<&'a str>,
-    #[serde(rename = "dst.addr")]
     dst_addr: String,
-    #[serde(rename = "dst.identity", skip_serializing_if = "Option::is_none")]
     dst_identity: Option<&'a str>,
-    #[serde(rename = "dst.workload", skip_serializing_if = "Option::is_none")]
     dst_workload: Option<&'a str>,
-    #[serde(rename = "dst.namespace", skip_serializing_if = "Option::is_none")]
     dst_namespace: Option<&'a str>,
-    #[serde(rename = "dst.service", skip_serializing_if = "Option::is_none")]
     dst_service: Option<&'a str>,
-    #[serde(rename = "dst.port")]
     dst_port: u16,
-    #[serde(rename = "tls.version", skip_serializing_if = "Option::is_none")]
     tls_version: Option<&'static str>,
-    #[serde(rename = "tls.group", skip_serializing_if = "Option::is_none")]
     tls_group: Option<&'static str>,
-    #[serde(rename = "tls.peer_serial", skip_serializing_if = "Option::is_none")]
     tls_peer_serial: Option<&'a str>,
-    #[serde(rename = "tls.peer_not_after", skip_serializing_if = "Option::is_none")]
     tls_peer_not_after: Option<String>,
-    #[serde(rename = "policy.decision", skip_serializing_if = "Option::is_none")]
     policy_decision: Option<&'static str>,
-    #[serde(rename = "policy.mode", skip_serializing_if = "Option::is_none")]
     policy_mode: Option<&'static str>,
-    #[serde(rename = "policy.rule", skip_serializing_if = "Option::is_none")]
     policy_rule: Option<&'a str>,
-    #[serde(rename = "policy.revision", skip_serializing_if = "Option::is_none")]
     policy_revision: Option<u64>,
-    #[serde(rename = "policy.reason", skip_serializing_if = "Option::is_none")]
     policy_reason: Option<&'a str>,
-    #[serde(rename = "policy.near_miss", skip_serializing_if = "Option::is_none")]
     policy_near_miss: Option<&'a str>,
-    #[serde(rename = "policy.shadow", skip_serializing_if = "Option::is_none")]
     policy_shadow: Option<&'a str>,
-    #[serde(rename = "policy.expires", skip_serializing_if = "Option::is_none")]
     policy_expires: Option<String>,
-    #[serde(rename = "policy.because", skip_serializing_if = "Option::is_none")]
     policy_because: Option<&'a str>,
     bytes_sent: u64,
     bytes_recv: u64,
     duration_ms: u64,
-    #[serde(rename = "close.by", skip_serializing_if = "Option::is_none")]
     close_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
 }
 
@@ -152,6 +118,46 @@ impl<'a> Line<'a> {
             error: happening.error,
             count: happening.count,
         }
+    }
+
+    /// The keys, in their order.
+    fn json(&self, bytes: &mut Vec<u8>) {
+        let mut object = Object::begin(bytes);
+        object.text("time", &*self.time);
+        object.text("event", self.event);
+        object.text("conn.id", &*self.conn_id);
+        object.text("direction", self.direction);
+        object.text("src.addr", &*self.src_addr);
+        object.text("src.identity", self.src_identity);
+        object.text("src.workload", self.src_workload);
+        object.text("src.namespace", self.src_namespace);
+        object.text("src.claimed", self.src_claimed);
+        object.text("dst.addr", &*self.dst_addr);
+        object.text("dst.identity", self.dst_identity);
+        object.text("dst.workload", self.dst_workload);
+        object.text("dst.namespace", self.dst_namespace);
+        object.text("dst.service", self.dst_service);
+        object.number("dst.port", u64::from(self.dst_port));
+        object.text("tls.version", self.tls_version);
+        object.text("tls.group", self.tls_group);
+        object.text("tls.peer_serial", self.tls_peer_serial);
+        object.text("tls.peer_not_after", self.tls_peer_not_after.as_deref());
+        object.text("policy.decision", self.policy_decision);
+        object.text("policy.mode", self.policy_mode);
+        object.text("policy.rule", self.policy_rule);
+        object.number("policy.revision", self.policy_revision);
+        object.text("policy.reason", self.policy_reason);
+        object.text("policy.near_miss", self.policy_near_miss);
+        object.text("policy.shadow", self.policy_shadow);
+        object.text("policy.expires", self.policy_expires.as_deref());
+        object.text("policy.because", self.policy_because);
+        object.number("bytes_sent", self.bytes_sent);
+        object.number("bytes_recv", self.bytes_recv);
+        object.number("duration_ms", self.duration_ms);
+        object.text("close.by", self.close_by);
+        object.text("error", self.error);
+        object.number("count", self.count.map(u64::from));
+        object.end();
     }
 
     fn text(&self) -> String {
@@ -230,11 +236,44 @@ fn identity(end: &End) -> Option<&str> {
 
 /// RFC 3339, UTC, milliseconds.
 fn timestamp(at: OffsetDateTime) -> String {
-    at.to_offset(time::UtcOffset::UTC)
-        .format(TIMESTAMP)
-        .unwrap_or_default()
+    let at = at.to_offset(UtcOffset::UTC);
+    let mut text = String::with_capacity(TIMESTAMP_BYTES);
+    for (number, digits, end) in [
+        (at.year().unsigned_abs(), 4, '-'),
+        (u8::from(at.month()).into(), 2, '-'),
+        (at.day().into(), 2, 'T'),
+        (at.hour().into(), 2, ':'),
+        (at.minute().into(), 2, ':'),
+        (at.second().into(), 2, '.'),
+        (at.millisecond().into(), 3, 'Z'),
+    ] {
+        for place in (0..digits).rev() {
+            let digit = number / 10_u32.pow(place) % 10;
+            text.extend(char::from_digit(digit, 10));
+        }
+        text.push(end);
+    }
+    text
 }
 
-const TIMESTAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-const TYPICAL_LINE_BYTES: usize = 1024;
+const TIMESTAMP_BYTES: usize = "2026-11-21T12:44:16.123Z".len();
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::macros::format_description;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_timestamp_is_rfc_3339(second in 0_i64..253_402_300_800, nanosecond in 0_i64..1_000_000_000) {
+            let format = format_description!(
+                "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+            );
+            let at = OffsetDateTime::from_unix_timestamp(second).unwrap()
+                + time::Duration::nanoseconds(nanosecond);
+            prop_assert_eq!(timestamp(at), at.format(format).unwrap());
+        }
+    }
+}

@@ -11,10 +11,12 @@ mod labels;
 mod line;
 mod live;
 mod metrics;
+mod object;
 mod record;
 mod said;
 mod writer;
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +39,11 @@ use fold::{FoldKey, FoldSource, Folds};
 use line::Happening;
 use live::{Due, Live};
 use record::Connection;
+
+thread_local! {
+    /// Lent while a line is rendered.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,8 +234,7 @@ impl Telemetry {
             return;
         }
         let happening = connection.happening(event, connection.opened.elapsed());
-        self.writer
-            .submit(&line::render(self.format, &facts, &happening));
+        self.write(&facts, &happening);
     }
 
     fn write_ended(&self, ended: &Ended, count: Option<u32>) {
@@ -239,8 +245,15 @@ impl Telemetry {
             ..ended.connection.happening(ended.event, ended.duration)
         };
         let facts = ended.connection.facts();
-        self.writer
-            .submit(&line::render(self.format, &facts, &happening));
+        self.write(&facts, &happening);
+    }
+
+    fn write(&self, facts: &Facts, happening: &Happening) {
+        let mut line = LINE.take();
+        line.clear();
+        line::render(self.format, facts, happening, &mut line);
+        self.writer.submit(&line);
+        LINE.set(line);
     }
 
     fn write_folded(&self, folded: Vec<(Ended, u32)>) {

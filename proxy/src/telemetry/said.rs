@@ -2,7 +2,7 @@
 
 /// `text` without control and invisible characters, at most `MAX_SAID_BYTES` of it.
 pub(super) fn said(text: &str) -> Box<str> {
-    let mut kept = String::new();
+    let mut kept = String::with_capacity(text.len().min(MAX_SAID_BYTES));
     for c in text.chars().filter(|c| !is_hidden(*c)) {
         if kept.len() + c.len_utf8() > MAX_SAID_BYTES {
             break;

@@ -127,12 +127,9 @@ fn at(event: Event) -> Happening {
 }
 
 fn rendered(format: Format, record: &Record, happening: &Happening) -> String {
-    String::from_utf8(line::render(
-        format,
-        &record.connection().facts(),
-        happening,
-    ))
-    .unwrap()
+    let mut bytes = Vec::new();
+    line::render(format, &record.connection().facts(), happening, &mut bytes);
+    String::from_utf8(bytes).unwrap()
 }
 
 const FULL: &str = concat!(

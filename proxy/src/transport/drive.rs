@@ -74,6 +74,7 @@ async fn drive<T: AsyncBufRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> 
         was_full: false,
         is_shut: false,
         is_at_end: false,
+        has_let_others: false,
         timer: Box::pin(sleep_until(now)),
         armed: now,
     };
@@ -91,6 +92,8 @@ struct Driver<T> {
     was_full: bool,
     is_shut: bool,
     is_at_end: bool,
+    /// The other tasks had their turn since the last write.
+    has_let_others: bool,
     timer: Pin<Box<Sleep>>,
     /// When `timer` fires: never later than the session's deadline, but perhaps earlier, so that it is rarely set.
     armed: Instant,
@@ -120,6 +123,9 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
                 return self.poll_close(cx, now).map(|()| end);
             }
             let read = self.poll_receive(cx, now).is_ready();
+            if self.lets_others(cx) {
+                return Poll::Pending;
+            }
             let wrote = self.poll_transmit(cx, now).is_ready();
             if !read && !wrote && self.poll_timer(cx).is_pending() {
                 return Poll::Pending;
@@ -127,6 +133,17 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Before something is written, the tasks that are ready have their turn, once: what they say on other streams goes
+    /// along, in one write and not in several. Where there is one stream, nobody is waited for.
+    fn lets_others(&mut self, cx: &Context<'_>) -> bool {
+        let would_write = self.link.with(|session| session.has_company());
+        self.has_let_others = would_write && !self.has_let_others;
+        if self.has_let_others {
+            cx.waker().wake_by_ref();
+        }
+        self.has_let_others
     }
 
     /// Ready when the session's deadline has passed.

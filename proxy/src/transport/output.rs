@@ -79,6 +79,11 @@ impl Session {
         self.settle(id, now);
     }
 
+    /// Whether a stream has something to write, and is not the only one.
+    pub(super) fn has_company(&self) -> bool {
+        !self.line.is_empty() && self.streams.len() > 1
+    }
+
     /// Whether all is said, so that the connection can be shut down.
     pub(super) fn is_done(&self) -> bool {
         (self.goaway_here.is_some() || self.goaway_there.is_some())

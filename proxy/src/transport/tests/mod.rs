@@ -9,3 +9,4 @@ mod states;
 mod vectors;
 mod violations;
 mod wire;
+mod writes;
