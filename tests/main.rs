@@ -27,3 +27,4 @@ mod shop;
 mod traffic;
 mod transport;
 mod up;
+mod usage;

@@ -11,6 +11,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use palisade_api::sidecar;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::admin::{self, Admin, Pages};
 use crate::authorize::PolicyState;
@@ -79,13 +81,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         mark: config.mark(),
         timeout: config.args.connect_timeout,
     };
-    let no_randomness = |error| RunError::System {
-        what: "randomness",
-        error,
-    };
-    let usage = Usage::new(OffsetDateTime::now_utc()).map_err(no_randomness)?;
     let pod = Arc::new(Pod {
-        usage: Arc::new(usage),
+        usage: Arc::new(random(Usage::new(OffsetDateTime::now_utc()))?),
         identity: Arc::clone(&identity),
         policy: discovery.rules(),
         book,
@@ -99,15 +96,14 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         trouble: discovery.trouble(),
         config,
     });
-    let canary = Canary::new().map_err(no_randomness)?;
-    let (ending, ends) = watch::channel(false);
-    let reporter = Reporter::new(Arc::clone(&pod.usage), pod.phases.clone(), ends);
+    let canary = random(Canary::new())?;
     let servers = Servers::bind(&pod)?;
 
     tokio::spawn(keep_svid(rotation(&pod), identity, rotation_state));
     tokio::spawn(Arc::clone(&telemetry).sweep());
-    let watching = discovery::run(discovery, control(&pod), asked, reporter);
-    let watching = tokio::spawn(watching);
+    let (ending, ends) = watch::channel(false);
+    let reporter = Reporter::new(Arc::clone(&pod.usage), pod.phases.clone(), ends);
+    let watching = tokio::spawn(discovery::run(discovery, control(&pod), asked, reporter));
     tokio::spawn(canary.clone().probe(dial, readiness.clone()));
     tokio::spawn(follow_conditions(Arc::clone(&pod), readiness.clone()));
     start_admin(&pod).await?;
@@ -119,13 +115,24 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         error,
     })?;
     drain(&pod, &outbound.peers, &readiness, &phase).await;
-    if pod.usage.is_untold() {
-        ending.send_replace(true);
-        // Where control cannot be reached, these counts are lost.
-        tokio::time::timeout(LAST_COUNTS, watching).await.ok();
-    }
+    tell_last(&pod.usage, &ending, watching).await;
     telemetry.close(FLUSH);
     Ok(())
+}
+
+fn random<T>(made: io::Result<T>) -> Result<T, RunError> {
+    made.map_err(|error| RunError::System {
+        what: "randomness",
+        error,
+    })
+}
+
+/// Lets control hear what was counted last. Where it cannot be reached, that is lost.
+async fn tell_last(usage: &Usage, ending: &watch::Sender<bool>, watching: JoinHandle<()>) {
+    if usage.is_untold() {
+        ending.send_replace(true);
+        timeout(LAST_COUNTS, watching).await.ok();
+    }
 }
 
 /// Takes as many open files as the system allows. The usual limit, 1024, spares programs that call `select`; each

@@ -31,3 +31,4 @@ mod scale;
 mod shop;
 mod traffic;
 mod upgrade;
+mod usage;

@@ -1,15 +1,21 @@
 //! What was written on the command line, and what is true.
 
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use palisade_api::cluster::{ASK_PORT, CONTROL, SYSTEM_NAMESPACE};
+use palisade_api::cluster::SYSTEM_NAMESPACE;
 use palisade_api::spiffe::TrustDomain;
+
+use parse::{address, ask, cidrs, host_name, ttl};
 
 /// Issues SVIDs, serves workloads and rules to proxies.
 #[derive(Debug, Parser)]
@@ -323,62 +329,6 @@ fn mode(files: FilesArgs, cluster: ClusterArgs, mistakes: &mut Vec<String>) -> O
     }
 }
 
-/// Beyond loopback, anybody in the cluster could ask the API server through it.
-fn ask(given: Option<&str>, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
-    let Some(text) = given else {
-        return Some((Ipv4Addr::LOCALHOST, ASK_PORT).into());
-    };
-    let addr = address("--ask", text, mistakes)?;
-    if addr.ip().is_loopback() {
-        return Some(addr);
-    }
-    mistakes.push(format!(
-        "--ask: {addr} is not on loopback; write it like 127.0.0.1:{ASK_PORT}"
-    ));
-    None
-}
-
-/// The host's name, for people; in a pod it is the pod's.
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_error| CONTROL.to_owned(), |name| name.trim().to_owned())
-}
-
-fn address(flag: &str, text: &str, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
-        mistakes.push(format!(
-            "{flag}: {text:?} is not IP:PORT; write it like 127.0.0.1:15012"
-        ));
-    }
-    parsed
-}
-
-fn ttl(text: &str, mistakes: &mut Vec<String>) -> Option<Duration> {
-    let parsed = humantime::parse_duration(text)
-        .ok()
-        .filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
-    if parsed.is_none() {
-        mistakes.push(format!(
-            "--svid-ttl: {text:?} is not a duration from 1s to 24h"
-        ));
-    }
-    parsed
-}
-
-fn cidrs(flag: &str, texts: &[String], mistakes: &mut Vec<String>) -> Vec<IpNet> {
-    let parse = |text: &String| {
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            mistakes.push(format!(
-                "{flag}: {text:?} is not a CIDR; write it like 10.0.0.0/8"
-            ));
-        }
-        parsed
-    };
-    texts.iter().filter_map(parse).collect()
-}
-
 /// Every mistake of a command line at once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -403,8 +353,3 @@ const IN_CLUSTER: Defaults = Defaults {
     telemetry: Some("[::]:15020"),
     svid_ttl: "24h",
 };
-const MIN_TTL: Duration = Duration::from_secs(1);
-const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
-
-#[cfg(test)]
-mod tests;

@@ -154,6 +154,16 @@ impl Index {
             .collect()
     }
 
+    /// The workload at an address, where one is known there.
+    pub fn workload_at(&self, ip: IpAddr) -> Option<&Workload> {
+        match self.addresses.get(&ip) {
+            Some((AtAddress::Workload(workload), _)) => Some(workload),
+            Some((AtAddress::Service(_) | AtAddress::Outside | AtAddress::Unknown, _)) | None => {
+                None
+            }
+        }
+    }
+
     /// What is at an address.
     pub fn address(&self, ip: IpAddr) -> Arc<Object> {
         if let Some((_, known)) = self.addresses.get(&ip) {

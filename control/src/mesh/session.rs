@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
             convert::usage_from_wire(usage),
             index.workload(&self.workload),
         ) {
-            (Ok(report), Some(workload)) => self.service.usage.hear(workload, report),
+            (Ok(report), Some(workload)) => self.service.usage.hear(workload, report, index),
             (Err(error), _) => {
                 self.service.metrics.usage_left_out("not_understood", 1);
                 tracing::debug!(workload = %self.workload, %error, "a report is not understood");

@@ -21,22 +21,40 @@ pub(crate) struct Metrics {
     rules_missing: Family<KindLabel, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     watch_refusals: Family<ReasonLabel, Counter>,
-    usage_left_out: Family<ReasonLabel, Counter>,
-    asked: Family<OutcomeLabel, Counter>,
+    usage: UsageMetrics,
     leading: Gauge,
     findings: Family<FindingLabels, Gauge>,
+}
+
+/// What becomes of what proxies count.
+#[derive(Debug)]
+struct UsageMetrics {
+    left_out: Family<ReasonLabel, Counter>,
+    asked: Family<StatusLabel, Counter>,
+}
+
+impl UsageMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            left_out: registered(
+                registry,
+                "usage_left_out",
+                "What of proxies' counts is not kept: entries that mean nothing here, workloads that made room",
+            ),
+            asked: registered(
+                registry,
+                "asked",
+                "Questions about the proxies' counts, by the status of the answer",
+            ),
+        }
+    }
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut all = Registry::with_prefix("palisade");
         let registry = all.sub_registry_with_prefix("control");
-        let svids = Family::<Issue, Counter>::default();
-        registry.register(
-            "svids_issued",
-            "Requests for an SVID, by what they came to",
-            svids.clone(),
-        );
+        let svids = svids(registry);
         let proxies = registered(registry, "proxies", "Proxies that watch now");
         let revisions = registered(
             registry,
@@ -63,16 +81,7 @@ impl Metrics {
             "watches_refused",
             "Watches of proxies that were refused or cut off, by why",
         );
-        let usage_left_out = registered(
-            registry,
-            "usage_left_out",
-            "What of proxies' counts is not kept: entries that mean nothing here, workloads that had to make room",
-        );
-        let asked = registered(
-            registry,
-            "asked",
-            "Questions about the proxies' counts, by the status of the answer",
-        );
+        let usage = UsageMetrics::new(registry);
         let leading = registered(
             registry,
             "leading",
@@ -83,10 +92,6 @@ impl Metrics {
             "findings",
             "What `palisade check` would find wrong, by check and severity; looked at by the leading replica",
         );
-        for outcome in IssueOutcome::ALL {
-            // A rate needs a beginning.
-            drop(svids.get_or_create(&Issue { outcome }));
-        }
         Self {
             registry: all,
             svids,
@@ -96,8 +101,7 @@ impl Metrics {
             rules_missing,
             refusals,
             watch_refusals,
-            usage_left_out,
-            asked,
+            usage,
             leading,
             findings,
         }
@@ -120,14 +124,16 @@ impl Metrics {
 
     /// Counts what is not kept of what proxies counted. The reasons are a closed set.
     pub(crate) fn usage_left_out(&self, reason: &'static str, count: usize) {
-        self.usage_left_out
+        self.usage
+            .left_out
             .get_or_create(&ReasonLabel { reason })
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Counts a question. The statuses are a closed set.
     pub(crate) fn asked(&self, status: u16) {
-        self.asked.get_or_create(&OutcomeLabel { status }).inc();
+        let status = StatusLabel { status };
+        self.usage.asked.get_or_create(&status).inc();
     }
 
     pub(crate) fn leading(&self, leads: bool) {
@@ -177,6 +183,19 @@ impl Metrics {
     }
 }
 
+fn svids(registry: &mut Registry) -> Family<Issue, Counter> {
+    let svids: Family<Issue, Counter> = registered(
+        registry,
+        "svids_issued",
+        "Requests for an SVID, by what they came to",
+    );
+    for outcome in IssueOutcome::ALL {
+        // A rate needs a beginning.
+        drop(svids.get_or_create(&Issue { outcome }));
+    }
+    svids
+}
+
 fn registered<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &'static str,
@@ -198,7 +217,7 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
+struct StatusLabel {
     status: u16,
 }
 

@@ -71,12 +71,13 @@ impl Usage {
     }
 
     /// Takes a report of a workload's proxy.
-    pub(crate) fn hear(&self, workload: &Workload, report: Report) {
+    pub(crate) fn hear(&self, workload: &Workload, report: Report, index: &Index) {
         self.metrics
             .usage_left_out("not_understood", report.left_out);
         let mut kept = self.kept();
         let before = kept.table.forgotten();
-        kept.table.hear(workload, report);
+        kept.table
+            .hear(workload, report, |ip| index.workload_at(ip));
         kept.is_saved = false;
         let forgotten = kept.table.forgotten() - before;
         drop(kept);

@@ -1,9 +1,10 @@
 //! The counts of every workload, as far as there is room. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use palisade_api::convert::Report;
-use palisade_api::usage::{Counted, Totals, Usage};
+use palisade_api::usage::{Caller, Counted, Resident, Totals, Usage};
 use palisade_api::workload::Workload;
 
 /// What proxies reported.
@@ -67,14 +68,19 @@ impl Table {
         table
     }
 
-    /// Takes a report of a workload's proxy. Who it is, control's own table says.
-    pub(super) fn hear(&mut self, workload: &Workload, report: Report) {
+    /// Takes a report of a workload's proxy. Who it is, and who lives at an address, control's own table says.
+    pub(super) fn hear<'w>(
+        &mut self,
+        workload: &Workload,
+        report: Report,
+        at: impl Fn(IpAddr) -> Option<&'w Workload>,
+    ) {
         let key = workload.key();
         self.heard += 1;
         let known = self.workloads.entry(key.clone()).or_default();
         known.heard = self.heard;
         let before = known.len();
-        known.hear(workload, report);
+        known.hear(workload, report, at);
         self.entries = self.entries - before + known.len();
         self.make_room(&key);
     }
@@ -112,7 +118,12 @@ impl Table {
 }
 
 impl Known {
-    fn hear(&mut self, workload: &Workload, report: Report) {
+    fn hear<'w>(
+        &mut self,
+        workload: &Workload,
+        report: Report,
+        at: impl Fn(IpAddr) -> Option<&'w Workload>,
+    ) {
         let is_summed = |sum: &Counted| sum.summed.contains(&report.epoch);
         if self.earlier.as_ref().is_some_and(is_summed) {
             // The last words of a process that has had successors; they cannot be told from what was heard of it.
@@ -123,10 +134,11 @@ impl Known {
             .and_then(|at| self.epochs.remove(at))
             .unwrap_or_default();
         describe(&mut counted, workload);
+        name_callers(&mut counted, &report.totals, at);
         counted.epoch = report.epoch;
         counted.started = report.started;
         counted.totals.raise(report.totals);
-        bound(&mut counted.totals);
+        bound(&mut counted);
         let after = self
             .epochs
             .partition_point(|it| it.started <= counted.started);
@@ -138,7 +150,7 @@ impl Known {
                 Some(earlier) => oldest.with(earlier),
                 None => oldest.into_sum(),
             };
-            bound(&mut sum.totals);
+            bound(&mut sum);
             self.earlier = Some(sum);
         }
     }
@@ -162,8 +174,31 @@ fn describe(counted: &mut Counted, workload: &Workload) {
 }
 
 /// A proxy keeps within these; another program with an SVID may not.
-fn bound(totals: &mut Totals) {
-    totals.keep(MAX_EDGES, MAX_RULES);
+fn bound(counted: &mut Counted) {
+    counted.totals.keep(MAX_EDGES, MAX_RULES);
+    while counted.callers.len() > MAX_EDGES {
+        counted.callers.pop_last();
+    }
+}
+
+fn name_callers<'w>(
+    counted: &mut Counted,
+    heard: &Totals,
+    at: impl Fn(IpAddr) -> Option<&'w Workload>,
+) {
+    for edge in heard.edges.keys() {
+        let Caller::Address(ip) = edge.caller else {
+            continue;
+        };
+        if let Some(workload) = at(ip) {
+            let resident = Resident {
+                namespace: workload.namespace.clone(),
+                name: workload.name.clone(),
+                service_account: workload.service_account.clone(),
+            };
+            counted.callers.insert(ip, resident);
+        }
+    }
 }
 
 /// Processes of one workload's proxy that are told apart.

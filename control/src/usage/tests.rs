@@ -71,15 +71,24 @@ fn total(table: &Table, name: &str) -> u64 {
     totals.edges[&edge(8080)].count
 }
 
+/// Control knows nothing of addresses.
+fn nobody(_ip: std::net::IpAddr) -> Option<&'static Workload> {
+    None
+}
+
+fn hear(usage: &Usage, workload: &Workload, report: Report) {
+    usage.hear(workload, report, &crate::index::tests::index(""));
+}
+
 #[test]
 fn a_process_that_reports_again_counts_once_and_its_successor_adds_to_it() {
     let (mut table, orders) = (table(10, 100), workload("orders-0"));
     for count in [3, 5, 5, 4] {
         // The last one is late; what it says is older.
-        table.hear(&orders, report("a", 10, count));
+        table.hear(&orders, report("a", 10, count), nobody);
     }
     assert_eq!(total(&table, "orders-0"), 5);
-    table.hear(&orders, report("b", 20, 1));
+    table.hear(&orders, report("b", 20, 1), nobody);
     assert_eq!(total(&table, "orders-0"), 6);
 }
 
@@ -87,7 +96,7 @@ fn a_process_that_reports_again_counts_once_and_its_successor_adds_to_it() {
 fn of_many_processes_the_last_are_told_apart_and_none_is_lost() {
     let (mut table, orders) = (table(10, 100), workload("orders-0"));
     for number in 0..100_i64 {
-        table.hear(&orders, report(&format!("e{number}"), number, 2));
+        table.hear(&orders, report(&format!("e{number}"), number, 2), nobody);
         assert_eq!(
             table.all(None).workloads.len(),
             usize::try_from(number + 1).unwrap().min(5)
@@ -95,7 +104,7 @@ fn of_many_processes_the_last_are_told_apart_and_none_is_lost() {
     }
     assert_eq!(total(&table, "orders-0"), 200);
     // Its last words come after its successors'.
-    table.hear(&orders, report("e90", 90, 2));
+    table.hear(&orders, report("e90", 90, 2), nobody);
     assert_eq!(total(&table, "orders-0"), 200);
     let sum = table.all(None).workloads.remove(0);
     assert_eq!((sum.epoch.as_str(), sum.started), ("", 0));
@@ -105,7 +114,7 @@ fn of_many_processes_the_last_are_told_apart_and_none_is_lost() {
 fn who_was_not_heard_of_for_longest_makes_room() {
     let mut table = table(3, 100);
     for name in ["a", "b", "c", "a", "d"] {
-        table.hear(&workload(name), report("e", 1, 1));
+        table.hear(&workload(name), report("e", 1, 1), nobody);
     }
     let names = |table: &Table| -> Vec<String> {
         let all = table.all(None).workloads.into_iter();
@@ -119,7 +128,7 @@ fn who_was_not_heard_of_for_longest_makes_room() {
 fn entries_are_bounded_too() {
     let mut table = table(1000, 20);
     for number in 0..1000 {
-        table.hear(&workload(&number.to_string()), report("e", 1, 1));
+        table.hear(&workload(&number.to_string()), report("e", 1, 1), nobody);
     }
     let all = table.all(None);
     let entries: usize = all
@@ -138,7 +147,7 @@ fn entries_are_bounded_too() {
         };
         greedy.totals.edges.insert(edge(port), seen);
     }
-    table.hear(&workload("greedy"), greedy);
+    table.hear(&workload("greedy"), greedy, nobody);
     let all = table.all(None).workloads;
     assert_eq!(all.len(), 1);
     assert_eq!(all[0].totals.edges.len(), 1024);
@@ -148,12 +157,12 @@ fn entries_are_bounded_too() {
 #[test]
 fn who_it_is_control_knows_and_one_namespace_is_shown_alone() {
     let mut table = table(10, 100);
-    table.hear(&workload("orders-0"), report("e", 1, 1));
+    table.hear(&workload("orders-0"), report("e", 1, 1), nobody);
     let elsewhere = Workload {
         namespace: "other".to_owned(),
         ..workload("orders-0")
     };
-    table.hear(&elsewhere, report("e", 1, 1));
+    table.hear(&elsewhere, report("e", 1, 1), nobody);
     let shop: Vec<Counted> = table.all(Some("shop")).workloads;
     assert_eq!(shop.len(), 1);
     assert_eq!(
@@ -173,7 +182,8 @@ fn counts_outlive_control() {
     let store = tempfile::tempdir().unwrap();
     let usage = open(store.path());
     for number in 0..9 {
-        usage.hear(
+        hear(
+            &usage,
             &workload("orders-0"),
             report(&format!("e{number}"), number, 1),
         );
@@ -182,7 +192,7 @@ fn counts_outlive_control() {
     let again = open(store.path());
     assert_eq!(again.answer(None), usage.answer(None));
     // The proxy that was there before goes on.
-    again.hear(&workload("orders-0"), report("e8", 8, 5));
+    hear(&again, &workload("orders-0"), report("e8", 8, 5));
     let merged = usage::Usage::merge([again.answer(None)]);
     assert_eq!(merged.workloads[0].totals.edges[&edge(8080)].count, 13);
 }
@@ -202,7 +212,7 @@ fn a_broken_file_is_left_aside_and_does_not_keep_control_from_counting() {
     let usage = open(store.path());
     assert!(!file.exists());
     assert!(store.path().join("usage.json.broken").exists());
-    usage.hear(&workload("orders-0"), report("e", 1, 1));
+    hear(&usage, &workload("orders-0"), report("e", 1, 1));
     usage.save();
     assert_eq!(open(store.path()).answer(None).workloads.len(), 1);
 }
@@ -230,4 +240,26 @@ fn rules_in_force_are_told_as_far_as_their_namespace_is_asked_for() {
     };
     assert_eq!(names(None), ["cluster/baseline/a", "shop/orders/a"]);
     assert_eq!(names(Some("shop")), ["shop/orders/a"]);
+}
+
+#[test]
+fn a_caller_without_an_identity_is_named_by_controls_own_table() {
+    let mut table = table(10, 100);
+    let mut plaintext = report("e", 1, 1);
+    let seen = plaintext.totals.edges[&edge(8080)];
+    for ip in ["10.0.0.9", "10.0.0.10"] {
+        let caller = Caller::Address(ip.parse().unwrap());
+        plaintext
+            .totals
+            .edges
+            .insert(EdgeKey { caller, ..edge(80) }, seen);
+    }
+    let legacy = workload("legacy-0");
+    let lives_at = |ip: std::net::IpAddr| (ip.to_string() == "10.0.0.9").then_some(&legacy);
+    table.hear(&workload("orders-0"), plaintext, lives_at);
+    table.hear(&workload("orders-0"), report("f", 2, 1), nobody);
+    let merged = usage::Usage::merge([table.all(None)]);
+    let callers = &merged.workloads[0].callers;
+    assert_eq!(callers.len(), 1);
+    assert_eq!(callers[&"10.0.0.9".parse().unwrap()].name, "legacy-0");
 }

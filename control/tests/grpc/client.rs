@@ -117,6 +117,8 @@ pub(crate) fn chain(response: IssueResponse) -> Vec<CertificateDer<'static>> {
 pub(crate) struct Watch {
     requests: mpsc::Sender<WatchRequest>,
     responses: Streaming<WatchResponse>,
+    /// Control says that it takes counts.
+    pub(crate) takes_usage: bool,
 }
 
 impl Watch {
@@ -148,16 +150,24 @@ impl Watch {
         let message = Some(Message::Hello(hello));
         requests.send(WatchRequest { message }).await.unwrap();
         let stream = Request::new(ReceiverStream::new(stream));
-        let responses = grpc.streaming(stream, path, codec).await?.into_inner();
+        let response = grpc.streaming(stream, path, codec).await?;
         Ok(Self {
             requests,
-            responses,
+            takes_usage: response
+                .metadata()
+                .contains_key(palisade_api::usage::METADATA),
+            responses: response.into_inner(),
         })
     }
 
     pub(crate) async fn send(&self, message: Message) {
         let message = Some(message);
-        self.requests.send(WatchRequest { message }).await.unwrap();
+        self.say(WatchRequest { message }).await;
+    }
+
+    /// The same with what is no message of this version.
+    pub(crate) async fn say(&self, request: WatchRequest) {
+        self.requests.send(request).await.unwrap();
     }
 
     pub(crate) async fn look_up(&self, ip: &str) {

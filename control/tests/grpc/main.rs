@@ -11,4 +11,5 @@
 mod client;
 mod issue;
 mod mesh;
+mod usage;
 mod watch;

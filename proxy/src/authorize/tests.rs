@@ -141,3 +141,31 @@ async fn the_expiry_of_a_rule_ends_what_it_allowed() {
     let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, check));
     assert_eq!(refusal.await.unwrap().revision, 1);
 }
+
+#[test]
+fn a_permit_says_until_when_and_why_where_its_rule_is_there_for_a_while_only() {
+    let expires = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100);
+    let for_a_while = Rule {
+        expires: Some(expires),
+        reason: "INC-1".into(),
+        ..rule("for-a-while", Effect::Allow, web())
+    };
+    let id = web_id();
+    let permit = |rule: Rule| {
+        let state = state(1, vec![rule]);
+        authorize(
+            &state,
+            Source::Authenticated(&id),
+            dst(),
+            OffsetDateTime::UNIX_EPOCH,
+        )
+        .unwrap()
+    };
+    let permitted = permit(for_a_while);
+    let expiring = permitted.expiring().unwrap();
+    assert_eq!(
+        (expiring.expires, expiring.reason.as_str()),
+        (expires, "INC-1")
+    );
+    assert_eq!(permit(rule("ever", Effect::Allow, web())).expiring(), None);
+}

@@ -97,7 +97,7 @@ impl Table {
             self.edges.insert(edge.kept(), Count::untold(seen));
         } else {
             let others = self.others.entry(edge.verdict.decided());
-            let others = others.or_insert(Count::untold(0));
+            let others = others.or_insert_with(|| Count::untold(0));
             others.value += 1;
             others.is_told = false;
         }

@@ -157,6 +157,13 @@ const RIGHTS: &[(bool, &str, &str, &str)] = &[
     (false, "update", "customresourcedefinitions", "default"),
     (false, "create", "clusterrolebindings", "default"),
     (false, "create", "serviceaccounts+token", "default"),
+    (
+        true,
+        "create",
+        "subjectaccessreviews.authorization.k8s.io",
+        "default",
+    ),
+    (false, "get", "usages.palisade.dev", "default"),
     (false, "get", "configmaps/settings", "default"),
     (false, "impersonate", "users", "default"),
 ];

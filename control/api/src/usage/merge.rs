@@ -77,6 +77,7 @@ impl Counted {
     /// What was heard of the same sooner or later.
     fn raise(&mut self, other: Self) {
         self.started = self.started.min(other.started);
+        self.callers.extend(other.callers);
         self.summed = union(std::mem::take(&mut self.summed), other.summed);
         self.totals.raise(other.totals);
     }
@@ -84,7 +85,9 @@ impl Counted {
     /// The sum with an older one, as the newer one's.
     #[must_use]
     pub fn with(self, older: Self) -> Self {
-        let (mut sum, older) = (self.into_sum(), older.into_sum());
+        let (mut sum, mut older) = (self.into_sum(), older.into_sum());
+        older.callers.append(&mut sum.callers);
+        sum.callers = older.callers;
         sum.summed = union(older.summed, sum.summed);
         sum.started = sum.started.min(older.started);
         sum.totals.add(older.totals);

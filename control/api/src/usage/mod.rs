@@ -50,9 +50,23 @@ pub struct Counted {
     pub summed: Vec<String>,
     /// When the first of them began to count.
     pub started: i64,
+    /// Which workloads control knew at the addresses of callers without an identity, when it heard of them last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<IpAddr, Resident>,
     /// What was counted.
     #[serde(flatten)]
     pub totals: Totals,
+}
+
+/// The workload at an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resident {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its service account.
+    pub service_account: String,
 }
 
 /// What makes two connections to one workload the same.
