@@ -136,7 +136,10 @@ pub(crate) fn one<T: DeserializeOwned>(
     serde_json::from_str(&line).context("the mesh ended, or is of another version")
 }
 
-fn ask(name: Option<&str>, question: &Question) -> anyhow::Result<BufReader<UnixStream>> {
+pub(crate) fn ask(
+    name: Option<&str>,
+    question: &Question,
+) -> anyhow::Result<BufReader<UnixStream>> {
     let mut connection = connect(name)?;
     writeln!(connection, "{}", serde_json::to_string(question)?)?;
     Ok(BufReader::new(connection))

@@ -3,12 +3,16 @@
 pub(crate) mod allow;
 mod apply;
 mod counted;
+mod diff;
 mod explain;
 mod import;
 mod put;
 mod readiness;
 pub(crate) mod rules;
+mod simulate;
 mod subject;
+mod suggest;
+mod traffic;
 mod usage;
 
 use std::process::ExitCode;
@@ -24,6 +28,15 @@ pub(crate) enum PolicyCommand {
     /// Says whether one may reach another, and by which rule, or which came nearest
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::ExplainArgs),
+    /// Says what recorded connections would become under edited rules
+    #[command(after_help = simulate::AFTER_HELP)]
+    Simulate(simulate::SimulateArgs),
+    /// Prints the least rules that admit what was recorded, ready to review
+    #[command(after_help = suggest::AFTER_HELP)]
+    Suggest(suggest::SuggestArgs),
+    /// Says who may reach whom that could not, and who no longer may, by other rules
+    #[command(after_help = diff::AFTER_HELP)]
+    Diff(diff::DiffArgs),
     /// Puts the rules of files in force, and waits until every sidecar that they concern enforces them
     #[command(after_help = apply::AFTER_HELP)]
     Apply(apply::ApplyArgs),
@@ -51,6 +64,9 @@ pub(crate) enum PolicyCommand {
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     let done = match command {
         PolicyCommand::Explain(args) => explain::run(args),
+        PolicyCommand::Simulate(args) => simulate::run(args),
+        PolicyCommand::Suggest(args) => suggest::run(args),
+        PolicyCommand::Diff(args) => diff::run(args),
         PolicyCommand::Apply(args) => apply::run(args),
         PolicyCommand::Allow(args) => allow::run(args),
         PolicyCommand::Readiness(args) => readiness::run(args),

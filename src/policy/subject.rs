@@ -50,7 +50,7 @@ impl FromStr for Subject {
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     !text.is_empty() && text.len() <= 253 && text.bytes().all(fits)
@@ -288,7 +288,7 @@ pub(crate) fn selected_labels(rules: &Rules) -> BTreeSet<&str> {
     labels.map(String::as_str).collect()
 }
 
-fn selects_by_labels(rules: &Rules, namespace: &str) -> bool {
+pub(crate) fn selects_by_labels(rules: &Rules, namespace: &str) -> bool {
     rules.policies.iter().any(|policy| {
         let concerns = policy
             .namespace

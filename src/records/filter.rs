@@ -123,7 +123,7 @@ impl Filter {
 
 /// Whether a pod's name is one that the local mesh or Kubernetes gives to a replica of a workload: `web-0`,
 /// `web-6d4f5c9b7d-x2w1p`, `night-29381234-abcde`.
-fn is_replica(pod: &str, workload: &str) -> bool {
+pub(crate) fn is_replica(pod: &str, workload: &str) -> bool {
     let rest = pod
         .strip_prefix(workload)
         .and_then(|rest| rest.strip_prefix('-'));

@@ -213,7 +213,7 @@ pub(crate) fn explain(
     }
 }
 
-fn placed(rules: &Rules, name: &RuleName) -> Placed {
+pub(crate) fn placed(rules: &Rules, name: &RuleName) -> Placed {
     Placed {
         name: name.to_string(),
         place: rules.place(name),

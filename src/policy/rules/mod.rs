@@ -148,6 +148,15 @@ impl Rules {
         Policy::new(self.policies.clone())
     }
 
+    /// Takes over who there is from a mesh, for files that say it of nobody. What they say of namespaces stays.
+    pub(crate) fn know(&mut self, mesh: Self) {
+        let own = std::mem::replace(&mut self.known, mesh.known);
+        self.known.accounts.extend(own.accounts);
+        self.known.namespaces.extend(own.namespaces);
+        self.trust_domain = mesh.trust_domain;
+        self.warnings.extend(mesh.warnings);
+    }
+
     /// Where a rule is written; its name again where that is not known.
     pub(crate) fn place(&self, rule: &RuleName) -> String {
         let known = self.places.get(rule).cloned();

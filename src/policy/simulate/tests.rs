@@ -1,0 +1,197 @@
+use time::macros::datetime;
+
+use super::*;
+use crate::policy::traffic::sample::{edge, of_shop, traffic};
+
+/// Rules and workloads of one file.
+fn rules(text: &str) -> Rules {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.yaml");
+    std::fs::write(&file, text).unwrap();
+    rules::of_files(&[file], None).unwrap()
+}
+
+fn simulated(text: &str, edges: Vec<Edge>) -> Simulated {
+    simulate(&rules(text), &traffic(edges), NOW)
+}
+
+const NOW: OffsetDateTime = datetime!(2026-11-22 03:00 UTC);
+
+const RULES: &str = "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  target: {labels: {app: orders}}
+  rules:
+  - {name: web, effect: allow, from: [{serviceAccount: shop/web}], ports: [9090]}
+  - {name: batch, effect: allow, from: [{serviceAccount: shop/batch}], expires: 2026-11-23T00:00:00Z, reason: x}
+  - {name: old, effect: deny, from: [{serviceAccount: shop/batch}], ports: [8081], mode: shadow}
+";
+
+const ORDERS: &str = "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
+";
+
+#[test]
+fn flips_are_told_both_ways_with_what_decides_and_replicas_are_one_workload() {
+    let text = format!("{RULES}{ORDERS}");
+    let edges = vec![
+        edge(&of_shop("web"), "orders-0", 8080, Was::Allowed),
+        edge(&of_shop("web"), "orders-1", 8080, Was::Allowed),
+        edge(&of_shop("batch"), "orders-0", 8080, Was::Denied),
+        edge(&of_shop("intruder"), "orders-0", 8080, Was::Denied),
+    ];
+    let simulated = simulated(&text, edges);
+    let [denied, allowed] = simulated.flips.as_slice() else {
+        panic!("{simulated:?}");
+    };
+    assert_eq!(
+        (&*denied.seen.from, &*denied.seen.to),
+        ("shop/web", "shop/orders")
+    );
+    assert_eq!((denied.seen.count, denied.becomes), (20, "deny"));
+    let near = denied.near_miss.as_ref().unwrap();
+    assert_eq!(
+        (&*near.rule.name, near.differs),
+        ("shop/orders/web", "ports")
+    );
+    assert!(near.rule.place.ends_with("rules.yaml:7"), "{near:?}");
+    assert_eq!(
+        (&*allowed.seen.from, allowed.becomes),
+        ("shop/batch", "allow")
+    );
+    assert_eq!(allowed.rule.as_ref().unwrap().name, "shop/orders/batch");
+    assert_eq!(simulated.unchanged.connections, 10);
+    assert!(simulated.in_shadow.is_empty() && simulated.unknown.is_empty());
+}
+
+#[test]
+fn what_only_shadow_would_flip_flips_nothing() {
+    let text = format!("{RULES}{ORDERS}");
+    let simulated = simulated(
+        &text,
+        vec![edge(&of_shop("batch"), "orders-0", 8081, Was::Allowed)],
+    );
+    assert!(simulated.flips.is_empty());
+    let shadow = simulated.in_shadow[0].shadow.as_ref().unwrap();
+    assert_eq!(
+        (shadow.would, &*shadow.rule.name),
+        ("deny", "shop/orders/old")
+    );
+    assert_eq!(simulated.unchanged.edges, 1);
+}
+
+#[test]
+fn the_moment_that_is_asked_for_decides() {
+    let rules = rules(&format!("{RULES}{ORDERS}"));
+    let traffic = traffic(vec![edge(
+        &of_shop("batch"),
+        "orders-0",
+        8080,
+        Was::Allowed,
+    )]);
+    assert!(simulate(&rules, &traffic, NOW).flips.is_empty());
+    let later = simulate(&rules, &traffic, datetime!(2026-11-23 00:00 UTC));
+    assert_eq!(
+        later.flips[0].near_miss.as_ref().unwrap().differs,
+        "expires"
+    );
+}
+
+#[test]
+fn labels_are_never_guessed() {
+    let edges = || vec![edge(&of_shop("web"), "orders-0", 8080, Was::Allowed)];
+    let unknown = simulated(RULES, edges());
+    assert_eq!(unknown.unknown[0].why, NO_LABELS);
+    assert_eq!(unknown.unknown[0].seen.to, "shop/orders");
+    assert!(unknown.flips.is_empty());
+    // Two workloads of one account, of which the record names neither.
+    let other = ORDERS
+        .replace("name: orders,", "name: returns,")
+        .replace("app: orders", "app: returns");
+    let mut nameless = edge(&of_shop("batch"), "orders-0", 8080, Was::Allowed);
+    nameless.workload = None;
+    let text = format!("{RULES}{ORDERS}{other}");
+    let different = simulated(&text, vec![nameless]);
+    assert_eq!(different.unknown[0].why, DIFFERENT_LABELS);
+    // Where no rule asks for labels, none are needed.
+    let by_account = RULES.replace("labels: {app: orders}", "serviceAccount: orders");
+    let known = simulated(&by_account, edges());
+    assert_eq!((known.unknown.len(), known.flips.len()), (0, 1));
+}
+
+#[test]
+fn a_namespace_is_taken_to_be_set_as_its_records_show_unless_the_files_say_how() {
+    let plain = || {
+        let mut plain = edge("10.0.0.9", "orders-0", 8080, Was::Allowed);
+        plain.reason = Some("permissive".into());
+        vec![plain]
+    };
+    let text = format!("{RULES}{ORDERS}");
+    let shown = simulated(&text, plain());
+    assert!(shown.flips.is_empty(), "{shown:?}");
+    assert!(shown.warnings[0].contains("palisade.dev/mtls: permissive"));
+    let strict = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Namespace
+metadata: {name: shop, annotations: {palisade.dev/mtls: strict}}
+";
+    let mut rules = rules(&format!("{text}{strict}"));
+    rules.known.is_complete = true;
+    let told = simulate(&rules, &traffic(plain()), NOW);
+    assert_eq!(told.flips[0].becomes, "deny");
+}
+
+#[test]
+fn the_called_sides_own_trust_domain_is_meant_by_a_service_account() {
+    let by_account = RULES
+        .replace("labels: {app: orders}", "serviceAccount: orders")
+        .replace(", ports: [9090]", "");
+    let mut partner = edge(
+        "spiffe://b.test/ns/shop/sa/web",
+        "orders-0",
+        8080,
+        Was::Denied,
+    );
+    partner.identity = "spiffe://b.test/ns/shop/sa/orders".parse().ok();
+    let flipped = simulated(&by_account, vec![partner]);
+    assert_eq!(flipped.flips[0].seen.from, "shop/web");
+    let foreign = edge(
+        "spiffe://b.test/ns/shop/sa/web",
+        "orders-0",
+        8080,
+        Was::Denied,
+    );
+    assert!(simulated(&by_account, vec![foreign]).flips.is_empty());
+}
+
+#[test]
+fn what_is_shown_says_which_way_how_often_and_why() {
+    let text = format!("{RULES}{ORDERS}");
+    let edges = vec![
+        edge(&of_shop("web"), "orders-0", 8080, Was::Allowed),
+        edge(&of_shop("batch"), "orders-0", 8080, Was::Denied),
+    ];
+    let simulated = simulated(&text, edges);
+    let text = anstream::adapter::strip_str(&print::text(&simulated)).to_string();
+    assert!(
+        text.starts_with("allow → deny  10 connections on 1 edge\n"),
+        "{text}"
+    );
+    for part in [
+        "  shop/web → shop/orders:8080  10 connections  2026-11-22 02:23:12Z to 2026-11-22 02:30:00Z\n",
+        "    no rule allows it\n    nearest: shop/orders/web, but for its ports  ",
+        "deny → allow  10 connections on 1 edge\n",
+        "    by shop/orders/batch  ",
+        "unchanged: 0 connections on 0 edges\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let json = print::json(&simulated).unwrap();
+    let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(last["denied"]["connections"], 10);
+    assert_eq!(json.lines().count(), 3);
+}

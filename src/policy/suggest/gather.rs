@@ -1,0 +1,225 @@
+//! What was seen, by called workload and caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_api::policy::{AllowReason, DenyReason, Policy, Verdict};
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use time::OffsetDateTime;
+
+use super::Wanted;
+use super::target::Selected;
+use crate::policy::rules::Rules;
+use crate::policy::subject::{self, Caller};
+use crate::policy::traffic::{self, Edge, Traffic, Was, Whom, Workloads};
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) targets: BTreeMap<Selected, Seen>,
+    /// Connections that existing rules admit.
+    pub(super) admitted: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What was seen of one called workload.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) selected: Selected,
+    pub(super) trust_domain: TrustDomain,
+    /// What is to be admitted.
+    pub(super) callers: BTreeMap<From, Calls>,
+    /// What was denied, by caller and port.
+    pub(super) denied: BTreeMap<(Caller, u16), Calls>,
+}
+
+/// Whom a rule is to name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum From {
+    Caller(Caller),
+    /// So many service accounts of it were seen.
+    Namespace(String, usize),
+}
+
+/// Calls of one caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) ports: BTreeSet<u16>,
+    pub(super) allowed: u64,
+    pub(super) denied: u64,
+    pub(super) first: OffsetDateTime,
+    pub(super) last: OffsetDateTime,
+    /// The `conn.id` of the latest.
+    pub(super) conn: String,
+    /// Rules that deny it whatever is allowed.
+    pub(super) denied_by: BTreeSet<String>,
+}
+
+/// Puts together what rules are to be made of.
+pub(super) fn gather(
+    rules: &Rules,
+    traffic: &Traffic,
+    wanted: Wanted,
+    now: OffsetDateTime,
+) -> Gathered {
+    let policy = rules.compiled();
+    let selected = subject::selected_labels(rules);
+    let workloads = Workloads::of(&rules.known);
+    let mut gathered = Gathered::default();
+    let mut nameless = 0_u64;
+    for edge in &traffic.edges {
+        let whom = workloads.whom(edge);
+        let Some(target) = Selected::of(&rules.known, edge, &whom) else {
+            nameless = nameless.saturating_add(edge.count);
+            continue;
+        };
+        let verdicts = verdicts(rules, &policy, (edge, &whom, &selected), now);
+        let is_admitted = !verdicts.is_empty()
+            && verdicts
+                .iter()
+                .all(|one| matches!(one, Verdict::Allow(AllowReason::Rule(_))));
+        if is_admitted {
+            gathered.admitted = gathered.admitted.saturating_add(edge.count);
+            continue;
+        }
+        let seen = gathered.targets.entry(target.clone());
+        let seen = seen.or_insert_with(|| Seen {
+            selected: target,
+            trust_domain: edge.trust_domain(&rules.trust_domain).clone(),
+            callers: BTreeMap::new(),
+            denied: BTreeMap::new(),
+        });
+        let denied_by = verdicts.iter().filter_map(|verdict| match verdict {
+            Verdict::Deny(DenyReason::Rule(rule)) => Some(rule.to_string()),
+            Verdict::Deny(DenyReason::NoRule(_)) | Verdict::Allow(_) => None,
+        });
+        seen.take(edge, wanted, denied_by.collect());
+    }
+    if nameless > 0 {
+        gathered.warnings.push(format!(
+            "{} left out: their records say neither which workload nor which service account was called",
+            traffic::counted(nameless, "connection")
+        ));
+    }
+    gathered
+        .targets
+        .values_mut()
+        .for_each(|seen| seen.settle(wanted));
+    gathered
+}
+
+/// What the rules that exist say of it; nothing where there are none, or too little is known.
+fn verdicts(
+    rules: &Rules,
+    policy: &Policy,
+    (edge, whom, selected): (&Edge, &Whom<'_>, &BTreeSet<&str>),
+    now: OffsetDateTime,
+) -> Vec<Verdict> {
+    if rules.policies.is_empty() {
+        return Vec::new();
+    }
+    let called = whom.called(rules, selected, edge).unwrap_or_default();
+    let trust_domain = edge.trust_domain(&rules.trust_domain);
+    let settings = rules.known.settings(&edge.namespace);
+    let verdicts = called.iter().map(|one| {
+        let destination = one.destination(trust_domain, settings);
+        let source = edge.from.source();
+        policy.decide(source, &destination, edge.port, now).verdict
+    });
+    verdicts.collect()
+}
+
+impl Seen {
+    fn take(&mut self, edge: &Edge, wanted: Wanted, denied_by: BTreeSet<String>) {
+        let calls = Calls::of(edge, denied_by);
+        if edge.was == Was::Denied && !wanted.include_denied {
+            let key = (edge.from.clone(), edge.port);
+            join(&mut self.denied, key, calls);
+        } else {
+            join(&mut self.callers, From::Caller(edge.from.clone()), calls);
+        }
+    }
+
+    /// What was also allowed is not told of as denied. Then namespaces take the place of accounts, where they are to.
+    fn settle(&mut self, wanted: Wanted) {
+        let callers = &self.callers;
+        self.denied.retain(|(caller, port), _| {
+            let allowed = callers.get(&From::Caller(caller.clone()));
+            allowed.is_none_or(|calls| !calls.ports.contains(port))
+        });
+        if wanted.by_namespace {
+            self.widen();
+        }
+    }
+
+    fn widen(&mut self) {
+        let mut accounts: BTreeMap<String, Vec<From>> = BTreeMap::new();
+        for from in self.callers.keys() {
+            if let From::Caller(Caller::Identity(id)) = from
+                && let Some((namespace, _)) = account(id, &self.trust_domain)
+            {
+                let held = accounts.entry(namespace.to_owned()).or_default();
+                held.push(from.clone());
+            }
+        }
+        for (namespace, callers) in accounts.into_iter().filter(|(_, all)| all.len() > 1) {
+            let wide = From::Namespace(namespace, callers.len());
+            for caller in callers {
+                if let Some(calls) = self.callers.remove(&caller) {
+                    join(&mut self.callers, wide.clone(), calls);
+                }
+            }
+        }
+    }
+}
+
+/// Namespace and name, where rules of this trust domain can name it so.
+pub(super) fn account<'a>(
+    id: &'a SpiffeId,
+    trust_domain: &TrustDomain,
+) -> Option<(&'a str, &'a str)> {
+    let account = id.service_account();
+    account.filter(|_| id.trust_domain() == trust_domain)
+}
+
+fn join<K: Ord>(held: &mut BTreeMap<K, Calls>, key: K, calls: Calls) {
+    match held.get_mut(&key) {
+        Some(held) => held.add(calls),
+        None => {
+            held.insert(key, calls);
+        }
+    }
+}
+
+impl Calls {
+    fn of(edge: &Edge, denied_by: BTreeSet<String>) -> Self {
+        let (allowed, denied) = match edge.was {
+            Was::Allowed => (edge.count, 0),
+            Was::Denied => (0, edge.count),
+        };
+        Self {
+            ports: BTreeSet::from([edge.port]),
+            allowed,
+            denied,
+            first: edge.first,
+            last: edge.last,
+            conn: edge.conn(),
+            denied_by,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.ports.extend(other.ports);
+        self.allowed = self.allowed.saturating_add(other.allowed);
+        self.denied = self.denied.saturating_add(other.denied);
+        self.first = self.first.min(other.first);
+        if other.last > self.last {
+            self.last = other.last;
+            self.conn = other.conn;
+        }
+        self.denied_by.extend(other.denied_by);
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.allowed.saturating_add(self.denied)
+    }
+}

@@ -1,0 +1,130 @@
+//! Suggestions as rules with comments, and as objects with evidence.
+
+use std::fmt::Write;
+
+use palisade_api::manifest;
+use serde_json::{Value, json};
+
+use super::{Denied, Evidence, ForTarget, Suggested};
+use crate::policy::traffic::{counted, moment};
+
+/// A file of rules. Comments say what each is for.
+pub(super) fn yaml(suggested: &Suggested) -> String {
+    let policies = suggested.targets.iter().filter_map(with_comments);
+    let mut text = policies.collect::<Vec<_>>().join("---\n");
+    for target in suggested.targets.iter().filter(|one| one.policy.is_none()) {
+        // Writing to a string cannot fail.
+        let _written = writeln!(text, "# {}: nothing was allowed", target.to);
+        denied(&mut text, &target.denied);
+    }
+    text
+}
+
+fn with_comments(target: &ForTarget) -> Option<String> {
+    let printed = manifest::print(target.policy.as_ref()?);
+    let mut text = String::new();
+    for unsure in &target.unsure {
+        let _written = writeln!(text, "# unsure: {unsure}");
+    }
+    let mut evidence = target.evidence.iter();
+    for line in printed.lines() {
+        if line.starts_with(RULE)
+            && let Some(evidence) = evidence.next()
+        {
+            comment(&mut text, evidence);
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    denied(&mut text, &target.denied);
+    Some(text)
+}
+
+fn comment(text: &mut String, evidence: &Evidence) {
+    let _written = writeln!(
+        text,
+        "  # {}, first {}, last {}",
+        counted(evidence.count, "connection"),
+        moment(evidence.first),
+        moment(evidence.last),
+    );
+    for unsure in &evidence.unsure {
+        let _written = writeln!(text, "  # unsure: {unsure}");
+    }
+}
+
+fn denied(text: &mut String, denied: &[Denied]) {
+    for one in denied {
+        let _written = writeln!(
+            text,
+            "# left out, as it was denied: {} at port {}, {}, last {}",
+            one.from,
+            one.port,
+            counted(one.count, "time"),
+            moment(one.last),
+        );
+    }
+}
+
+/// Each called workload a line.
+pub(super) fn json(suggested: &Suggested) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for target in &suggested.targets {
+        let policy = target.policy.as_ref().map(|policy| {
+            let printed = manifest::print(policy);
+            serde_saphyr::from_str::<Value>(&printed)
+        });
+        let line = json!({
+            "to": target.to,
+            "policy": policy.transpose()?,
+            "evidence": target.evidence,
+            "unsure": target.unsure,
+            "denied": target.denied,
+        });
+        let _written = writeln!(text, "{line}");
+    }
+    Ok(text)
+}
+
+/// What was made of what.
+pub(super) fn summary(suggested: &Suggested) -> String {
+    let targets = &suggested.targets;
+    let policies = targets.iter().filter(|one| one.policy.is_some()).count();
+    let evidence = || targets.iter().flat_map(|one| &one.evidence);
+    let unsure = evidence().filter(|one| !one.unsure.is_empty()).count();
+    let seen: u64 = evidence().map(|one| one.count).sum();
+    let denied: u64 = targets
+        .iter()
+        .flat_map(|one| &one.denied)
+        .map(|one| one.count)
+        .sum();
+    let policies = match policies {
+        1 => "1 policy".to_owned(),
+        many => format!("{many} policies"),
+    };
+    let mut text = format!(
+        "{policies} with {} for {}",
+        counted(size(evidence().count()), "rule"),
+        counted(seen, "connection"),
+    );
+    for (count, what) in [
+        (size(unsure), "rules are marked as unsure"),
+        (
+            suggested.admitted,
+            "connections are admitted by rules already",
+        ),
+        (denied, "denied connections are left out (--include-denied)"),
+    ] {
+        if count > 0 {
+            let _written = write!(text, "; {count} {what}");
+        }
+    }
+    text
+}
+
+fn size(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// How a rule begins, in the form that is printed.
+const RULE: &str = "  - name: ";

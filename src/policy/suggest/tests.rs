@@ -1,0 +1,280 @@
+use palisade_api::manifest::{self, Manifest};
+use palisade_api::policy::{From, PortRange};
+use time::macros::datetime;
+
+use super::*;
+use crate::policy::traffic::sample::{edge, of_shop, traffic};
+use crate::policy::traffic::{Edge, Was};
+
+/// Rules and workloads of one file; nothing where it is empty.
+fn rules(text: &str) -> Rules {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.yaml");
+    std::fs::write(&file, text).unwrap();
+    rules::of_files(&[file], None).unwrap()
+}
+
+const LEAST: Wanted = Wanted {
+    by_namespace: false,
+    include_denied: false,
+    mode: Mode::Shadow,
+};
+
+fn suggested(text: &str, edges: Vec<Edge>, wanted: Wanted) -> Suggested {
+    let now = datetime!(2026-11-22 03:00 UTC);
+    suggest(&rules(text), &traffic(edges), wanted, now)
+}
+
+/// What is printed, read by the validator.
+fn read(suggested: &Suggested) -> Vec<AuthorizationPolicy> {
+    let text = print::yaml(suggested);
+    let read = manifest::parse("suggested.yaml", &text).unwrap_or_else(|found| {
+        panic!("{found:?} in\n{text}");
+    });
+    let policies = read.into_iter().map(|one| match one {
+        Manifest::Policy(policy) => policy,
+        other => panic!("{other:?}"),
+    });
+    policies.collect()
+}
+
+fn deployment(name: &str, account: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: shop}}
+spec: {{template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{serviceAccountName: {account}}}}}}}
+---
+"
+    )
+}
+
+fn shop() -> Vec<Edge> {
+    vec![
+        edge(&of_shop("web"), "orders-0", 8080, Was::Allowed),
+        edge(&of_shop("web"), "orders-1", 8081, Was::Allowed),
+        edge(&of_shop("web"), "orders-1", 9000, Was::Allowed),
+        edge(&of_shop("batch"), "orders-0", 8080, Was::Allowed),
+        edge(&of_shop("orders"), "db-0", 5432, Was::Allowed),
+        edge(&of_shop("intruder"), "db-0", 5432, Was::Denied),
+    ]
+}
+
+#[test]
+fn what_is_printed_reads_as_the_least_rules_in_shadow() {
+    let known = deployment("orders", "orders") + &deployment("db", "db");
+    let suggested = suggested(&known, shop(), LEAST);
+    let policies = read(&suggested);
+    let [db, orders] = policies.as_slice() else {
+        panic!("{policies:?}");
+    };
+    assert_eq!(orders.target.labels["app"], "orders");
+    assert_eq!((&*orders.name, orders.rules.len()), ("orders", 2));
+    let web = &orders.rules[1];
+    assert_eq!((&*web.name, web.mode), ("from-web", Mode::Shadow));
+    let range = |first, last| PortRange { first, last };
+    assert_eq!(web.ports, [range(8080, 8081), range(9000, 9000)]);
+    let account = From::ServiceAccount {
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    assert_eq!(web.from, [account]);
+    assert_eq!(db.rules.len(), 1, "the intruder was denied");
+    let text = print::yaml(&suggested);
+    for part in [
+        "  # 30 connections, first 2026-11-22 02:23:12Z, last 2026-11-22 02:30:00Z\n  - name: from-web\n",
+        "# left out, as it was denied: shop/intruder at port 5432, 10 times, last 2026-11-22 02:30:00Z\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    assert!(
+        print::summary(&suggested)
+            .starts_with("2 policies with 3 rules for 50 connections; 10 denied")
+    );
+}
+
+#[test]
+fn without_a_label_of_its_own_a_workload_is_selected_by_its_account() {
+    let by_account = |known: &str| {
+        let policies = read(&suggested(known, shop(), LEAST));
+        policies[1].target.service_account.clone()
+    };
+    assert_eq!(by_account("").as_deref(), Some("orders"));
+    // Another workload has the same label.
+    let known = deployment("orders", "orders")
+        + &deployment("other", "x").replace("app: other", "app: orders");
+    assert_eq!(by_account(&known).as_deref(), Some("orders"));
+    // Another workload has the same account, and the record does not say which of the two it was.
+    let mut nameless = edge(&of_shop("web"), "orders-0", 8080, Was::Allowed);
+    nameless.workload = None;
+    let known = deployment("orders", "orders") + &deployment("returns", "orders");
+    let suggested = suggested(&known, vec![nameless], LEAST);
+    assert!(suggested.targets[0].unsure[0].ends_with("shared by 2 workloads: orders, returns"));
+    assert_eq!(
+        read(&suggested)[0].target.service_account.as_deref(),
+        Some("orders")
+    );
+}
+
+#[test]
+fn what_rules_admit_is_left_out_and_names_that_are_taken_are_not_taken_again() {
+    let existing = "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  target: {serviceAccount: orders}
+  rules:
+  - {name: web, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080-8081]}
+  - {name: old, effect: deny, from: [{serviceAccount: shop/batch}]}
+";
+    let suggested = suggested(existing, shop(), LEAST);
+    assert_eq!(suggested.admitted, 20);
+    let policies = read(&suggested);
+    assert_eq!(policies[1].name, "orders-suggested");
+    let evidence = &suggested.targets[1].evidence;
+    let [batch, web] = evidence.as_slice() else {
+        panic!("{evidence:?}");
+    };
+    assert_eq!((web.count, policies[1].rules[1].ports.len()), (10, 1));
+    assert_eq!(
+        batch.unsure,
+        ["shop/orders/old denies it, whatever is allowed"]
+    );
+}
+
+#[test]
+fn nothing_is_wider_than_asked_for() {
+    let other = "spiffe://cluster.local/ns/tools/sa/probe";
+    let foreign = "spiffe://b.test/ns/shop/sa/web";
+    let edges = || {
+        let mut edges = shop();
+        edges.push(edge(other, "orders-0", 8080, Was::Allowed));
+        edges.push(edge(foreign, "orders-0", 8080, Was::Allowed));
+        edges.push(edge("10.0.0.9", "orders-0", 8080, Was::Allowed));
+        edges
+    };
+    let from = |wanted| {
+        let policies = read(&suggested("", edges(), wanted));
+        let rules = policies[1].rules.iter();
+        let from = rules.map(|rule| (rule.name.clone(), rule.from[0].clone()));
+        from.collect::<Vec<_>>()
+    };
+    let names =
+        |rules: Vec<(String, From)>| rules.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let least = from(LEAST);
+    assert!(
+        !least
+            .iter()
+            .any(|(_, from)| matches!(from, From::Namespace(_) | From::TrustDomain(_)))
+    );
+    assert_eq!(least[0].1, From::Identity(foreign.parse().unwrap()));
+    let address = From::Unauthenticated("10.0.0.9/32".parse().unwrap());
+    assert!(
+        least.contains(&("from-10-0-0-9".to_owned(), address)),
+        "{least:?}"
+    );
+    let wide = Wanted {
+        by_namespace: true,
+        ..LEAST
+    };
+    assert_eq!(
+        names(from(wide)),
+        [
+            "from-b-test-ns-shop-sa-web",
+            "from-tools-probe",
+            "from-10-0-0-9",
+            "from-namespace-shop"
+        ],
+        "one account of a namespace is no reason to name all of it"
+    );
+}
+
+#[test]
+fn what_was_denied_is_admitted_where_it_is_asked_for() {
+    let wanted = Wanted {
+        include_denied: true,
+        mode: Mode::Enforce,
+        ..LEAST
+    };
+    let suggested = suggested("", shop(), wanted);
+    let policies = read(&suggested);
+    assert_eq!(policies[0].rules[0].name, "from-intruder");
+    assert_eq!(policies[0].rules[0].mode, Mode::Enforce);
+    assert_eq!(
+        suggested.targets[0].evidence[0].unsure,
+        ["denied 10 times, never allowed"]
+    );
+    assert!(suggested.targets[0].denied.is_empty());
+}
+
+#[test]
+fn what_is_not_sure_is_marked() {
+    let once = |from: &str| {
+        let mut once = edge(from, "orders-0", 8080, Was::Allowed);
+        once.count = 1;
+        once
+    };
+    let known = deployment("web", "default") + &deployment("api", "default");
+    for (known, from, expected) in [
+        ("", of_shop("web"), vec!["seen once"]),
+        (
+            "",
+            of_shop("default"),
+            vec![
+                "seen once",
+                "caller is the service account default, which every workload has that names no other",
+            ],
+        ),
+        (
+            &known,
+            of_shop("default"),
+            vec![
+                "seen once",
+                "caller is the service account default, shared by 2 workloads",
+            ],
+        ),
+        (
+            "",
+            "fd00::9".to_owned(),
+            vec!["seen once", "caller without an identity, at an address"],
+        ),
+    ] {
+        let suggested = suggested(known, vec![once(&from)], LEAST);
+        assert_eq!(suggested.targets[0].evidence[0].unsure, expected, "{from}");
+        read(&suggested);
+    }
+}
+
+#[test]
+fn only_denied_calls_are_no_policy_and_names_are_labels() {
+    let denied = edge(&of_shop("web"), "db-0", 5432, Was::Denied);
+    let nothing = suggested("", vec![denied], LEAST);
+    assert!(
+        print::yaml(&nothing)
+            .lines()
+            .all(|line| line.starts_with('#'))
+    );
+    let long = format!("spiffe://{}/ns/shop/sa/web.v2", "a".repeat(100));
+    let one = edge(&long, "db-0", 1, Was::Allowed);
+    let other = edge(&format!("{long}/x"), "db-0", 1, Was::Allowed);
+    let policies = read(&suggested("", vec![one, other], LEAST));
+    assert_eq!(policies[0].rules.len(), 2);
+    assert!(policies[0].rules[1].name.ends_with("-2"));
+}
+
+#[test]
+fn objects_come_with_their_evidence() {
+    let json = print::json(&suggested("", shop(), LEAST)).unwrap();
+    let lines: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1]["policy"]["kind"], "AuthorizationPolicy");
+    assert_eq!(
+        lines[1]["policy"]["spec"]["rules"][1]["name"],
+        lines[1]["evidence"][1]["rule"]
+    );
+    assert_eq!(lines[1]["evidence"][1]["count"], 30);
+    assert_eq!(lines[0]["denied"][0]["from"], "shop/intruder");
+}

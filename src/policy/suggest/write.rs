@@ -1,0 +1,213 @@
+//! Rules of what was seen.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use palisade_api::policy::{self, AuthorizationPolicy, Effect, PortRange, Rule};
+use palisade_api::spiffe::TrustDomain;
+
+use super::gather::{Calls, From, Seen, account};
+use super::target::of_account;
+use super::{Denied, Evidence, ForTarget, Wanted};
+use crate::policy::rules::{Known, Rules};
+use crate::policy::subject::Caller;
+use crate::policy::traffic::{counted, short};
+
+/// The names of policies that are taken, with their namespaces.
+#[derive(Debug)]
+pub(super) struct Names(BTreeSet<(String, String)>);
+
+impl Names {
+    pub(super) fn of(rules: &Rules) -> Self {
+        let taken = rules.policies.iter().filter_map(|policy| {
+            let namespace = policy.namespace.clone()?;
+            Some((namespace, policy.name.clone()))
+        });
+        Self(taken.collect())
+    }
+
+    fn take(&mut self, namespace: &str, name: &str) -> String {
+        let mut free = name.to_owned();
+        let mut number = 1;
+        while !self.0.insert((namespace.to_owned(), free.clone())) {
+            free = match number {
+                1 => format!("{name}-suggested"),
+                _ => format!("{name}-suggested-{number}"),
+            };
+            number += 1;
+        }
+        free
+    }
+}
+
+/// The policy of one called workload.
+pub(super) fn for_target(
+    rules: &Rules,
+    seen: Seen,
+    wanted: Wanted,
+    names: &mut Names,
+) -> ForTarget {
+    let known = &rules.known;
+    let namespace = &seen.selected.namespace;
+    let mut taken = BTreeSet::new();
+    let (mut written, mut evidence) = (Vec::new(), Vec::new());
+    for (from, calls) in &seen.callers {
+        let name = rule_name(from, namespace, &seen.trust_domain, &mut taken);
+        evidence.push(Evidence {
+            rule: name.clone(),
+            count: calls.count(),
+            first: calls.first,
+            last: calls.last,
+            conn: calls.conn.clone(),
+            unsure: unsure(known, from, calls, &seen.trust_domain),
+        });
+        written.push(Rule {
+            name,
+            effect: Effect::Allow,
+            from: vec![source(from, &seen.trust_domain)],
+            ports: ranges(&calls.ports),
+            mode: wanted.mode,
+            expires: None,
+            reason: String::new(),
+        });
+    }
+    let policy = (!written.is_empty()).then(|| AuthorizationPolicy {
+        namespace: Some(namespace.clone()),
+        name: names.take(namespace, &seen.selected.name),
+        target: seen.selected.target(),
+        rules: written,
+    });
+    let denied = seen.denied.iter().map(|((caller, port), calls)| Denied {
+        from: short(caller, &seen.trust_domain),
+        port: *port,
+        count: calls.count(),
+        last: calls.last,
+    });
+    ForTarget {
+        to: format!("{namespace}/{}", seen.selected.name),
+        policy,
+        evidence,
+        unsure: seen.selected.unsure(known).into_iter().collect(),
+        denied: denied.collect(),
+    }
+}
+
+fn source(from: &From, trust_domain: &TrustDomain) -> policy::From {
+    match from {
+        From::Namespace(namespace, _) => policy::From::Namespace(namespace.clone()),
+        From::Caller(Caller::Address(addr)) => policy::From::Unauthenticated(IpNet::from(*addr)),
+        From::Caller(Caller::Identity(id)) => match account(id, trust_domain) {
+            Some((namespace, name)) => policy::From::ServiceAccount {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            None => policy::From::Identity(id.clone()),
+        },
+    }
+}
+
+/// Who it is from, as a label: `from-web`, `from-batch-worker` for one of another namespace.
+fn rule_name(
+    from: &From,
+    own: &str,
+    trust_domain: &TrustDomain,
+    taken: &mut BTreeSet<String>,
+) -> String {
+    let who = match from {
+        From::Namespace(namespace, _) => format!("namespace-{namespace}"),
+        From::Caller(Caller::Address(addr)) => addr.to_string(),
+        From::Caller(Caller::Identity(id)) => match account(id, trust_domain) {
+            Some((namespace, name)) if namespace == own => name.to_owned(),
+            Some((namespace, name)) => format!("{namespace}-{name}"),
+            None => format!("{}{}", id.trust_domain(), id.path()),
+        },
+    };
+    let mut name = String::from("from-");
+    for c in who.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c.to_ascii_lowercase());
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    name.truncate(MOST_NAME_BYTES);
+    let name = name.trim_end_matches('-');
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while !taken.insert(free.clone()) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    free
+}
+
+/// Ports that follow each other as one range.
+fn ranges(ports: &BTreeSet<u16>) -> Vec<PortRange> {
+    let mut ranges: Vec<PortRange> = Vec::new();
+    for port in ports {
+        match ranges.last_mut() {
+            Some(range) if range.last.checked_add(1) == Some(*port) => range.last = *port,
+            _ => ranges.push(PortRange {
+                first: *port,
+                last: *port,
+            }),
+        }
+    }
+    ranges
+}
+
+/// What to look at twice.
+fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain) -> Vec<String> {
+    let mut unsure = Vec::new();
+    if calls.count() == 1 {
+        unsure.push("seen once".to_owned());
+    }
+    if calls.allowed == 0 {
+        unsure.push(format!("denied {}, never allowed", times(calls.denied)));
+    } else if calls.denied > 0 {
+        unsure.push(format!("denied {} of these", times(calls.denied)));
+    }
+    match from {
+        From::Namespace(_, accounts) => unsure.push(format!(
+            "every account of the namespace, of which {accounts} were seen"
+        )),
+        From::Caller(Caller::Address(addr)) => {
+            let mut workloads = known.workloads.iter();
+            let at = workloads.find(|one| one.addresses.contains(addr));
+            let at = at.map(|one| format!(", that of {}/{}", one.namespace, one.name));
+            unsure.push(format!(
+                "caller without an identity, at an address{}",
+                at.unwrap_or_default()
+            ));
+        }
+        From::Caller(Caller::Identity(id)) => {
+            if let Some((namespace, name)) = account(id, trust_domain) {
+                unsure.extend(shared(known, namespace, name));
+            }
+        }
+    }
+    let denials = calls.denied_by.iter();
+    unsure.extend(denials.map(|rule| format!("{rule} denies it, whatever is allowed")));
+    unsure
+}
+
+fn shared(known: &Known, namespace: &str, account: &str) -> Option<String> {
+    let count = of_account(known, namespace, account).len();
+    match (account, count) {
+        ("default", 0 | 1) => Some(
+            "caller is the service account default, which every workload has that names no other"
+                .to_owned(),
+        ),
+        (_, 0 | 1) => None,
+        (_, count) => Some(format!(
+            "caller is the service account {account}, shared by {count} workloads"
+        )),
+    }
+}
+
+fn times(count: u64) -> String {
+    counted(count, "time")
+}
+
+/// With a number behind it, it is still a label.
+const MOST_NAME_BYTES: usize = 55;

@@ -1,0 +1,278 @@
+//! Records put together: each edge once, with what was seen of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use palisade_api::spiffe::SpiffeId;
+use time::OffsetDateTime;
+
+use super::line::{Line, Told, Was};
+use super::names::Names;
+use crate::policy::subject::{self, Caller};
+
+/// Who called whom at which port, what became of it, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) from: Caller,
+    pub(crate) namespace: Arc<str>,
+    /// The replica that was called, where control knew it.
+    pub(crate) workload: Option<Arc<str>>,
+    /// That of the called side.
+    pub(crate) identity: Option<SpiffeId>,
+    /// The called workload's own.
+    pub(crate) port: u16,
+    pub(crate) was: Was,
+    /// Why, in the word of records, by the latest of them.
+    pub(crate) reason: Option<Arc<str>>,
+    /// By which rule, by the latest record.
+    pub(crate) rule: Option<Arc<str>>,
+    /// How many connections.
+    pub(crate) count: u64,
+    pub(crate) first: OffsetDateTime,
+    pub(crate) last: OffsetDateTime,
+    /// The `conn.id` of the latest.
+    pub(crate) conn: u128,
+}
+
+/// How the lines were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) lines: u64,
+    /// Lines that are no records.
+    pub(super) skipped: u64,
+    /// Records that say nothing of what rules decide.
+    pub(super) undecided: u64,
+    /// Records that were left out, as there are more edges than are kept.
+    pub(super) beyond: u64,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) edges: usize,
+    /// Connections of which it is remembered that they were counted.
+    pub(super) conns: usize,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self {
+            edges: 1_000_000,
+            conns: 4_000_000,
+        }
+    }
+}
+
+/// Edges while they are put together.
+#[derive(Debug, Default)]
+pub(super) struct Edges {
+    most: Most,
+    /// Records before this moment are passed over.
+    since: Option<OffsetDateTime>,
+    callers: Names<Caller>,
+    identities: Names<SpiffeId>,
+    names: Names<Arc<str>>,
+    words: Names<Arc<str>>,
+    by_key: HashMap<Key, usize>,
+    edges: Vec<Edge>,
+    /// Which edge counts a connection, so that its other records do not.
+    conns: HashMap<u128, Counted>,
+    read: Read,
+}
+
+/// What makes two records tell of the same edge: numbers of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    from: usize,
+    namespace: usize,
+    workload: Option<usize>,
+    identity: Option<usize>,
+    port: u16,
+    was: Was,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    edge: usize,
+    /// The called side said so.
+    is_decided: bool,
+}
+
+impl Edges {
+    pub(super) fn new(most: Most, since: Option<OffsetDateTime>) -> Self {
+        Self {
+            most,
+            since,
+            ..Self::default()
+        }
+    }
+
+    /// Takes one line, whatever it is.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.read.lines += 1;
+        let line = Line::of(bytes);
+        let record = line
+            .as_ref()
+            .and_then(|line| Some((line, line.at()?, line.conn()?)));
+        let Some((line, at, conn)) = record else {
+            self.read.skipped += 1;
+            return;
+        };
+        if self.since.is_some_and(|since| at < since) {
+            return;
+        }
+        let Some(told) = line.told() else {
+            self.read.undecided += 1;
+            return;
+        };
+        if let Some(before) = self.conns.get(&conn).copied() {
+            self.tell_again(line, told, before, (at, conn));
+        } else if self.conns.len() < self.most.conns {
+            if let Some(edge) = self.count(line, told, (at, conn)) {
+                let is_decided = told != Told::WentWell;
+                self.conns.insert(conn, Counted { edge, is_decided });
+            }
+        } else if line.is_last() && told != Told::WentWell {
+            // Of each connection there is but one such record, so it counts once without being remembered.
+            self.count(line, told, (at, conn));
+        }
+    }
+
+    /// All edges, and how they were read.
+    pub(super) fn finish(self) -> (Vec<Edge>, Read) {
+        let mut edges = self.edges;
+        edges.retain(|edge| edge.count > 0);
+        edges.sort_by(|one, other| order(one).cmp(&order(other)));
+        (edges, self.read)
+    }
+
+    /// A record of a connection that is counted. What the called side says replaces what the calling side said.
+    fn tell_again(
+        &mut self,
+        line: &Line<'_>,
+        told: Told,
+        before: Counted,
+        (at, conn): (OffsetDateTime, u128),
+    ) {
+        if told == Told::WentWell || before.is_decided {
+            if let Some(edge) = self.edges.get_mut(before.edge) {
+                edge.first = edge.first.min(at);
+                edge.last = edge.last.max(at);
+            }
+            return;
+        }
+        if let Some(edge) = self.edges.get_mut(before.edge) {
+            edge.count = edge.count.saturating_sub(1);
+        }
+        if let Some(edge) = self.count(line, told, (at, conn)) {
+            let is_decided = true;
+            self.conns.insert(conn, Counted { edge, is_decided });
+        }
+    }
+
+    /// Says of which edge it is one more; none where it is left out.
+    fn count(
+        &mut self,
+        line: &Line<'_>,
+        told: Told,
+        (at, conn): (OffsetDateTime, u128),
+    ) -> Option<usize> {
+        let was = match told {
+            Told::Decided(was) => was,
+            Told::WentWell => Was::Allowed,
+        };
+        let Some(key) = self.key(line, was) else {
+            self.read.undecided += 1;
+            return None;
+        };
+        let index = match self.by_key.get(&key) {
+            Some(index) => *index,
+            None if self.edges.len() >= self.most.edges => {
+                self.read.beyond += 1;
+                return None;
+            }
+            None => self.add(key, at, conn)?,
+        };
+        let edge = self.edges.get_mut(index)?;
+        edge.count = edge.count.saturating_add(line.count());
+        edge.first = edge.first.min(at);
+        if at >= edge.last {
+            edge.last = at;
+            edge.conn = conn;
+            if told != Told::WentWell {
+                edge.reason = line.reason().and_then(|word| self.words.kept(word));
+                edge.rule = line.rule().and_then(|word| self.words.kept(word));
+            }
+        }
+        Some(index)
+    }
+
+    /// A new edge, of which nothing was counted yet.
+    fn add(&mut self, key: Key, at: OffsetDateTime, conn: u128) -> Option<usize> {
+        let identity = key.identity.and_then(|id| self.identities.at(id));
+        let edge = Edge {
+            from: self.callers.at(key.from)?.clone(),
+            namespace: self.names.at(key.namespace)?.clone(),
+            workload: key.workload.and_then(|name| self.names.at(name)).cloned(),
+            identity: identity.cloned(),
+            port: key.port,
+            was: key.was,
+            reason: None,
+            rule: None,
+            count: 0,
+            first: at,
+            last: at,
+            conn,
+        };
+        let index = self.edges.len();
+        self.edges.push(edge);
+        self.by_key.insert(key, index);
+        Some(index)
+    }
+
+    /// None where an end is not named, or by something that is no name.
+    fn key(&mut self, line: &Line<'_>, was: Was) -> Option<Key> {
+        let from = match line.src_identity() {
+            Some(id) => self
+                .callers
+                .number(id, |id| id.parse().ok().map(Caller::Identity)),
+            None => {
+                let ip = line.src_ip()?;
+                self.callers
+                    .number(&ip.to_string(), |_| Some(Caller::Address(ip)))
+            }
+        }?;
+        let identity = match line.dst_identity() {
+            Some(id) => Some(self.identities.number(id, |id| id.parse().ok())?),
+            None => None,
+        };
+        let account = identity.and_then(|id| self.identities.at(id));
+        let account = account.and_then(SpiffeId::service_account);
+        let namespace = line
+            .dst_namespace()
+            .or_else(|| account.map(|(namespace, _)| namespace))?;
+        let namespace = self.names.number(namespace, name)?;
+        let workload = match line.dst_workload() {
+            Some(workload) => Some(self.names.number(workload, name)?),
+            None if account.is_some() => None,
+            None => return None,
+        };
+        Some(Key {
+            from,
+            namespace,
+            workload,
+            identity,
+            port: line.port,
+            was,
+        })
+    }
+}
+
+fn name(text: &str) -> Option<Arc<str>> {
+    subject::is_name(text).then(|| text.into())
+}
+
+fn order(edge: &Edge) -> (&Caller, &str, Option<&str>, u16, Was) {
+    let workload = edge.workload.as_deref();
+    (&edge.from, &edge.namespace, workload, edge.port, edge.was)
+}

@@ -1,0 +1,151 @@
+//! One line of records, read for what tells who called whom, and what was decided.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What is wanted of a record. Nothing is copied where its texts have no escapes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line<'a> {
+    #[serde(borrow)]
+    time: Text<'a>,
+    #[serde(borrow)]
+    event: Text<'a>,
+    #[serde(rename = "conn.id", borrow)]
+    conn_id: Text<'a>,
+    #[serde(borrow)]
+    direction: Text<'a>,
+    #[serde(rename = "src.addr", borrow)]
+    src_addr: Text<'a>,
+    #[serde(rename = "src.identity", borrow)]
+    src_identity: Option<Text<'a>>,
+    #[serde(rename = "dst.identity", borrow)]
+    dst_identity: Option<Text<'a>>,
+    #[serde(rename = "dst.workload", borrow)]
+    dst_workload: Option<Text<'a>>,
+    #[serde(rename = "dst.namespace", borrow)]
+    dst_namespace: Option<Text<'a>>,
+    #[serde(rename = "dst.port")]
+    pub(super) port: u16,
+    #[serde(rename = "policy.decision", borrow)]
+    decision: Option<Text<'a>>,
+    #[serde(rename = "policy.reason", borrow)]
+    reason: Option<Text<'a>>,
+    #[serde(rename = "policy.rule", borrow)]
+    rule: Option<Text<'a>>,
+    #[serde(borrow)]
+    error: Option<Text<'a>>,
+    count: Option<u32>,
+}
+
+/// Serde borrows a text within an `Option` only where it has a type of its own.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What became of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Was {
+    Allowed,
+    Denied,
+}
+
+impl Was {
+    /// In the word of records.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allow",
+            Self::Denied => "deny",
+        }
+    }
+}
+
+/// What a record says of the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The called side says what it decided.
+    Decided(Was),
+    /// The calling side says that the connection went well.
+    WentWell,
+}
+
+impl<'a> Line<'a> {
+    /// None where the line is no record.
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    pub(super) fn at(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(&self.time.0, &Rfc3339).ok()
+    }
+
+    pub(super) fn conn(&self) -> Option<u128> {
+        u128::from_str_radix(&self.conn_id.0, 16).ok()
+    }
+
+    /// None where it says nothing of what rules decided: a sidecar that was not ready, a certificate that was no good,
+    /// a revoked identity. A refusal that the calling side was told of is the called side's to explain.
+    pub(super) fn told(&self) -> Option<Told> {
+        let is_called = matches!(&*self.direction.0, "inbound" | "both");
+        let is_established = matches!(&*self.event.0, "open" | "progress" | "close");
+        let reason = self.reason();
+        match (is_called, self.decision.as_ref().map(|text| &*text.0)) {
+            (true, Some("allow")) if is_established => Some(Told::Decided(Was::Allowed)),
+            (true, Some("deny")) if matches!(reason, Some("rule" | "no_rule")) => {
+                Some(Told::Decided(Was::Denied))
+            }
+            (false, None) if is_established => {
+                let went_well = self.error.is_none() && self.dst_identity.is_some();
+                went_well.then_some(Told::WentWell)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether no other record of the same side tells of the same connection.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(&*self.event.0, "close" | "denied")
+    }
+
+    /// For how many connections it stands: refusals that repeat are put together.
+    pub(super) fn count(&self) -> u64 {
+        self.count.unwrap_or(1).into()
+    }
+
+    /// The caller's proven name; none where it came without.
+    pub(super) fn src_identity(&self) -> Option<&str> {
+        plain(&self.src_identity)
+    }
+
+    pub(super) fn src_ip(&self) -> Option<IpAddr> {
+        let addr: SocketAddr = self.src_addr.0.parse().ok()?;
+        Some(addr.ip().to_canonical())
+    }
+
+    pub(super) fn dst_identity(&self) -> Option<&str> {
+        plain(&self.dst_identity)
+    }
+
+    pub(super) fn dst_workload(&self) -> Option<&str> {
+        plain(&self.dst_workload)
+    }
+
+    pub(super) fn dst_namespace(&self) -> Option<&str> {
+        plain(&self.dst_namespace)
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        plain(&self.reason)
+    }
+
+    pub(super) fn rule(&self) -> Option<&str> {
+        plain(&self.rule)
+    }
+}
+
+fn plain<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
+    let text = text.as_ref().map(|text| &*text.0);
+    text.filter(|text| !text.is_empty())
+}

@@ -1,0 +1,158 @@
+//! Recorded connections: who called whom at which port, how often, and what was decided.
+
+mod cluster;
+mod edges;
+mod line;
+mod names;
+mod read;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
+mod whom;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use serde::Serializer;
+use serde::ser::Error as _;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+use self::edges::Read;
+use super::subject::Caller;
+use crate::args::MeshArgs;
+use crate::kubernetes::meant::{Meant, meant};
+
+pub(crate) use edges::Edge;
+pub(crate) use line::Was;
+pub(crate) use whom::{Whom, Workloads};
+
+/// Which records are meant.
+#[derive(Debug, Args)]
+pub(crate) struct TrafficArgs {
+    /// Records of a file, or of the files of a directory, instead of a running mesh's: lines as `palisade logs -o json` or
+    /// a sidecar prints them; - is stdin; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Vec<PathBuf>,
+    /// Only records that are younger, such as 90s or 2h [default on a cluster: 1h]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) since: Option<Duration>,
+}
+
+/// What was recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// By caller, called workload and port.
+    pub(crate) edges: Vec<Edge>,
+    /// What was left out, and why.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the records that are meant.
+pub(crate) fn load(args: &TrafficArgs, mesh: &MeshArgs) -> anyhow::Result<Traffic> {
+    let since = args.since.and_then(|age| {
+        let age = time::Duration::try_from(age).ok()?;
+        OffsetDateTime::now_utc().checked_sub(age)
+    });
+    let mut edges = edges::Edges::new(edges::Most::default(), since);
+    let mut warnings = Vec::new();
+    if !args.records.is_empty() {
+        read::files(&args.records, &mut edges)?;
+    } else {
+        match meant(mesh)? {
+            Meant::Local => read::local(mesh.name.as_deref(), &mut edges)?,
+            Meant::Cluster => warnings = cluster::read(mesh, args.since, &mut edges)?,
+        }
+    }
+    let (edges, read) = edges.finish();
+    warnings.extend(told(&read));
+    Ok(Traffic { edges, warnings })
+}
+
+fn told(read: &Read) -> Vec<String> {
+    let mut told = Vec::new();
+    if read.skipped > 0 {
+        told.push(format!(
+            "{} of {} lines are no records, and were skipped",
+            read.skipped, read.lines
+        ));
+    }
+    if read.beyond > 0 {
+        told.push(format!(
+            "{} records are left out: they are of more different edges than are kept; read fewer files at once, or only \
+             younger records (--since)",
+            read.beyond
+        ));
+    }
+    told
+}
+
+impl Edge {
+    /// The trust domain of the called side, which rules mean by a service account; `usual` where it is not known.
+    pub(crate) fn trust_domain<'a>(&'a self, usual: &'a TrustDomain) -> &'a TrustDomain {
+        self.identity.as_ref().map_or(usual, SpiffeId::trust_domain)
+    }
+
+    /// The service account that was called.
+    pub(crate) fn account(&self) -> Option<&str> {
+        let (_, name) = self.identity.as_ref()?.service_account()?;
+        Some(name)
+    }
+
+    /// `conn.id`, as records have it.
+    pub(crate) fn conn(&self) -> String {
+        format!("{:032x}", self.conn)
+    }
+}
+
+/// `shop/web` for an account of this trust domain; the whole SPIFFE ID of any other; an address.
+pub(crate) fn short(caller: &Caller, trust_domain: &TrustDomain) -> String {
+    match caller {
+        Caller::Identity(id) => match id.service_account() {
+            Some((namespace, name)) if id.trust_domain() == trust_domain => {
+                format!("{namespace}/{name}")
+            }
+            _ => id.to_string(),
+        },
+        Caller::Address(_) => caller.to_string(),
+    }
+}
+
+/// `3 connections`, `1 connection`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// `2026-11-22 02:23:12Z`.
+pub(crate) fn moment(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    at.format(MOMENT)
+        .unwrap_or_else(|_no_such_form| at.to_string())
+}
+
+const MOMENT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
+
+/// As records write it.
+pub(crate) fn rfc3339<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok, S::Error> {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let text = at.format(&Rfc3339).map_err(S::Error::custom)?;
+    to.serialize_str(&text)
+}
+
+/// Whether a mesh was named.
+pub(crate) fn names_a_mesh(mesh: &MeshArgs) -> bool {
+    let kube = &mesh.kube;
+    let scope = &mesh.scope;
+    mesh.name.is_some()
+        || kube.kubeconfig.is_some()
+        || kube.context.is_some()
+        || scope.namespace.is_some()
+        || scope.all_namespaces
+}

@@ -1,0 +1,198 @@
+use palisade_api::spiffe::SpiffeId;
+use serde_json::{Value, json};
+
+use super::edges::{Edges, Most};
+use super::*;
+
+/// A record of the called side of a call of web to orders that was allowed, with other fields.
+fn record(fields: &Value) -> Vec<u8> {
+    let mut record = json!({
+        "time": "2026-11-22T02:23:12.500Z", "event": "close", "conn.id": "a1", "direction": "inbound",
+        "src.addr": "10.0.0.1:4000", "src.identity": "spiffe://a.test/ns/shop/sa/web",
+        "dst.addr": "10.0.0.2:8080", "dst.identity": "spiffe://a.test/ns/shop/sa/orders",
+        "dst.namespace": "shop", "dst.workload": "orders-0", "dst.port": 8080,
+        "policy.decision": "allow", "policy.reason": "rule", "policy.rule": "shop/orders/web",
+        "bytes_sent": 1, "bytes_recv": 1, "duration_ms": 2,
+    });
+    let fields = fields.as_object().unwrap();
+    for (key, value) in fields {
+        record[key] = value.clone();
+    }
+    serde_json::to_vec(&record).unwrap()
+}
+
+fn outbound(conn: &str) -> Value {
+    json!({
+        "conn.id": conn, "direction": "outbound", "policy.decision": null, "policy.reason": null, "policy.rule": null,
+    })
+}
+
+fn edges(records: &[Value]) -> (Vec<Edge>, Read) {
+    bounded(records, Most::default())
+}
+
+fn bounded(records: &[Value], most: Most) -> (Vec<Edge>, Read) {
+    let mut edges = Edges::new(most, None);
+    records.iter().for_each(|one| edges.take(&record(one)));
+    edges.finish()
+}
+
+#[test]
+fn a_connection_counts_once_whatever_was_written_of_it() {
+    let opened = |event: &str| json!({"conn.id": "b2", "event": event});
+    let records = [
+        json!({}),
+        outbound("a1"),
+        outbound("b2"),
+        opened("open"),
+        opened("progress"),
+        opened("close"),
+        json!({"conn.id": "c3", "time": "2026-11-22T02:23:40Z"}),
+        json!({"conn.id": "c3"}),
+    ];
+    let (found, _) = edges(&records);
+    let [edge] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(edge.count, 3);
+    assert_eq!(moment(edge.first), "2026-11-22 02:23:12Z");
+    assert_eq!(moment(edge.last), "2026-11-22 02:23:40Z");
+    assert_eq!(edge.conn(), format!("{:0>32}", "c3"));
+    assert_eq!(edge.rule.as_deref(), Some("shop/orders/web"));
+}
+
+#[test]
+fn what_only_the_calling_side_tells_counts_where_it_went_well() {
+    let (found, read) = edges(&[outbound("a1")]);
+    assert_eq!((found.len(), found[0].was), (1, Was::Allowed));
+    assert_eq!(read.undecided, 0);
+    let mut failed = outbound("a1");
+    failed["error"] = "not_ready".into();
+    let mut outside = outbound("a2");
+    outside["dst.identity"] = Value::Null;
+    let (found, read) = edges(&[failed, outside]);
+    assert_eq!((found.len(), read.undecided), (0, 2));
+}
+
+#[test]
+fn the_called_side_decides_also_where_it_speaks_last() {
+    let denied = json!({
+        "event": "denied", "policy.decision": "deny", "policy.reason": "no_rule", "policy.rule": null,
+    });
+    let (found, _) = edges(&[outbound("a1"), denied]);
+    let [edge] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!((edge.was, edge.count), (Was::Denied, 1));
+    assert_eq!(edge.reason.as_deref(), Some("no_rule"));
+}
+
+#[test]
+fn only_what_rules_decide_is_an_edge() {
+    for (reason, is_decided) in [
+        ("no_rule", true),
+        ("rule", true),
+        ("revoked", false),
+        ("expired", false),
+        ("untrusted", false),
+        ("no_policy", false),
+        ("not_understood", false),
+        ("not_ready", false),
+    ] {
+        let denied = json!({"event": "denied", "policy.decision": "deny", "policy.reason": reason});
+        let (found, read) = edges(&[denied]);
+        assert_eq!(found.len(), usize::from(is_decided), "{reason}");
+        assert_eq!(read.undecided, u64::from(!is_decided), "{reason}");
+    }
+    let told = json!({
+        "event": "denied", "direction": "outbound", "policy.decision": "deny", "policy.reason": "denied",
+    });
+    let failed = json!({"event": "tls_failed", "policy.decision": null});
+    assert_eq!(edges(&[told, failed]).0, []);
+}
+
+#[test]
+fn refusals_that_were_put_together_count_as_often_as_they_happened() {
+    let denied = |conn: &str, count: Value| {
+        json!({
+            "event": "denied", "conn.id": conn, "count": count, "policy.decision": "deny", "policy.reason": "no_rule",
+        })
+    };
+    let (found, _) = edges(&[denied("a1", Value::Null), denied("a2", 7.into())]);
+    assert_eq!(found[0].count, 8);
+}
+
+#[test]
+fn a_caller_without_an_identity_is_its_address() {
+    let plain = json!({"src.identity": null, "src.addr": "[::ffff:10.0.0.9]:4000"});
+    let (found, _) = edges(&[plain]);
+    assert_eq!(found[0].from, Caller::Address([10, 0, 0, 9].into()));
+    let domain = "a.test".parse().unwrap();
+    assert_eq!(
+        short(&found[0].from, &domain),
+        "10.0.0.9, without an identity"
+    );
+    let id: SpiffeId = "spiffe://a.test/ns/shop/sa/web".parse().unwrap();
+    let caller = Caller::Identity(id);
+    assert_eq!(short(&caller, &domain), "shop/web");
+    assert_eq!(
+        short(&caller, &"b.test".parse().unwrap()),
+        "spiffe://a.test/ns/shop/sa/web"
+    );
+}
+
+#[test]
+fn lines_that_are_no_records_are_counted_and_forged_names_are_no_edges() {
+    let mut edges = Edges::new(Most::default(), None);
+    for line in [
+        "2026-11-22T02:23:12Z INFO ready",
+        "{}",
+        "[1]",
+        "\u{1b}",
+        r#"{"records_dropped": 3}"#,
+    ] {
+        edges.take(line.as_bytes());
+    }
+    for forged in [
+        json!({"dst.workload": "x\u{1b}[31m"}),
+        json!({"dst.namespace": "a/b"}),
+        json!({"src.identity": "nobody"}),
+        json!({"dst.identity": "spiffe://a"}),
+    ] {
+        edges.take(&record(&forged));
+    }
+    edges.take(&record(&json!({"conn.id": "no number"})));
+    let (found, read) = edges.finish();
+    assert_eq!(found, []);
+    assert_eq!((read.lines, read.skipped, read.undecided), (10, 6, 4));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_what_is_left_out_is_told() {
+    let to = |conn: u32, port: u16| json!({"conn.id": format!("{conn:x}"), "dst.port": port});
+    let most = Most { edges: 2, conns: 2 };
+    let mut opened = to(9, 1);
+    opened["event"] = "open".into();
+    let records = [to(1, 1), to(2, 2), to(3, 3), to(4, 1), to(1, 1), opened];
+    let (found, read) = bounded(&records, most);
+    let counts: Vec<_> = found.iter().map(|edge| (edge.port, edge.count)).collect();
+    assert_eq!(
+        counts,
+        [(1, 2), (2, 1)],
+        "the fourth is no longer remembered"
+    );
+    assert_eq!(read.beyond, 1);
+    assert!(told(&read)[0].contains("1 records are left out"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_no_record() {
+    let mut text = vec![b'x'; 300_000];
+    text.push(b'\n');
+    text.extend(record(&json!({})));
+    let mut edges = Edges::new(Most::default(), None);
+    read::lines(text.as_slice(), &mut edges).unwrap();
+    let (found, read) = edges.finish();
+    assert_eq!(found.len(), 1);
+    assert!(read.skipped > 0);
+}
