@@ -1,6 +1,7 @@
 //! Who is let in, who is not, and how that is recorded.
 
 mod edits;
+mod replay;
 mod tools;
 
 use std::collections::BTreeSet;

@@ -1,18 +1,20 @@
 //! `palisade policy simulate`: what recorded connections would become under edited rules.
 
 mod print;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod told;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{AllowReason, Decision, DenyReason, NearMiss, Policy, Verdict};
+use palisade_api::policy::{Decision, Policy, Verdict};
 use palisade_api::spiffe::TrustDomain;
-use palisade_api::workload::{Closing, Mtls, NamespaceSettings};
+use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -30,6 +32,9 @@ pub(crate) struct SimulateArgs {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     traffic: TrafficArgs,
+    /// Mesh files and Kubernetes manifests that say who there is, and no more; may be repeated
+    #[arg(long, value_name = "PATH")]
+    who: Vec<PathBuf>,
     /// At another moment than now, such as 2026-12-01T00:00:00Z: rules may have expired by then
     #[arg(long, value_name = "TIME", value_parser = explain::moment)]
     at: Option<OffsetDateTime>,
@@ -43,13 +48,13 @@ pub(crate) struct SimulateArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Decides every recorded connection anew by the rules of DIR, and says what would become of it otherwise than it was.
-Who has which labels is said by a mesh file or manifests beside the rules, else by the mesh; where it is not known and
-rules ask for it, the connection is listed as unknown.
-Exits with 0 where nothing flips, with 1 where something does, with 2 where that cannot be told.
+Who has which labels is said by --who, or by manifests beside the rules, else by the mesh; where it is not known and rules
+ask for it, the connection is listed as unknown.
+Exits with 0 where nothing flips, with 1 where something does, with 2 where that cannot be told of all.
 
-  palisade policy simulate rules/
+  palisade policy simulate edited/
   palisade logs -o json > records.jsonl
-  palisade policy simulate --records records.jsonl rules/ shop.yaml";
+  palisade policy simulate --records records.jsonl edited/ --who shop.yaml";
 
 /// What would become of the recorded connections.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -135,7 +140,10 @@ pub(crate) struct Count {
 /// Prints what would flip.
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let mut rules = rules::of_files(&args.paths, args.trust_domain.clone())?;
-    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_mesh(&args.mesh);
+    if !args.who.is_empty() {
+        rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
+    }
+    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_cluster(&args.mesh);
     if is_of_mesh && rules.known.workloads.is_empty() {
         rules.know(rules::of_mesh(&args.mesh)?);
         if let Some(own) = &args.trust_domain {
@@ -153,10 +161,10 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         Output::Text => write!(out, "{}", print::text(&simulated))?,
         Output::Json => write!(out, "{}", print::json(&simulated)?)?,
     }
-    Ok(if simulated.flips.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        super::NO
+    Ok(match (&*simulated.flips, &*simulated.unknown) {
+        ([], []) => ExitCode::SUCCESS,
+        ([], _) => ExitCode::from(super::UNANSWERED),
+        _ => super::NO,
     })
 }
 
@@ -165,8 +173,8 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
     let policy = rules.compiled();
     let selected = super::subject::selected_labels(rules);
     let workloads = Workloads::of(&rules.known);
-    let shown = Shown::of(rules, &traffic.edges);
-    let mut told = Told::default();
+    let shown = settings::Shown::of(rules, &traffic.edges);
+    let mut told = told::Told::default();
     for edge in &traffic.edges {
         let whom = workloads.whom(edge);
         let to = whom.shown(edge);
@@ -218,184 +226,6 @@ fn was(decision: &Decision) -> Was {
     match decision.verdict {
         Verdict::Allow(_) => Was::Allowed,
         Verdict::Deny(_) => Was::Denied,
-    }
-}
-
-/// How namespaces are taken to be set of which the rules' files say nothing.
-#[derive(Debug, Default)]
-struct Shown {
-    settings: BTreeMap<String, NamespaceSettings>,
-    warnings: Vec<String>,
-}
-
-impl Shown {
-    /// As the records show it: who was let in without a rule was so by an annotation.
-    fn of(rules: &Rules, edges: &[Edge]) -> Self {
-        let mut shown = Self::default();
-        if rules.known.is_complete {
-            return shown;
-        }
-        for edge in edges.iter().filter(|edge| edge.was == Was::Allowed) {
-            let known = rules.known.settings(&edge.namespace);
-            if known != NamespaceSettings::default() {
-                continue;
-            }
-            let settings = match edge.reason.as_deref() {
-                Some("permissive") => NamespaceSettings {
-                    mtls: Mtls::Permissive,
-                    ..known
-                },
-                Some("no_rule" | "closing_in_shadow") => NamespaceSettings {
-                    closing: Closing::Shadow,
-                    ..known
-                },
-                _ => continue,
-            };
-            let name = edge.namespace.to_string();
-            let held = shown.settings.entry(name).or_default();
-            if settings.mtls == Mtls::Permissive {
-                held.mtls = settings.mtls;
-            }
-            if settings.closing == Closing::Shadow {
-                held.closing = settings.closing;
-            }
-        }
-        shown.warnings = shown.settings.iter().map(taken_for).collect();
-        shown
-    }
-
-    fn settings(&self, rules: &Rules, namespace: &str) -> NamespaceSettings {
-        let shown = self.settings.get(namespace).copied();
-        shown.unwrap_or_else(|| rules.known.settings(namespace))
-    }
-}
-
-fn taken_for((namespace, settings): (&String, &NamespaceSettings)) -> String {
-    let mut annotations = Vec::new();
-    if settings.mtls == Mtls::Permissive {
-        annotations.push("palisade.dev/mtls: permissive");
-    }
-    if settings.closing == Closing::Shadow {
-        annotations.push("palisade.dev/authorization: shadow");
-    }
-    let annotations = annotations.join(", ");
-    format!(
-        "the namespace {namespace} is taken to have the annotations that its records show ({annotations}); put its \
-         Namespace beside the rules to have it otherwise"
-    )
-}
-
-/// What is told, while it is put together: the replicas of a workload are one.
-#[derive(Debug, Default)]
-struct Told {
-    simulated: Simulated,
-    flips: BTreeMap<FlipKey, Flip>,
-    unknown: BTreeMap<SeenKey, Unknown>,
-}
-
-type SeenKey = (Was, String, String, u16);
-/// Which way it flips, also whether only in shadow; and by what.
-type FlipKey = (bool, SeenKey, Option<String>);
-
-impl Told {
-    fn flip(&mut self, rules: &Rules, (edge, to): (&Edge, String), decision: &Decision) {
-        let seen = seen(rules, edge, to);
-        let becomes = was(decision);
-        let is_in_shadow = becomes == edge.was;
-        if is_in_shadow {
-            self.simulated.unchanged.add(edge);
-        }
-        let (reason, rule, near_miss) = why(rules, &decision.verdict);
-        let shadow = decision.shadow.as_ref().map(|(effect, name)| Would {
-            would: effect.as_str(),
-            rule: explain::placed(rules, name),
-        });
-        let by = if is_in_shadow {
-            shadow.as_ref().map(|shadow| &shadow.rule)
-        } else {
-            rule.as_ref()
-        };
-        let by = by.map(|rule| rule.name.clone());
-        let key = (is_in_shadow, key(edge, &seen), by);
-        if let Some(flip) = self.flips.get_mut(&key) {
-            flip.seen.add(edge);
-            return;
-        }
-        let flip = Flip {
-            seen,
-            was_by: edge.rule.as_deref().map(str::to_owned),
-            becomes: becomes.as_str(),
-            reason,
-            rule,
-            near_miss,
-            shadow,
-        };
-        self.flips.insert(key, flip);
-    }
-
-    fn unknown(&mut self, rules: &Rules, (edge, to): (&Edge, String), why: &'static str) {
-        let seen = seen(rules, edge, to);
-        let key = key(edge, &seen);
-        match self.unknown.get_mut(&key) {
-            Some(unknown) => unknown.seen.add(edge),
-            None => {
-                self.unknown.insert(key, Unknown { seen, why });
-            }
-        }
-    }
-
-    fn finish(self, warnings: Vec<String>) -> Simulated {
-        let mut simulated = self.simulated;
-        for ((is_in_shadow, ..), flip) in self.flips {
-            if is_in_shadow {
-                simulated.in_shadow.push(flip);
-            } else {
-                simulated.flips.push(flip);
-            }
-        }
-        simulated.unknown = self.unknown.into_values().collect();
-        simulated.warnings = warnings;
-        simulated
-    }
-}
-
-/// Why, in the word of records; the deciding rule, and the one that came nearest.
-fn why(rules: &Rules, verdict: &Verdict) -> (&'static str, Option<Placed>, Option<Nearest>) {
-    let near = |near: &Option<NearMiss>| {
-        near.as_ref().map(|near| Nearest {
-            rule: explain::placed(rules, &near.rule),
-            differs: near.differs.as_str(),
-        })
-    };
-    let (rule, near_miss) = match verdict {
-        Verdict::Allow(AllowReason::Rule(rule)) | Verdict::Deny(DenyReason::Rule(rule)) => {
-            (Some(explain::placed(rules, rule)), None)
-        }
-        Verdict::Allow(AllowReason::Permissive) => (None, None),
-        Verdict::Allow(AllowReason::ClosingInShadow(miss))
-        | Verdict::Deny(DenyReason::NoRule(miss)) => (None, near(miss)),
-    };
-    let reason = match verdict {
-        Verdict::Allow(reason) => reason.as_str(),
-        Verdict::Deny(reason) => reason.as_str(),
-    };
-    (reason, rule, near_miss)
-}
-
-fn key(edge: &Edge, seen: &Seen) -> SeenKey {
-    (edge.was, seen.from.clone(), seen.to.clone(), seen.port)
-}
-
-fn seen(rules: &Rules, edge: &Edge, to: String) -> Seen {
-    Seen {
-        from: traffic::short(&edge.from, edge.trust_domain(&rules.trust_domain)),
-        to,
-        port: edge.port,
-        was: edge.was.as_str(),
-        count: edge.count,
-        first: edge.first,
-        last: edge.last,
-        conn: edge.conn(),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn text(simulated: &Simulated) -> String {
         text.push('\n');
     }
     unknown(&mut text, &simulated.unknown);
-    if flips.is_empty() {
+    if flips.is_empty() && simulated.unknown.is_empty() {
         text.push_str("nothing flips; ");
     }
     let _written = writeln!(text, "unchanged: {}", of(simulated.unchanged));
@@ -128,7 +128,7 @@ fn unknown(text: &mut String, unknown: &[Unknown]) {
         let _written = writeln!(text, "    {}", one.why);
     }
     text.push_str(
-        "  name a mesh file or Kubernetes manifests beside the rules: they say who has which labels\n\n",
+        "  name a mesh file or Kubernetes manifests with --who: they say who has which labels\n\n",
     );
 }
 

@@ -26,10 +26,12 @@ use crate::args::{MeshArgs, Output};
 pub(crate) struct SuggestArgs {
     #[command(flatten)]
     traffic: TrafficArgs,
-    /// Rules that exist, instead of the mesh's: what they admit is left out; mesh files and Kubernetes manifests say who
-    /// there is; may be repeated
+    /// Rules that exist, instead of the mesh's: what they admit is left out; may be repeated
     #[arg(short, long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
+    /// Mesh files and Kubernetes manifests that say who there is, and no more; may be repeated
+    #[arg(long, value_name = "PATH")]
+    who: Vec<PathBuf>,
     /// Names the callers' namespace where two service accounts of it or more were seen to call the same workload
     #[arg(long)]
     by_namespace: bool,
@@ -55,7 +57,7 @@ Exits with 0, also where there is nothing to suggest, and with 2 where records o
 
   palisade policy suggest > rules/suggested.yaml
   palisade logs -o json > records.jsonl
-  palisade policy suggest --records records.jsonl -f rules/ -f shop.yaml";
+  palisade policy suggest --records records.jsonl -f rules/ --who shop.yaml";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,11 +146,14 @@ pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: &SuggestArgs) -> anyhow::Result<Rules> {
-    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_mesh(&args.mesh);
+    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_cluster(&args.mesh);
     if args.files.is_empty() && is_of_mesh {
         return Ok(rules::of_mesh(&args.mesh)?);
     }
     let mut rules = rules::of_files(&args.files, args.trust_domain.clone())?;
+    if !args.who.is_empty() {
+        rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
+    }
     if is_of_mesh && rules.known.workloads.is_empty() {
         rules.know(rules::of_mesh(&args.mesh)?);
     }

@@ -98,25 +98,24 @@ pub(super) fn summary(suggested: &Suggested) -> String {
         .flat_map(|one| &one.denied)
         .map(|one| one.count)
         .sum();
-    let policies = match policies {
-        1 => "1 policy".to_owned(),
-        many => format!("{many} policies"),
-    };
-    let mut text = format!(
-        "{policies} with {} for {}",
-        counted(size(evidence().count()), "rule"),
-        counted(seen, "connection"),
-    );
-    for (count, what) in [
-        (size(unsure), "rules are marked as unsure"),
-        (
-            suggested.admitted,
-            "connections are admitted by rules already",
+    let rules = counted(size(evidence().count()), "rule");
+    let mut text = match policies {
+        0 => "nothing to suggest".to_owned(),
+        1 => format!("1 policy with {rules} for {}", counted(seen, "connection")),
+        many => format!(
+            "{many} policies with {rules} for {}",
+            counted(seen, "connection")
         ),
-        (denied, "denied connections are left out (--include-denied)"),
+    };
+    if unsure > 0 {
+        let _written = write!(text, ", unsure of {}", counted(size(unsure), "rule"));
+    }
+    for (count, what) in [
+        (suggested.admitted, "admitted by rules already"),
+        (denied, "denied and left out (--include-denied)"),
     ] {
         if count > 0 {
-            let _written = write!(text, "; {count} {what}");
+            let _written = write!(text, "; {} {what}", counted(count, "connection"));
         }
     }
     text

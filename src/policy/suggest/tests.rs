@@ -89,7 +89,7 @@ fn what_is_printed_reads_as_the_least_rules_in_shadow() {
     }
     assert!(
         print::summary(&suggested)
-            .starts_with("2 policies with 3 rules for 50 connections; 10 denied")
+            .starts_with("2 policies with 3 rules for 50 connections; 10 connections denied")
     );
 }
 

@@ -146,12 +146,11 @@ pub(crate) fn rfc3339<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok
     to.serialize_str(&text)
 }
 
-/// Whether a mesh was named.
-pub(crate) fn names_a_mesh(mesh: &MeshArgs) -> bool {
+/// Whether a cluster was named. The name of a local mesh may come from the environment, whatever is asked.
+pub(crate) fn names_a_cluster(mesh: &MeshArgs) -> bool {
     let kube = &mesh.kube;
     let scope = &mesh.scope;
-    mesh.name.is_some()
-        || kube.kubeconfig.is_some()
+    kube.kubeconfig.is_some()
         || kube.context.is_some()
         || scope.namespace.is_some()
         || scope.all_namespaces

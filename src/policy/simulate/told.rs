@@ -1,0 +1,129 @@
+//! What is told of edges, while it is put together.
+
+use std::collections::BTreeMap;
+
+use palisade_api::policy::{AllowReason, Decision, DenyReason, NearMiss, Verdict};
+
+use super::{Flip, Nearest, Seen, Simulated, Unknown, Would, was};
+use crate::policy::explain::{self, Placed};
+use crate::policy::rules::Rules;
+use crate::policy::traffic::{self, Edge, Was};
+
+/// What is told, while it is put together: the replicas of a workload are one.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) simulated: Simulated,
+    flips: BTreeMap<FlipKey, Flip>,
+    unknown: BTreeMap<SeenKey, Unknown>,
+}
+
+type SeenKey = (Was, String, String, u16);
+/// Which way it flips, also whether only in shadow; and by what.
+type FlipKey = (bool, SeenKey, Option<String>);
+
+impl Told {
+    pub(super) fn flip(&mut self, rules: &Rules, (edge, to): (&Edge, String), decision: &Decision) {
+        let seen = seen(rules, edge, to);
+        let becomes = was(decision);
+        let is_in_shadow = becomes == edge.was;
+        if is_in_shadow {
+            self.simulated.unchanged.add(edge);
+        }
+        let (reason, rule, near_miss) = why(rules, &decision.verdict);
+        let shadow = decision.shadow.as_ref().map(|(effect, name)| Would {
+            would: effect.as_str(),
+            rule: explain::placed(rules, name),
+        });
+        let by = if is_in_shadow {
+            shadow.as_ref().map(|shadow| &shadow.rule)
+        } else {
+            rule.as_ref()
+        };
+        let by = by.map(|rule| rule.name.clone());
+        let key = (is_in_shadow, key(edge, &seen), by);
+        if let Some(flip) = self.flips.get_mut(&key) {
+            flip.seen.add(edge);
+            return;
+        }
+        let flip = Flip {
+            seen,
+            was_by: edge.rule.as_deref().map(str::to_owned),
+            becomes: becomes.as_str(),
+            reason,
+            rule,
+            near_miss,
+            shadow,
+        };
+        self.flips.insert(key, flip);
+    }
+
+    pub(super) fn unknown(
+        &mut self,
+        rules: &Rules,
+        (edge, to): (&Edge, String),
+        why: &'static str,
+    ) {
+        let seen = seen(rules, edge, to);
+        let key = key(edge, &seen);
+        match self.unknown.get_mut(&key) {
+            Some(unknown) => unknown.seen.add(edge),
+            None => {
+                self.unknown.insert(key, Unknown { seen, why });
+            }
+        }
+    }
+
+    pub(super) fn finish(self, warnings: Vec<String>) -> Simulated {
+        let mut simulated = self.simulated;
+        for ((is_in_shadow, ..), flip) in self.flips {
+            if is_in_shadow {
+                simulated.in_shadow.push(flip);
+            } else {
+                simulated.flips.push(flip);
+            }
+        }
+        simulated.unknown = self.unknown.into_values().collect();
+        simulated.warnings = warnings;
+        simulated
+    }
+}
+
+/// Why, in the word of records; the deciding rule, and the one that came nearest.
+fn why(rules: &Rules, verdict: &Verdict) -> (&'static str, Option<Placed>, Option<Nearest>) {
+    let near = |near: &Option<NearMiss>| {
+        near.as_ref().map(|near| Nearest {
+            rule: explain::placed(rules, &near.rule),
+            differs: near.differs.as_str(),
+        })
+    };
+    let (rule, near_miss) = match verdict {
+        Verdict::Allow(AllowReason::Rule(rule)) | Verdict::Deny(DenyReason::Rule(rule)) => {
+            (Some(explain::placed(rules, rule)), None)
+        }
+        Verdict::Allow(AllowReason::Permissive) => (None, None),
+        Verdict::Allow(AllowReason::ClosingInShadow(miss))
+        | Verdict::Deny(DenyReason::NoRule(miss)) => (None, near(miss)),
+    };
+    let reason = match verdict {
+        Verdict::Allow(reason) => reason.as_str(),
+        Verdict::Deny(reason) => reason.as_str(),
+    };
+    (reason, rule, near_miss)
+}
+
+fn key(edge: &Edge, seen: &Seen) -> SeenKey {
+    (edge.was, seen.from.clone(), seen.to.clone(), seen.port)
+}
+
+fn seen(rules: &Rules, edge: &Edge, to: String) -> Seen {
+    Seen {
+        from: traffic::short(&edge.from, edge.trust_domain(&rules.trust_domain)),
+        to,
+        port: edge.port,
+        was: edge.was.as_str(),
+        count: edge.count,
+        first: edge.first,
+        last: edge.last,
+        conn: edge.conn(),
+    }
+}

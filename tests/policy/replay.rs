@@ -1,0 +1,238 @@
+//! What was recorded, asked of other rules: `palisade policy simulate`, `suggest` and `diff`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Mesh, allow, json_lines, palisade, repository, stdout, text};
+
+/// Records of the example's shop, of both sides: 4 calls of web, 4 of orders, one of batch, and what the intruder
+/// tried.
+const RECORDS: &str = "tests/policy/shop.jsonl";
+
+/// The rules of the example's shop, and a copy that is edited: web may come to another port, the intruder to the
+/// database.
+fn edited() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (file, old, new) in [
+        ("orders.yaml", "8080", "8090"),
+        ("db.yaml", "shop/batch", "shop/intruder"),
+    ] {
+        let path = repository("examples/local/shop-rules").join(file);
+        let rules = std::fs::read_to_string(path).unwrap();
+        assert!(rules.contains(old));
+        std::fs::write(directory.path().join(file), rules.replace(old, new)).unwrap();
+    }
+    directory
+}
+
+fn policy(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = palisade(directory);
+    command.current_dir(repository(""));
+    command.arg("policy").args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+#[test]
+fn recorded_calls_flip_where_rules_are_edited() {
+    let edited = edited();
+    let rules = edited.path().to_str().unwrap();
+    let who = ["--who", "examples/local/shop.yaml"];
+    let simulate = |rules: &str, who: &[&str]| {
+        let arguments = ["simulate", "--records", RECORDS, rules];
+        policy(edited.path(), &[&arguments[..], who].concat())
+    };
+    let flipped = simulate(rules, &who);
+    assert_eq!(code(&flipped), Some(1), "{}", text(&flipped.stderr));
+    assert!(
+        text(&flipped.stderr).contains("1 of "),
+        "the line that is no record is told of"
+    );
+    let lines = json_lines(&flipped.stdout);
+    let flips: Vec<_> = lines
+        .iter()
+        .filter(|line| line["kind"] == "flip")
+        .map(|line| {
+            [&line["from"], &line["to"], &line["was"], &line["becomes"]]
+                .map(|field| field.as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        flips,
+        [
+            ["shop/batch", "shop/db", "allow", "deny"],
+            ["shop/web", "shop/orders", "allow", "deny"],
+            ["shop/intruder", "shop/db", "deny", "allow"],
+        ]
+    );
+    let web = &lines[1];
+    assert_eq!(web["near_miss"]["differs"], "ports");
+    assert!(
+        web["near_miss"]["place"]
+            .as_str()
+            .unwrap()
+            .ends_with("orders.yaml:7")
+    );
+    let same = simulate("examples/local/shop-rules", &who);
+    assert_eq!(code(&same), Some(0), "{}", text(&same.stdout));
+    let unknown = simulate(rules, &[]);
+    assert_eq!(code(&unknown), Some(2), "labels are not guessed");
+    assert!(
+        json_lines(&unknown.stdout)
+            .iter()
+            .all(|line| line["kind"] != "flip")
+    );
+}
+
+#[test]
+fn what_is_suggested_for_records_admits_them_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let who = ["--who", "examples/local/shop.yaml"];
+    let of_records = |arguments: &[&str]| {
+        let records = ["--records", RECORDS];
+        policy(folder.path(), &[arguments, &records, &who].concat())
+    };
+    let suggested = of_records(&["suggest", "--enforce"]);
+    let yaml = stdout(&suggested);
+    let left_out = "# left out, as it was denied: shop/intruder at port 8080";
+    assert!(yaml.contains(left_out), "{yaml}");
+    assert!(text(&suggested.stderr).contains("2 policies with 3 rules"));
+    std::fs::write(&rules, yaml).unwrap();
+    let rules = rules.to_str().unwrap();
+    let replayed = of_records(&["simulate", rules]);
+    assert_eq!(code(&replayed), Some(0), "{}", text(&replayed.stdout));
+    let nothing = text(&of_records(&["suggest", "-f", rules]).stderr);
+    assert!(nothing.contains("nothing to suggest"), "{nothing}");
+    let arguments = ["diff", "examples/local/shop-rules", rules];
+    let same = policy(folder.path(), &[&arguments[..], &who].concat());
+    assert_eq!(stdout(&same), "", "the example's rules are the least ones");
+}
+
+#[test]
+fn records_come_from_stdin_too_and_what_cannot_be_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = std::fs::read(repository(RECORDS)).unwrap();
+    let mut suggest = palisade(folder.path())
+        .args(["policy", "suggest", "--records", "-", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    suggest.stdin.take().unwrap().write_all(&records).unwrap();
+    let suggested = json_lines(&suggest.wait_with_output().unwrap().stdout);
+    assert_eq!(suggested[1]["policy"]["metadata"]["name"], "orders");
+    for (arguments, expected) in [
+        (
+            &[
+                "simulate",
+                "--records",
+                "nowhere.jsonl",
+                "examples/local/shop-rules",
+            ][..],
+            "cannot read nowhere.jsonl",
+        ),
+        (
+            &["simulate", "--records", RECORDS, "nowhere"],
+            "cannot read nowhere",
+        ),
+        (
+            &["suggest", "--records", RECORDS, "-f", "nowhere"],
+            "cannot read nowhere",
+        ),
+        (
+            &["diff", "nowhere", "examples/local/shop-rules"],
+            "cannot read nowhere",
+        ),
+    ] {
+        let output = policy(folder.path(), arguments);
+        assert_eq!(code(&output), Some(2), "{arguments:?}");
+        assert!(
+            text(&output.stderr).contains(expected),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn differences_are_told_of_by_who_reaches_whom() {
+    let edited = edited();
+    let rules = edited.path().to_str().unwrap();
+    let arguments = [
+        "diff",
+        "examples/local/shop-rules",
+        rules,
+        "--who",
+        "examples/local/shop.yaml",
+        "-o",
+        "text",
+    ];
+    let output = policy(edited.path(), &arguments);
+    assert_eq!(code(&output), Some(1), "{}", text(&output.stderr));
+    let text = text(&output.stdout);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.split(" (").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "- shop/batch → shop/db 5432",
+            "+ shop/intruder → shop/db 5432",
+            "- shop/web → shop/orders 8080",
+            "+ shop/web → shop/orders 8090",
+            "2 allowed that were denied, 2 denied that were allowed",
+        ]
+    );
+    let few = [&arguments[..], &["--most", "2"]].concat();
+    assert_eq!(code(&policy(edited.path(), &few)), Some(2));
+}
+
+#[test]
+fn a_running_mesh_is_asked_where_no_file_is_named() {
+    let shop = r#"
+- {name: web, namespace: shop, command: [palisade, demo, wait]}
+- {name: orders, namespace: shop, command: [palisade, demo, http, --listen, "[::]:8080"], ports: [8080]}
+"#;
+    let mesh = Mesh::up(shop, &allow("orders", "web"));
+    mesh.answers("web", &["http://orders:8080/"]);
+    mesh.both_sides("close", |record| record["src.workload"] == "web-0");
+    let run = |arguments: &[&str]| {
+        mesh.palisade()
+            .arg("policy")
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let suggested = run(&["suggest"]);
+    assert!(
+        text(&suggested.stderr).contains("admitted by rules already"),
+        "{}",
+        text(&suggested.stderr)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.yaml");
+    std::fs::write(&file, allow("orders", "batch")).unwrap();
+    let file = file.to_str().unwrap();
+    let flipped = run(&["simulate", file]);
+    assert_eq!(code(&flipped), Some(1), "{}", text(&flipped.stderr));
+    let flips = json_lines(&flipped.stdout);
+    assert_eq!(
+        (&flips[0]["from"], &flips[0]["becomes"]),
+        (&Value::from("shop/web"), &Value::from("deny"))
+    );
+    let differs = run(&["diff", file]);
+    assert_eq!(code(&differs), Some(1));
+    let becomes: Vec<_> = json_lines(&differs.stdout)
+        .iter()
+        .map(|line| (line["from"].clone(), line["becomes"].clone()))
+        .collect();
+    let of = |from: &str, becomes: &str| (Value::from(from), Value::from(becomes));
+    assert_eq!(becomes, [of("shop/batch", "allow"), of("shop/web", "deny")]);
+}
