@@ -62,7 +62,7 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
     let read = OffsetDateTime::parse(text, &Rfc3339);
-    read.map_err(|_| "write it like 2026-12-01T00:00:00Z".to_owned())
+    read.map_err(|_what| "write it like 2026-12-01T00:00:00Z".to_owned())
 }
 
 /// An answer, with the words of records.

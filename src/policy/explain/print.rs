@@ -39,32 +39,42 @@ fn answer(answer: &Explained) -> String {
             &format!("enforced by its sidecar, at revision {revision}"),
         );
     }
+    why(&mut text, answer);
+    shadow(&mut text, answer);
+    text
+}
+
+/// The deciding rule, or the nearest.
+fn why(text: &mut String, answer: &Explained) {
     match (answer.reason.as_str(), &answer.rule) {
-        (_, Some(rule)) => part(&mut text, "by", rule),
+        (_, Some(rule)) => part(text, "by", rule),
         ("permissive", None) => plain(
-            &mut text,
+            text,
             "its namespace is permissive (palisade.dev/mtls), and the caller has no identity",
         ),
         ("closing_in_shadow", None) => plain(
-            &mut text,
+            text,
             "no rule allows it; its namespace's default denial is in shadow (palisade.dev/authorization)",
         ),
-        ("no_rule", None) => plain(&mut text, "no rule allows it"),
-        (other, None) => plain(&mut text, &records::in_words(other)),
+        ("no_rule", None) => plain(text, "no rule allows it"),
+        (other, None) => plain(text, &records::in_words(other)),
     }
     match &answer.near_miss {
         Some(near) => {
-            part(&mut text, "nearest:", &near.rule);
-            plain(&mut text, &differs(&near.differs));
+            part(text, "nearest:", &near.rule);
+            plain(text, &differs(&near.differs));
         }
         None if answer.reason == "no_rule" => {
             plain(
-                &mut text,
+                text,
                 "no rule comes near: none is about this caller, or for this workload",
             );
         }
         None => {}
     }
+}
+
+fn shadow(text: &mut String, answer: &Explained) {
     if let Some(shadow) = &answer.shadow {
         let (on, off) = (WAITING.render(), WAITING.render_reset());
         let word = if shadow.would == "deny" {
@@ -76,9 +86,8 @@ fn answer(answer: &Explained) -> String {
             text,
             "  {on}in shadow:{off} it would be {word} if this rule were enforced"
         );
-        part(&mut text, "by", &shadow.rule);
+        part(text, "by", &shadow.rule);
     }
-    text
 }
 
 fn part(text: &mut String, word: &str, rule: &Placed) {

@@ -1,7 +1,7 @@
 //! A cluster: its rules are objects, and what its sidecars enforce stands in their status.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -12,17 +12,14 @@ use palisade_api::manifest;
 use palisade_api::policy::AuthorizationPolicy;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{Change, Progress, Put, Wait, named};
+use super::{Change, Done, Progress, Put, Wait, named};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, list};
 
 /// Tries all objects without effect first, then applies them, and waits.
-pub(super) async fn put(
-    mesh: &MeshArgs,
-    change: &Change,
-    wait: Wait,
-) -> anyhow::Result<(Vec<Put>, Option<Progress>)> {
+pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let client = client::client(&mesh.kube).await?;
     for dry in [true, false] {
         let mut put = Vec::new();
@@ -87,11 +84,11 @@ async fn apply(
         .patch(&policy.name, &params, &Patch::Apply(object))
         .await;
     applied.map_err(|error| {
-        let hint = match &error {
-            kube::Error::Api(status) if status.code == 409 => {
-                "; --force-conflicts takes these fields over"
-            }
-            _ => "",
+        let is_anothers = matches!(&error, kube::Error::Api(status) if status.code == 409);
+        let hint = if is_anothers {
+            "; --force-conflicts takes these fields over"
+        } else {
+            ""
         };
         let nothing = if dry { "; nothing was applied" } else { "" };
         anyhow!(

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use palisade_api::manifest;
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
-use super::{Change, Progress, Put, Wait, named};
+use super::{Change, Done, Progress, Put, Wait, named};
 use crate::policy::rules::{self, LoadRulesError, Rules};
 use crate::up::state::part;
 use crate::{ask, kubernetes, page, up};
@@ -25,11 +26,7 @@ struct Proxy {
 }
 
 /// Writes the files, after a look at all of them together, and waits.
-pub(super) fn put(
-    name: Option<&str>,
-    change: &Change,
-    wait: Wait,
-) -> anyhow::Result<(Vec<Put>, Option<Progress>)> {
+pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let state = ask::state_of(name)?;
     let running = up::running(&state)?;
     change

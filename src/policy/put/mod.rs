@@ -41,12 +41,11 @@ pub(super) struct Wait {
     pub(super) patience: Option<Duration>,
 }
 
+/// What was put in force and, where that was waited for, how far sidecars are with it.
+pub(super) type Done = (Vec<Put>, Option<Progress>);
+
 /// Puts policies in force: all of them, or none where one is not as it must be.
-pub(super) fn put(
-    mesh: &MeshArgs,
-    change: &Change,
-    wait: Wait,
-) -> anyhow::Result<(Vec<Put>, Option<Progress>)> {
+pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     match meant(mesh)? {
         Meant::Local => local::put(mesh.name.as_deref(), change, wait),
         Meant::Cluster => crate::kubernetes::complete(cluster::put(mesh, change, wait)),

@@ -1,10 +1,10 @@
-use super::super::usage::tests::{counts, shop};
+use super::super::usage::tests::{Counting, counts, shop};
 use super::*;
 
 const PERMISSIVE: &str = ", annotations: {palisade.dev/mtls: permissive}";
 const OPEN: &str = ", annotations: {palisade.dev/authorization: shadow}";
 
-fn broken(annotations: &str, edges: &[(&str, u16, Decided, Option<&str>)]) -> Vec<(String, By)> {
+fn broken(annotations: &str, edges: &[Counting<'_>]) -> Vec<(String, By)> {
     let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
     let report = report(&shop(annotations), &counts(edges), (None, i64::MIN), now);
     assert_eq!(report.ready, report.breaks.is_empty());

@@ -57,10 +57,9 @@ fn what_cannot_be_read_is_left_to_the_validator() {
     ] {
         assert_eq!(split(text).ours, text);
     }
-    let list = format!(
-        r#"{{"apiVersion": "v1", "kind": "List", "items": [{{"kind": "Pod"}}, {{"kind": "Pod"}}]}}"#
-    );
-    assert_eq!(split(&list).others.len(), 2);
+    let list =
+        r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Pod"}, {"kind": "Pod"}]}"#;
+    assert_eq!(split(list).others.len(), 2);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) fn read(
     since: Option<Duration>,
     edges: &mut Edges,
 ) -> anyhow::Result<Vec<String>> {
-    kubernetes::block_on(async {
+    kubernetes::complete(async {
         let client = client::client(&mesh.kube).await?;
         let listed = list::list::<Pod>(&client, &mesh.scope.or(Scope::All)).await;
         let listed =

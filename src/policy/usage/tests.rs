@@ -41,8 +41,11 @@ spec:
     rules::of_files(&[file], None).unwrap()
 }
 
+/// Who called, at which port, what was decided and by which rule.
+pub(in crate::policy) type Counting<'a> = (&'a str, u16, Decided, Option<&'a str>);
+
 /// Counts of each of the two replicas.
-pub(in crate::policy) fn counts(edges: &[(&str, u16, Decided, Option<&str>)]) -> Usage {
+pub(in crate::policy) fn counts(edges: &[Counting<'_>]) -> Usage {
     let mut totals = Totals::default();
     for (caller, port, decided, rule) in edges {
         let caller = match caller.parse() {

@@ -38,7 +38,7 @@ impl FromStr for Subject {
             return Ok(Self::Address(addr.to_canonical()));
         }
         if text.contains("://") {
-            return text.parse().map(Self::Identity).map_err(|_| wrong());
+            return text.parse().map(Self::Identity).map_err(|_what| wrong());
         }
         match text.split_once('/') {
             Some((namespace, name)) if is_name(namespace) && is_name(name) => Ok(Self::Named {
@@ -214,7 +214,7 @@ fn account<'a>(rules: &Rules, namespace: &str, name: &'a str) -> Result<&'a str,
 
 fn identity(rules: &Rules, namespace: &str, account: &str) -> Result<SpiffeId, WhoError> {
     let id = SpiffeId::of_service_account(&rules.trust_domain, namespace, account);
-    id.map_err(|_| nobody(&rules.known, namespace, account))
+    id.map_err(|_what| nobody(&rules.known, namespace, account))
 }
 
 /// The called workloads, each kind of replica once: rules that tell them apart may decide differently.
