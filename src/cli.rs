@@ -42,7 +42,7 @@ enum Command {
     /// Says what is wrong with the mesh of a cluster, or with the cluster before it has one, and what to do
     #[command(after_help = check::AFTER_HELP)]
     Check(CheckArgs),
-    /// Rules, in other forms
+    /// Rules: writes, tests, explains and follows them
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// The sidecar

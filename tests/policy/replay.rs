@@ -236,3 +236,32 @@ fn a_running_mesh_is_asked_where_no_file_is_named() {
     let of = |from: &str, becomes: &str| (Value::from(from), Value::from(becomes));
     assert_eq!(becomes, [of("shop/batch", "allow"), of("shop/web", "deny")]);
 }
+
+#[test]
+fn a_recorded_connection_is_explained_by_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let records = std::fs::read_to_string(repository(RECORDS)).unwrap();
+    let inbound = records.lines().filter(|line| line.contains("\"inbound\""));
+    let explain = |id: &str| {
+        let whom = ["explain", "--conn", id, "--records", RECORDS];
+        let rules = ["-f", "examples/local/shop.yaml", "-o", "json"];
+        policy(directory.path(), &[whom, rules].concat())
+    };
+    for (event, decision, expected) in [("close", "allow", 0), ("denied", "deny", 1)] {
+        let mut of_event = inbound
+            .clone()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let record = of_event.find(|record| record["event"] == event).unwrap();
+        let explained = explain(record["conn.id"].as_str().unwrap());
+        assert_eq!(code(&explained), Some(expected), "{explained:?}");
+        let [said] = json_lines(&explained.stdout).try_into().unwrap();
+        let said: Value = said;
+        assert_eq!(
+            (&said["decision"], &said["recorded"]["decision"]),
+            (&decision.into(), &decision.into())
+        );
+        assert_eq!(said["from"], record["src.identity"]);
+    }
+    let nobody = explain(&"0".repeat(32));
+    assert_eq!(code(&nobody), Some(2), "{nobody:?}");
+}

@@ -2,6 +2,7 @@
 
 mod print;
 mod proxy;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::rules::{Rules, RulesArgs};
 use super::subject::{self, Called, Caller, Subject};
+use super::traffic::TrafficArgs;
 use crate::args::Output;
 use crate::records::filter::Replica;
 
@@ -24,17 +26,22 @@ use crate::records::filter::Replica;
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// Who calls: shop/web, a SPIFFE ID, or an address for one without an identity
-    #[arg(long, value_name = "WHO")]
-    from: Subject,
+    #[arg(long, value_name = "WHO", required_unless_present = "conn")]
+    from: Option<Subject>,
     /// Who is called: shop/orders
-    #[arg(long, value_name = "WHO", required_unless_present = "proxy")]
+    #[arg(long, value_name = "WHO", required_unless_present_any = ["proxy", "conn"])]
     to: Option<Subject>,
     /// Asks the sidecar of this replica what it enforces, instead of the rules as they are written: shop/orders-0
     #[arg(long, value_name = "REPLICA", conflicts_with_all = ["to", "to_labels", "at", "files"])]
     proxy: Option<Replica>,
     /// The called workload's own port
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), required_unless_present = "conn")]
+    port: Option<u16>,
+    /// Of a recorded connection, by its `conn.id`, instead of --from, --to and --port
+    #[arg(long, value_name = "CONN_ID", value_parser = conn, conflicts_with_all = ["from", "to", "port", "proxy", "to_labels"])]
+    conn: Option<u128>,
+    #[command(flatten)]
+    traffic: TrafficArgs,
     /// Labels of the called one, where nothing says which it has
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     to_labels: Vec<(String, String)>,
@@ -52,12 +59,20 @@ With --proxy, asks what one sidecar enforces at this moment, and by which revisi
 Exits with 0 where it is allowed, with 1 where it is denied, with 2 where the question cannot be answered.
 
   palisade policy explain --from shop/web --to shop/orders --port 8080
+  palisade policy explain --conn 9f4c0d2be1a84d1f9a6b2c7d8e0f1a2b --records web.jsonl
   palisade policy explain --from shop/web --proxy shop/orders-0 --port 8080
   palisade policy explain -f rules/ -f shop.yaml --from 10.2.0.7 --to shop/orders --port 8080";
 
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn conn(text: &str) -> Result<u128, String> {
+    let read = u128::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() == CONN_ID_DIGITS);
+    read.ok_or_else(|| "write it as records do: 32 hexadecimal digits".to_owned())
 }
 
 pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
@@ -88,6 +103,9 @@ pub(crate) struct Explained {
     pub(crate) near_miss: Option<Near>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<InShadow>,
+    /// What was decided then, where a record was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recorded: Option<recorded::Recorded>,
 }
 
 /// A rule, and where it is written.
@@ -121,30 +139,12 @@ pub(crate) struct InShadow {
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let rules = args.rules.load()?;
     super::warn(&rules.warnings);
-    let labels = args.to_labels.iter().cloned().collect();
-    let callers = subject::callers(&rules, &args.from)?;
-    let mut answers: Vec<Explained> = Vec::new();
-    if let Some(replica) = &args.proxy {
-        for caller in &callers {
-            answers.push(proxy::ask(
-                &rules,
-                &args.rules.mesh,
-                replica,
-                (caller, args.port),
-            )?);
-        }
-    }
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
-    let policy = rules.compiled();
-    let called = args
-        .to
-        .as_ref()
-        .map(|to| subject::called(&rules, to, &labels));
-    for called in called.transpose()?.into_iter().flatten() {
-        for caller in &callers {
-            answers.push(explain(&rules, &policy, (caller, &called, args.port), now));
-        }
-    }
+    let answers = match (args.conn, &args.from, args.port) {
+        (Some(conn), _, _) => recorded::explain(&rules, args, conn, now)?,
+        (None, Some(from), Some(port)) => asked(&rules, args, (from, port), now)?,
+        (None, _, _) => anyhow::bail!("name --from, --to and --port, or --conn"),
+    };
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.rules.mesh.output) {
         Output::Text => write!(out, "{}", print::answers(&answers))?,
@@ -160,6 +160,40 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     } else {
         super::NO
     })
+}
+
+/// An answer for each way in which the caller may come, and for each kind of replica.
+fn asked(
+    rules: &Rules,
+    args: &ExplainArgs,
+    (from, port): (&Subject, u16),
+    now: OffsetDateTime,
+) -> anyhow::Result<Vec<Explained>> {
+    let callers = subject::callers(rules, from)?;
+    let mut answers = Vec::new();
+    if let Some(replica) = &args.proxy {
+        for caller in &callers {
+            answers.push(proxy::ask(
+                rules,
+                &args.rules.mesh,
+                replica,
+                (caller, port),
+            )?);
+        }
+        return Ok(answers);
+    }
+    let labels = args.to_labels.iter().cloned().collect();
+    let to = args
+        .to
+        .as_ref()
+        .map(|to| subject::called(rules, to, &labels));
+    let policy = rules.compiled();
+    for called in to.transpose()?.into_iter().flatten() {
+        for caller in &callers {
+            answers.push(explain(rules, &policy, (caller, &called, port), now));
+        }
+    }
+    Ok(answers)
 }
 
 /// Asks the rules, and says of each that takes part where it is written.
@@ -210,6 +244,7 @@ pub(crate) fn explain(
             would: effect.as_str().to_owned(),
             rule: placed(rules, &rule),
         }),
+        recorded: None,
     }
 }
 
@@ -220,3 +255,5 @@ pub(crate) fn placed(rules: &Rules, name: &RuleName) -> Placed {
         says: rules.sentence(name).unwrap_or_default(),
     }
 }
+
+const CONN_ID_DIGITS: usize = 32;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Explained, Placed};
+use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
 
 /// One after the other. Replicas of which the rules say the same are one answer already.
@@ -41,6 +42,22 @@ fn answer(answer: &Explained) -> String {
     }
     why(&mut text, answer);
     shadow(&mut text, answer);
+    if let Some(recorded) = &answer.recorded {
+        let word = if recorded.decision == "allow" {
+            "allowed"
+        } else {
+            "denied"
+        };
+        let by = match (&recorded.rule, &recorded.reason) {
+            (Some(rule), _) => format!(" by {rule}"),
+            (None, Some(reason)) => format!(": {}", records::in_words(reason)),
+            (None, None) => String::new(),
+        };
+        plain(
+            &mut text,
+            &format!("recorded: {word}{by}, at {}", moment(recorded.at)),
+        );
+    }
     text
 }
 

@@ -95,6 +95,7 @@ fn explained(
             rule: place(&shadow.rule),
             would: shadow.would,
         }),
+        recorded: None,
     }
 }
 

@@ -69,6 +69,8 @@ pub(super) struct Edges {
     most: Most,
     /// Records before this moment are passed over.
     since: Option<OffsetDateTime>,
+    /// All records but those of this connection are.
+    only: Option<u128>,
     callers: Names<Caller>,
     identities: Names<SpiffeId>,
     names: Names<Arc<str>>,
@@ -107,6 +109,14 @@ impl Edges {
         }
     }
 
+    /// For one connection.
+    pub(super) fn only(conn: u128, since: Option<OffsetDateTime>) -> Self {
+        Self {
+            only: Some(conn),
+            ..Self::new(Most::default(), since)
+        }
+    }
+
     /// Takes one line, whatever it is.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.read.lines += 1;
@@ -118,7 +128,8 @@ impl Edges {
             self.read.skipped += 1;
             return;
         };
-        if self.since.is_some_and(|since| at < since) {
+        let is_another = self.only.is_some_and(|only| only != conn);
+        if is_another || self.since.is_some_and(|since| at < since) {
             return;
         }
         let Some(told) = line.told() else {

@@ -23,7 +23,7 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use self::edges::Read;
+use self::edges::{Edges, Read};
 use super::subject::Caller;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
@@ -44,6 +44,14 @@ pub(crate) struct TrafficArgs {
     pub(crate) since: Option<Duration>,
 }
 
+impl TrafficArgs {
+    /// The moment of the oldest record that is wanted.
+    fn begin(&self) -> Option<OffsetDateTime> {
+        let age = time::Duration::try_from(self.since?).ok()?;
+        OffsetDateTime::now_utc().checked_sub(age)
+    }
+}
+
 /// What was recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
@@ -55,11 +63,20 @@ pub(crate) struct Traffic {
 
 /// Reads the records that are meant.
 pub(crate) fn load(args: &TrafficArgs, mesh: &MeshArgs) -> anyhow::Result<Traffic> {
-    let since = args.since.and_then(|age| {
-        let age = time::Duration::try_from(age).ok()?;
-        OffsetDateTime::now_utc().checked_sub(age)
-    });
-    let mut edges = edges::Edges::new(edges::Most::default(), since);
+    gather(args, mesh, Edges::new(edges::Most::default(), args.begin()))
+}
+
+/// The records of one connection, by their `conn.id`; none where there are none that say what was decided.
+pub(crate) fn connection(
+    args: &TrafficArgs,
+    mesh: &MeshArgs,
+    id: u128,
+) -> anyhow::Result<Option<Edge>> {
+    let Traffic { edges, .. } = gather(args, mesh, Edges::only(id, args.begin()))?;
+    Ok(edges.into_iter().next())
+}
+
+fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Result<Traffic> {
     let mut warnings = Vec::new();
     if !args.records.is_empty() {
         read::files(&args.records, &mut edges)?;
