@@ -6,6 +6,7 @@
 mod against;
 mod check;
 mod diagnostic;
+mod expectation;
 mod known;
 mod name;
 mod namespace;
@@ -37,6 +38,7 @@ use crate::workload::{NamespaceSettings, ServicePort};
 pub use against::against;
 pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
+pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
 pub use known::{Known, KnownWorkload};
 pub use object::{ObjectDiagnostic, check_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
@@ -57,11 +59,14 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
 
 /// The same, with the places of what was read.
 ///
+/// Documents of the kind `PolicyTest` are for [`read_tests`], and left out.
+///
 /// # Errors
 ///
 /// Those of [`parse`].
 pub fn read(file: &str, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> {
-    let nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
+    let mut nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
+    nodes.retain(|node| !expectation::is_test(node));
     let mut reader = read::Reader::new(read::Places::Lines);
     let name: Arc<str> = file.into();
     let documents = nodes.iter().filter_map(|node| {

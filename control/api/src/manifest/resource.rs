@@ -89,7 +89,7 @@ pub(super) fn cluster_metadata<'n>(
     Some((name(reader, &fields, form)?, fields))
 }
 
-fn name(reader: &mut Reader<'_>, metadata: &Fields<'_>, form: Form) -> Option<String> {
+pub(super) fn name(reader: &mut Reader<'_>, metadata: &Fields<'_>, form: Form) -> Option<String> {
     let node = reader.required(metadata, "name", "write `name: …`")?;
     reader.name(node, "name", form)
 }
@@ -217,8 +217,8 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<IpAddr> {
 }
 
 pub(super) const VERSION: &str = "palisade.dev/v1alpha1";
-const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
-const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+pub(super) const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
+pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 const KINDS: [&str; 7] = [
     "AuthorizationPolicy",
     "ClusterAuthorizationPolicy",

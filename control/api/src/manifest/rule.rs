@@ -239,7 +239,7 @@ fn network(reader: &mut Reader<'_>, node: &Node) -> Option<IpNet> {
     Some(network)
 }
 
-fn port_range(reader: &mut Reader<'_>, node: &Node) -> Option<PortRange> {
+pub(super) fn port_range(reader: &mut Reader<'_>, node: &Node) -> Option<PortRange> {
     let Some((first, last)) = range_text(node) else {
         let port = port(reader, node)?;
         return Some(PortRange {

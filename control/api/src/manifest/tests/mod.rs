@@ -2,6 +2,7 @@
 
 mod against;
 mod documents;
+mod expectations;
 mod good;
 mod kinds;
 mod objects;
