@@ -90,7 +90,7 @@ fn every_pod_of_the_shop_on_kubernetes_gets_a_sidecar_and_gives_it_back() {
 fn every_example_is_a_mesh_that_is_run_or_rules_that_are_read() {
     // The tests above, and one on a real cluster.
     let run = ["local/shop.yaml", "local/servers.yaml"];
-    let objects = "kubernetes/shop.yaml";
+    let objects = ["kubernetes/shop.yaml", "policies/workloads.yaml"];
     let examples = repository("examples");
     let mut seen = 0;
     for file in files(&examples) {
@@ -103,14 +103,17 @@ fn every_example_is_a_mesh_that_is_run_or_rules_that_are_read() {
         if text.contains("kind: LocalMesh") {
             assert!(run.contains(&name.as_str()), "no test runs {name}");
             seen += 1;
-        } else if name == objects {
+        } else if objects.contains(&name.as_str()) {
             seen += 1;
-        } else {
+        } else if text.contains("kind: PolicyTest") && !name.ends_with(".md") {
+            let read = manifest::read_tests(&name, &text);
+            assert!(read.is_ok_and(|tests| !tests.is_empty()), "{name}");
+        } else if !name.ends_with(".md") {
             let read = manifest::parse(&name, &text);
             assert!(read.is_ok_and(|documents| !documents.is_empty()), "{name}");
         }
     }
-    assert_eq!(seen, run.len() + 1);
+    assert_eq!(seen, run.len() + objects.len());
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

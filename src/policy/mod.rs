@@ -2,16 +2,19 @@
 
 pub(crate) mod allow;
 mod apply;
+mod check;
 mod counted;
 mod diff;
 mod explain;
 mod import;
+mod mistakes;
 mod put;
 mod readiness;
 pub(crate) mod rules;
 mod simulate;
 mod subject;
 mod suggest;
+mod test;
 mod traffic;
 mod usage;
 
@@ -22,9 +25,17 @@ use clap::Subcommand;
 use crate::netpol::{self, NetworkPoliciesArgs};
 use crate::usage::CountersArgs;
 
+pub(crate) use mistakes::Mistakes;
+
 /// What is done with rules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Says what is wrong with rules, and what may not be what their author meant
+    #[command(after_help = check::AFTER_HELP)]
+    Check(check::CheckArgs),
+    /// Holds rules against what they are expected to decide
+    #[command(after_help = test::AFTER_HELP)]
+    Test(test::TestArgs),
     /// Says whether one may reach another, and by which rule, or which came nearest
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::ExplainArgs),
@@ -63,6 +74,8 @@ pub(crate) enum PolicyCommand {
 /// Does what was typed. What cannot be asked ends with 2, so that scripts can tell it from a `no`.
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     let done = match command {
+        PolicyCommand::Check(args) => check::run(args),
+        PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Explain(args) => explain::run(args),
         PolicyCommand::Simulate(args) => simulate::run(args),
         PolicyCommand::Suggest(args) => suggest::run(args),

@@ -1,40 +1,40 @@
 //! The directory of rules, checked before anything starts; control checks it again, and every later change.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::{Context, anyhow};
 use palisade_api::manifest::{self, Manifest};
 use palisade_control::file::Directories;
 use time::OffsetDateTime;
 
-use crate::policy::allow;
+use crate::policy::{Mistakes, allow};
 
 /// Everything that is wrong with the rules of a mesh, with file, line, column and remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("the rules have mistakes, and nothing was started:\n{0}")]
-pub(crate) struct RulesError(String);
+pub(crate) struct RulesError(Mistakes);
 
 /// Reads all rules, and says all that is wrong with them at once.
 pub(crate) fn check(directory: &Path) -> anyhow::Result<()> {
-    let mut good = Vec::new();
+    let mut texts = BTreeMap::new();
+    let mut documents = Vec::new();
     let mut mistakes = Vec::new();
     for (file, content) in Directories::read(&[directory.to_owned()])? {
-        let text = content.and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_not_utf8| "not UTF-8 text".to_owned())
-        });
-        match text {
-            Ok(text) => match manifest::parse(&file, &text) {
-                Ok(manifests) => good.extend(manifests.into_iter().map(|one| (file.clone(), one))),
-                Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
-            },
-            Err(error) => mistakes.push(format!("{file}: {error}")),
+        let bytes = content.map_err(|why| anyhow!("cannot read {file}: {why}"))?;
+        let text = String::from_utf8(bytes);
+        let text = text.with_context(|| format!("{file} is not UTF-8 text"))?;
+        match manifest::read(&file, &text) {
+            Ok(read) => documents.extend(read),
+            Err(found) => mistakes.extend(found),
         }
+        texts.insert(file, text);
     }
-    mistakes.extend(manifest::check(&good).iter().map(ToString::to_string));
+    mistakes.extend(manifest::together(&documents));
     if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(RulesError(mistakes.join("\n")).into())
+        return Ok(());
     }
+    Err(RulesError(Mistakes::new(mistakes, texts)).into())
 }
 
 /// Removes the files that `palisade policy allow` made in a directory, once all that they say has expired.

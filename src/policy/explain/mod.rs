@@ -1,6 +1,6 @@
 //! `palisade policy explain`: whether one may reach another, and why.
 
-mod print;
+pub(super) mod print;
 mod proxy;
 mod recorded;
 

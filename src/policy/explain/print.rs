@@ -7,7 +7,7 @@ use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
 
 /// One after the other. Replicas of which the rules say the same are one answer already.
-pub(super) fn answers(answers: &[Explained]) -> String {
+pub(in crate::policy) fn answers(answers: &[Explained]) -> String {
     let texts: Vec<_> = answers.iter().map(answer).collect();
     texts.join("\n")
 }

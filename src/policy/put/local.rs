@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::{Change, Done, Progress, Put, Wait, named};
+use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules};
 use crate::up::state::part;
 use crate::{ask, kubernetes, page, up};
@@ -57,17 +58,20 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
 
 /// Nothing is written where the directory would not be as control takes it.
 fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
-    let mut documents = Vec::new();
+    let (mut documents, mut mistakes) = (Vec::new(), Vec::new());
     let mut texts = rules::texts_of_directory(directory)?;
     for (name, text) in files {
         texts.insert(directory.join(name).display().to_string(), text.clone());
     }
     for (file, text) in &texts {
-        documents.extend(manifest::read(file, text).map_err(LoadRulesError::Mistakes)?);
+        match manifest::read(file, text) {
+            Ok(read) => documents.extend(read),
+            Err(found) => mistakes.extend(found),
+        }
     }
-    let mistakes = manifest::together(&documents);
+    mistakes.extend(manifest::together(&documents));
     if !mistakes.is_empty() {
-        return Err(LoadRulesError::Mistakes(mistakes).into());
+        return Err(LoadRulesError::Mistakes(Mistakes::new(mistakes, texts)).into());
     }
     Ok(())
 }

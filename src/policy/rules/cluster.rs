@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
 
@@ -57,7 +58,18 @@ impl Rules {
                 }
                 self.policies.push(policy);
             }
-            Err(why) => self.warnings.push(format!("{place} is left out: {why}")),
+            Err(why) => {
+                self.warnings.push(format!("{place} is left out: {why}"));
+                self.mistakes.push(Diagnostic {
+                    file: place,
+                    line: 0,
+                    column: 0,
+                    width: 0,
+                    severity: Severity::Error,
+                    message: why,
+                    remedy: "put it right, and apply it again".to_owned(),
+                });
+            }
         }
     }
 

@@ -9,14 +9,12 @@ use palisade_api::spiffe::TrustDomain;
 use palisade_control::file::Directories;
 
 use super::split::split;
-use super::{LoadRulesError, Rules, objects};
+use super::{Rules, objects};
 use crate::up;
 
-/// Reads files, and of directories the `*.yaml` and `*.yml` files, not what is below them.
-pub(super) fn read(
-    paths: &[PathBuf],
-    trust_domain: Option<TrustDomain>,
-) -> Result<Rules, LoadRulesError> {
+/// Reads files, and of directories the `*.yaml` and `*.yml` files, not what is below them. What is wrong with some of them
+/// is told by [`Rules::mistakes`].
+pub(super) fn read(paths: &[PathBuf], trust_domain: Option<TrustDomain>) -> anyhow::Result<Rules> {
     let mut rules = Rules::of(super::usual_trust_domain()?);
     let mut mistakes = Vec::new();
     let (mut others, mut meshes) = (Vec::new(), Vec::new());
@@ -39,9 +37,7 @@ pub(super) fn read(
         objects::take(&mut rules.known, object);
     }
     mistakes.extend(manifest::together(&rules.documents));
-    if !mistakes.is_empty() {
-        return Err(LoadRulesError::Mistakes(mistakes));
-    }
+    rules.mistakes = mistakes;
     rules.trust_domain = trust_domain.unwrap_or(rules.trust_domain);
     Ok(rules)
 }

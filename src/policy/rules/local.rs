@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 
-use super::{LoadRulesError, Rules, files};
+use super::{Rules, files};
 use crate::{ask, up};
 
 /// Reads what the mesh reads: its directory of rules, and what control was told of its workloads.
-pub(super) fn read(name: Option<&str>) -> Result<Rules, LoadRulesError> {
+pub(super) fn read(name: Option<&str>) -> anyhow::Result<Rules> {
     let state = ask::state_of(name)?;
     let running = up::running(&state)?;
     let mut paths = vec![running.workloads];

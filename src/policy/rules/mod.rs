@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use palisade_api::manifest::{Diagnostic, Document, Manifest};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
 
+use super::mistakes::Mistakes;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
@@ -26,7 +27,7 @@ use crate::kubernetes::meant::{Meant, meant};
 pub(crate) struct RulesArgs {
     /// Rules of a file or directory instead of a running mesh's; mesh files and Kubernetes manifests say who there is;
     /// may be repeated
-    #[arg(short, long = "file", value_name = "PATH", conflicts_with_all = ["name", "kubeconfig", "context"])]
+    #[arg(short, long = "file", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) files: Vec<PathBuf>,
     /// The trust domain of the workloads in files [default: what a mesh file says, else cluster.local]
     #[arg(long, value_name = "NAME")]
@@ -48,6 +49,8 @@ pub(crate) struct Rules {
     pub(crate) documents: Vec<Document>,
     /// The texts of the files, by name, to show what is wrong in them.
     pub(crate) texts: BTreeMap<String, String>,
+    /// What is wrong with those that were left out; of objects, which have no lines, also told by the warnings.
+    pub(crate) mistakes: Vec<Diagnostic>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
 }
@@ -82,15 +85,10 @@ pub(crate) struct Workload {
 /// Why there are no rules to ask.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadRulesError {
-    #[error("the rules have mistakes:\n{}", lines(.0))]
-    Mistakes(Vec<Diagnostic>),
+    #[error("the rules have mistakes:\n{0}")]
+    Mistakes(Mistakes),
     #[error(transparent)]
     Other(#[from] anyhow::Error),
-}
-
-fn lines(diagnostics: &[Diagnostic]) -> String {
-    let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
-    lines.join("\n")
 }
 
 impl RulesArgs {
@@ -99,7 +97,7 @@ impl RulesArgs {
         if self.files.is_empty() {
             return of_mesh(&self.mesh);
         }
-        files::read(&self.files, self.trust_domain.clone())
+        files::read(&self.files, self.trust_domain.clone())?.good()
     }
 }
 
@@ -108,25 +106,53 @@ pub(crate) fn of_files(
     paths: &[PathBuf],
     trust_domain: Option<TrustDomain>,
 ) -> Result<Rules, LoadRulesError> {
+    files::read(paths, trust_domain)?.good()
+}
+
+/// Those that can be read, where others are not good.
+pub(crate) fn all_of_files(
+    paths: &[PathBuf],
+    trust_domain: Option<TrustDomain>,
+) -> anyhow::Result<Rules> {
     files::read(paths, trust_domain)
 }
 
 /// The rules of the mesh that is meant, and all who are in it.
 pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
-        Meant::Local => local::read(mesh.name.as_deref()),
+        Meant::Local => local::read(mesh.name.as_deref())?.good(),
         Meant::Cluster => Ok(cluster::read(mesh)?),
     }
 }
 
 /// The rules of the mesh of this machine that is meant.
 pub(crate) fn of_running(name: Option<&str>) -> Result<Rules, LoadRulesError> {
-    local::read(name)
+    local::read(name)?.good()
 }
 
 /// The texts of a directory of rules, by file; it may be empty.
 pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     files::texts_of_directory(directory)
+}
+
+/// Those that can be read, where others are not good.
+pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
+    match meant(mesh)? {
+        Meant::Local => local::read(mesh.name.as_deref()),
+        Meant::Cluster => cluster::read(mesh),
+    }
+}
+
+/// The expectations that stand in files, and what is wrong with others.
+pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>, Vec<Diagnostic>) {
+    let (mut tests, mut mistakes) = (Vec::new(), Vec::new());
+    for (file, text) in texts {
+        match manifest::read_tests(file, &split::split(text).ours) {
+            Ok(found) => tests.extend(found),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    (tests, mistakes)
 }
 
 impl Rules {
@@ -139,8 +165,18 @@ impl Rules {
             known: Known::default(),
             documents: Vec::new(),
             texts: BTreeMap::new(),
+            mistakes: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Itself, where nothing is wrong with any of them.
+    fn good(self) -> Result<Self, LoadRulesError> {
+        if self.mistakes.is_empty() {
+            return Ok(self);
+        }
+        let mistakes = Mistakes::new(self.mistakes, self.texts);
+        Err(LoadRulesError::Mistakes(mistakes))
     }
 
     /// Compiled.
@@ -166,8 +202,8 @@ impl Rules {
     /// What a rule says, in English; none where there is no such rule.
     pub(crate) fn sentence(&self, name: &RuleName) -> Option<String> {
         let mut policies = self.policies.iter();
-        let policy =
-            policies.find(|one| one.namespace == name.namespace && one.name == name.policy)?;
+        let policy = policies
+            .find(|policy| (&policy.namespace, &policy.name) == (&name.namespace, &name.policy))?;
         let rule = policy.rules.iter().find(|rule| rule.name == name.rule)?;
         Some(policy::sentence(policy, rule))
     }

@@ -1,0 +1,276 @@
+use std::io::Write as _;
+
+use time::macros::datetime;
+
+use super::*;
+
+const MESH: &str = "apiVersion: palisade.dev/v1alpha1
+kind: LocalMesh
+metadata: {name: m}
+spec:
+  rules: rules
+  workloads:
+  - {name: web, namespace: shop, command: [x]}
+  - {name: orders, namespace: shop, command: [x], ports: [8080]}
+  - {name: mail, namespace: shop, serviceAccount: jobs, command: [x]}
+  - {name: clean, namespace: shop, serviceAccount: jobs, command: [x]}
+";
+
+fn policy(rules: &str) -> String {
+    format!(
+        "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: orders, namespace: shop}}
+spec:
+  target: {{labels: {{app: orders}}}}
+  rules:
+{rules}"
+    )
+}
+
+/// What is found in rules for that mesh, as `code line:column`.
+fn found_with(rules: &str, seen: Option<&Seen>) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("rules")).unwrap();
+    std::fs::write(folder.path().join("rules/r.yaml"), rules).unwrap();
+    let mesh = folder.path().join("mesh.yaml");
+    std::fs::write(&mesh, MESH).unwrap();
+    let rules = rules::all_of_files(&[mesh], None).unwrap();
+    let sheets = Sheets::of(&rules);
+    let found = findings(&Asked {
+        rules: &rules,
+        documents: &sheets.documents,
+        now: datetime!(2026-11-22 00:00 UTC),
+        soon: time::Duration::days(7),
+        seen,
+    });
+    let shown = found.iter().map(|one| {
+        let Diagnostic { line, column, .. } = &one.diagnostic;
+        format!("{} {line}:{column}", one.code.as_str())
+    });
+    shown.collect()
+}
+
+fn found(rules: &str) -> Vec<String> {
+    found_with(&policy(rules), None)
+}
+
+#[test]
+fn good_rules_are_passed_over_in_silence() {
+    let good = "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080]}\n";
+    assert_eq!(found(good), [""; 0]);
+}
+
+#[test]
+fn each_lint_finds_its_fault_where_it_stands() {
+    for (rules, expected) in FAULTS {
+        assert_eq!(found(rules), *expected, "{rules}");
+    }
+}
+
+/// Rules, and what is found in them.
+const FAULTS: &[(&str, &[&str])] = &[
+        (
+            "  - {name: a, effect: permit, form: x}\n",
+            &["invalid 7:23", "invalid 7:31"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/wbe}]}\n",
+            &["unknown 7:54"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/jobs}]}\n",
+            &["shared-account 7:54"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{identity: \"spiffe://cluster.local/ns/shop/sa/jobs\"}]}\n",
+            &["shared-account 7:48"],
+        ),
+        // What a denial shuts out may be many.
+        (
+            "  - {name: a, effect: deny, from: [{serviceAccount: shop/jobs}]}\n",
+            &[],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/default}]}\n",
+            &["default-account 7:54"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{namespace: shop}]}
+  - {name: b, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080]}\n",
+            &["repeated 8:12"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], expires: 2026-11-21T00:00:00Z, reason: x}\n",
+            &["expired 7:75"],
+        ),
+        // That another says the same does not matter any more.
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], expires: 2026-11-21T00:00:00Z, reason: x}
+  - {name: b, effect: allow, from: [{serviceAccount: shop/web}]}\n",
+            &["expired 7:75"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], expires: 2026-11-28T00:00:00Z, reason: x}\n",
+            &["expires-soon 7:75"],
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], expires: 2026-11-30T00:00:00Z, reason: x}\n",
+            &[],
+        ),
+];
+
+#[test]
+fn faults_of_several_objects_are_found() {
+    let rules = "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}]}\n";
+    let denial = "---
+apiVersion: palisade.dev/v1alpha1
+kind: ClusterAuthorizationPolicy
+metadata: {name: base}
+spec: {rules: [{name: no-shop, effect: deny, from: [{namespace: shop}]}]}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Namespace
+metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
+";
+    let text = policy(rules) + denial;
+    assert_eq!(
+        found_with(&text, None),
+        ["unreachable 7:12", "permissive-denial 12:23"]
+    );
+    let elsewhere = policy(rules).replace("app: orders", "app: ordres");
+    assert_eq!(found_with(&elsewhere, None), ["selects-nothing 5:26"]);
+    let test = format!(
+        "{}---\napiVersion: palisade.dev/v1alpha1\nkind: PolicyTest\nmetadata: {{name: t}}\nspec: {{tests: [{{form: x}}]}}\n",
+        policy(rules)
+    );
+    let found = found_with(&test, None);
+    assert!(
+        found.iter().all(|one| one.starts_with("invalid 12:")),
+        "{found:?}"
+    );
+    assert!(!found.is_empty());
+}
+
+/// Records of callers and ports that the rule `shop/orders/a` admitted.
+fn seen(callers: &[(&str, u16)]) -> Seen {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for (caller, port) in callers {
+        let who = if caller.contains(':') {
+            format!(r#""src.addr": "10.9.9.9:1", "src.identity": "{caller}""#)
+        } else {
+            format!(r#""src.addr": "{caller}:4000""#)
+        };
+        writeln!(
+            file,
+            r#"{{"event": "close", "direction": "inbound", {who}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+        )
+        .unwrap();
+        // The caller's side decides nothing.
+        writeln!(
+            file,
+            r#"{{"direction": "outbound", {who}, "dst.port": 1, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+        )
+        .unwrap();
+    }
+    Seen::read(&[file.path().to_owned()]).unwrap()
+}
+
+#[test]
+fn rules_that_are_wider_than_the_records_are_found() {
+    let web = "spiffe://cluster.local/ns/shop/sa/web";
+    for (rule, callers, expected) in [
+        (
+            "[{serviceAccount: shop/web}], ports: [8080]",
+            &[(web, 8080)][..],
+            &[][..],
+        ),
+        (
+            "[{namespace: shop}], ports: [8080]",
+            &[(web, 8080)],
+            &["broad 7:49"],
+        ),
+        (
+            "[{serviceAccount: shop/web}]",
+            &[(web, 8080)],
+            &["broad 7:12"],
+        ),
+        (
+            "[{serviceAccount: shop/web}, {serviceAccount: shop/orders}], ports: [8080-8081, 1]",
+            &[(web, 8080)],
+            &["broad 7:82", "broad 7:105", "broad 7:116"],
+        ),
+        (
+            "[{unauthenticated: {cidr: 10.0.0.0/8}}], ports: [8080]",
+            &[("10.2.0.7", 8080), ("10.2.0.9", 8080)],
+            &["broad 7:62"],
+        ),
+        (
+            "[{unauthenticated: {cidr: 10.2.0.0/28}}], ports: [8080]",
+            &[("10.2.0.7", 8080), ("10.2.0.9", 8080)],
+            &[],
+        ),
+        (
+            "[{trustDomain: cluster.local}], ports: [8080]",
+            &[(web, 8080)],
+            &["broad 7:51"],
+        ),
+    ] {
+        let rules = policy(&format!("  - {{name: a, effect: allow, from: {rule}}}\n"));
+        let found = found_with(&rules, Some(&seen(callers)));
+        assert_eq!(found, expected, "{rule}");
+    }
+    let other = policy("  - {name: b, effect: allow, from: [{serviceAccount: shop/web}]}\n");
+    assert_eq!(found_with(&other, Some(&seen(&[(web, 1)]))), ["broad 7:12"]);
+}
+
+#[test]
+fn of_rules_alone_nothing_is_said_about_who_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = policy("  - {name: a, effect: allow, from: [{serviceAccount: shop/wbe}]}\n");
+    std::fs::write(folder.path().join("r.yaml"), text).unwrap();
+    let rules = rules::all_of_files(&[folder.path().to_owned()], None).unwrap();
+    let sheets = Sheets::of(&rules);
+    let asked = Asked {
+        rules: &rules,
+        documents: &sheets.documents,
+        now: OffsetDateTime::now_utc(),
+        soon: time::Duration::days(7),
+        seen: None,
+    };
+    assert_eq!(findings(&asked), []);
+}
+
+#[test]
+fn objects_have_fields_where_files_have_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = policy(
+        "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}, {serviceAccount: shop/default}]}\n",
+    );
+    std::fs::write(folder.path().join("r.yaml"), text).unwrap();
+    let mut rules = rules::all_of_files(&[folder.path().to_owned()], None).unwrap();
+    // As a cluster gives them.
+    rules.documents.clear();
+    rules.texts.clear();
+    let sheets = Sheets::of(&rules);
+    let mut found = findings(&Asked {
+        rules: &rules,
+        documents: &sheets.documents,
+        now: OffsetDateTime::now_utc(),
+        soon: time::Duration::days(7),
+        seen: None,
+    });
+    found.iter_mut().for_each(|one| sheets.place(one));
+    let [one] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(one.diagnostic.file, "AuthorizationPolicy shop/orders");
+    assert_eq!(one.field.as_deref(), Some("spec.rules[0].from[1]"));
+    assert_eq!(one.diagnostic.line, 0);
+    let text = print::text(&rules, &found, &[]);
+    let text = anstream::adapter::strip_str(&text).to_string();
+    assert!(
+        text.starts_with("AuthorizationPolicy shop/orders, spec.rules[0].from[1]: warning:"),
+        "{text}"
+    );
+}

@@ -1,0 +1,209 @@
+use std::path::PathBuf;
+
+use palisade_api::manifest::PolicyTest;
+
+use super::print::{details, text};
+use super::*;
+
+const RULES: &str = "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  target: {labels: {app: orders}}
+  rules:
+  - {name: web, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080]}
+  - {name: old, effect: allow, from: [{serviceAccount: shop/web}], ports: [9000], expires: 2026-01-01T00:00:00Z, reason: x}
+  - {name: not-a, effect: deny, from: [{serviceAccount: shop/web}], ports: [8080], mode: shadow}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: second, namespace: shop}
+spec:
+  target: {labels: {version: b}}
+  rules:
+  - {name: not-b, effect: deny, from: [{serviceAccount: shop/web}], ports: [8081-8082]}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: orders-0, namespace: shop, labels: {app: orders, version: a}}
+spec: {serviceAccount: orders, addresses: [10.0.0.1]}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: orders-1, namespace: shop, labels: {app: orders, version: b}}
+spec: {serviceAccount: orders, addresses: [10.0.0.2]}
+";
+
+/// Rules and these expectations, in one file.
+struct Written {
+    rules: Rules,
+    tests: Vec<PolicyTest>,
+    _directory: tempfile::TempDir,
+}
+
+fn written(expectations: &str) -> Written {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("all.yaml");
+    let text = format!(
+        "{RULES}---
+apiVersion: palisade.dev/v1alpha1
+kind: PolicyTest
+metadata: {{name: t}}
+spec:
+  at: 2026-02-01T00:00:00Z
+  tests:
+{expectations}"
+    );
+    std::fs::write(&file, text).unwrap();
+    let paths: [PathBuf; 1] = [file];
+    Written {
+        rules: rules::of_files(&paths, None).unwrap(),
+        tests: super::expectations(&paths).unwrap(),
+        _directory: directory,
+    }
+}
+
+/// What is not as expected of one expectation; nothing where all is.
+fn wrong(expectation: &str) -> String {
+    let Written {
+        rules,
+        tests,
+        _directory,
+    } = written(&format!("  - {expectation}\n"));
+    let report = report(&rules, &tests, None).unwrap();
+    details(&report.outcomes[0])
+}
+
+#[test]
+fn what_is_decided_as_expected_passes() {
+    for expectation in [
+        "{from: shop/web, to: shop/orders, port: 8080, expect: allow}",
+        "{from: shop/web, to: shop/orders, port: 8080, expect: allow, rule: shop/orders/web, reason: rule}",
+        "{from: shop/web, to: shop/orders, port: 8080, expect: allow, rule: orders/web, shadow: deny}",
+        "{from: spiffe://cluster.local/ns/shop/sa/web, to: 10.0.0.1, port: 8080, expect: allow, rule: web}",
+        "{from: shop/web, to: shop/orders, ports: [1-8079, 8081-65535], expect: deny}",
+        "{from: 10.0.0.9, to: shop/orders, port: 8080, expect: deny, reason: no_rule}",
+        "{from: shop/web, to: shop/orders, port: 9000, expect: deny}",
+        "{from: shop/web, to: shop/other, labels: {version: b}, port: 8081, expect: deny, rule: not-b}",
+    ] {
+        assert_eq!(wrong(expectation), "", "{expectation}");
+    }
+}
+
+#[test]
+fn what_is_not_is_told_with_the_rule_that_decided_or_came_nearest() {
+    for (expectation, expected) in [
+        (
+            "{from: shop/web, to: shop/orders, port: 8080, expect: deny}",
+            &[
+                "expected deny, got allow\n",
+                "by shop/orders/web ",
+                "all.yaml:7",
+            ][..],
+        ),
+        (
+            "{from: shop/db, to: shop/orders, port: 8080, expect: allow}",
+            &[
+                "expected allow, got deny\n",
+                "nearest: shop/orders/web",
+                "not this caller",
+            ],
+        ),
+        (
+            "{from: shop/web, to: shop/orders, port: 8080, expect: allow, rule: old}",
+            &["expected the rule old to decide, got shop/orders/web"],
+        ),
+        (
+            "{from: shop/db, to: shop/orders, port: 8080, expect: deny, rule: not-b}",
+            &["expected the rule not-b to decide, got none"],
+        ),
+        (
+            "{from: shop/db, to: shop/orders, port: 8080, expect: deny, reason: permissive}",
+            &["expected the reason permissive, got no_rule"],
+        ),
+        (
+            "{from: shop/db, to: shop/orders, port: 8080, expect: deny, shadow: allow}",
+            &["expected allow in shadow, got no other verdict"],
+        ),
+        (
+            "{from: shop/web, to: shop/orders, ports: [8078-8080], expect: allow}",
+            &["expected allow, got deny, at ports 8078-8079"],
+        ),
+    ] {
+        let wrong = wrong(expectation);
+        for part in expected {
+            assert!(wrong.contains(part), "{expectation}: {part} in {wrong}");
+        }
+    }
+}
+
+#[test]
+fn replicas_that_are_decided_differently_are_all_shown() {
+    let wrong = wrong("{from: shop/web, to: shop/orders, port: 8081, expect: deny, rule: not-b}");
+    assert!(
+        wrong.contains("version=a") && wrong.contains("version=b"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("as expected\n"), "{wrong}");
+}
+
+#[test]
+fn rules_that_nothing_exercised_are_named_and_may_be_too_many() {
+    let Written {
+        rules,
+        tests,
+        _directory,
+    } = written("  - {from: shop/web, to: shop/orders, port: 8080, expect: allow}\n");
+    let enough = report(&rules, &tests, Some(50)).unwrap();
+    assert!(enough.is_good(), "{enough:?}");
+    let report = report(&rules, &tests, Some(51)).unwrap();
+    assert!(!report.is_good() && report.failed() == 0);
+    let idle: Vec<_> = report
+        .coverage
+        .unexercised
+        .iter()
+        .map(|one| one.rule.as_str())
+        .collect();
+    assert_eq!(idle, ["shop/orders/old", "shop/second/not-b"]);
+    let text = anstream::adapter::strip_str(&text(&report)).to_string();
+    assert!(
+        text.contains("coverage: 2 of 4 rules (50 %), and 51 % are asked for"),
+        "{text}"
+    );
+    let xml = junit::xml(&report);
+    assert!(xml.contains("tests=\"2\" failures=\"1\""), "{xml}");
+}
+
+#[test]
+fn names_of_nobody_are_mistakes_in_their_places_all_at_once() {
+    let Written {
+        rules,
+        tests,
+        _directory,
+    } = written(
+        "  - {from: shop/web, to: shop/orders, port: 1, expect: deny, rule: webb}
+  - {from: shop/web, to: shop/nobody, port: 1, expect: deny, rule: nothing-like-it}\n",
+    );
+    let error = report(&rules, &tests, None).unwrap_err().to_string();
+    let error = anstream::adapter::strip_str(&error).to_string();
+    for part in [
+        "error: there is no rule `webb`\n",
+        "did you mean `web`?",
+        "error: nothing is known of shop/nobody",
+        "error: there is no rule `nothing-like-it`\n",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn cases_of_one_name_are_told_apart_in_junit() {
+    let twice = "  - {from: shop/web, to: shop/orders, port: 8080, expect: allow}\n".repeat(2);
+    let Written {
+        rules,
+        tests,
+        _directory,
+    } = written(&twice);
+    let report = report(&rules, &tests, None).unwrap();
+    assert!(junit::xml(&report).contains(": allow #2\""));
+}
