@@ -245,7 +245,7 @@ fn a_recorded_connection_is_explained_by_its_id() {
     let explain = |id: &str| {
         let whom = ["explain", "--conn", id, "--records", RECORDS];
         let rules = ["-f", "examples/local/shop.yaml", "-o", "json"];
-        policy(directory.path(), &[whom, rules].concat())
+        policy(directory.path(), &[&whom[..], &rules].concat())
     };
     for (event, decision, expected) in [("close", "allow", 0), ("denied", "deny", 1)] {
         let mut of_event = inbound

@@ -78,7 +78,7 @@ fn canonical(file: impl AsRef<Path>) -> Option<PathBuf> {
 }
 
 /// Every file, with its text.
-fn texts(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for path in paths {
         if !path.is_dir() {

@@ -130,6 +130,11 @@ pub(crate) fn of_running(name: Option<&str>) -> Result<Rules, LoadRulesError> {
     local::read(name)?.good()
 }
 
+/// The texts of files and directories, by file.
+pub(crate) fn texts(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+    files::texts(paths)
+}
+
 /// The texts of a directory of rules, by file; it may be empty.
 pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     files::texts_of_directory(directory)

@@ -44,6 +44,23 @@ fn rules_are_applied_explained_prolonged_and_counted() {
     assert_eq!(applied["enforced"]["enforcing"], 2, "{applied}");
     assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
 
+    explained(&mesh, &shop);
+    let_in_for_a_while(&mesh, &shop);
+    counted(&mesh, &name, &format!("{name}/stranger"));
+    // Rules that nobody made for a while are not control's to delete.
+    let control = "--as=system:serviceaccount:palisade-system:palisade-control";
+    let refused = shop
+        .namespace
+        .kubectl(&["delete", "authorizationpolicy", "servers", control]);
+    assert!(
+        text(&refused.stderr).contains("control may delete no rule"),
+        "{refused:?}"
+    );
+}
+
+/// As the rules are written, and as a sidecar enforces them.
+fn explained(mesh: &Mesh, shop: &Shop) {
+    let name = shop.namespace.name();
     let (client, stranger) = (format!("{name}/client"), format!("{name}/stranger"));
     let server = format!("{name}/server");
     let pod = shop
@@ -53,11 +70,11 @@ fn rules_are_applied_explained_prolonged_and_counted() {
     for (from, decision) in [(&client, "allow"), (&stranger, "deny")] {
         for whom in [["--to", &server], ["--proxy", &proxy]] {
             let asked = [
-                &["explain", "-n", &name, "--from", from, "--port", "5432"],
+                &["explain", "-n", name, "--from", from, "--port", "5432"],
                 &whom[..],
             ]
             .concat();
-            let (said, code) = answer(&mesh, &asked);
+            let (said, code) = answer(mesh, &asked);
             assert_eq!(
                 (said["decision"].as_str(), code),
                 (Some(decision), i32::from(decision == "deny")),
@@ -65,10 +82,14 @@ fn rules_are_applied_explained_prolonged_and_counted() {
             );
         }
     }
+}
 
+fn let_in_for_a_while(mesh: &Mesh, shop: &Shop) {
+    let name = shop.namespace.name();
+    let (server, stranger) = (format!("{name}/server"), format!("{name}/stranger"));
     let span = ["--port", "5432", "--for", "20s", "--reason", "INC-8"];
-    let whom = ["allow", "-n", &name, "--from", &stranger, "--to", &server];
-    let (made, code) = answer(&mesh, &[&whom[..], &span].concat());
+    let whom = ["allow", "-n", name, "--from", &stranger, "--to", &server];
+    let (made, code) = answer(mesh, &[&whom[..], &span].concat());
     assert_eq!(
         (code, &made["because"]),
         (0, &Value::from("INC-8")),
@@ -89,17 +110,6 @@ fn rules_are_applied_explained_prolonged_and_counted() {
         (rules == ["servers"]).then_some(())
     });
     shop.failed("stranger", OffsetDateTime::now_utc());
-
-    counted(&mesh, &name, &stranger);
-    // Rules that nobody made for a while are not control's to delete.
-    let control = "--as=system:serviceaccount:palisade-system:palisade-control";
-    let refused = shop
-        .namespace
-        .kubectl(&["delete", "authorizationpolicy", "servers", control]);
-    assert!(
-        text(&refused.stderr).contains("control may delete no rule"),
-        "{refused:?}"
-    );
 }
 
 fn counted(mesh: &Mesh, name: &str, stranger: &str) {
