@@ -45,7 +45,9 @@ pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
             if to.len() > 1 && to.len() == namespace.places.len() {
                 lines.push(line(format!("every workload of {}", namespace.shown)));
             } else {
-                lines.extend(to.into_iter().map(|to| line(to.shown.clone())));
+                let is_said = |one: &&&Place| to.iter().any(|other| other.includes(one));
+                let to = to.iter().filter(|one| !is_said(one));
+                lines.extend(to.map(|to| line(to.shown.clone())));
             }
         }
     }
