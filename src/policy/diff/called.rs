@@ -16,6 +16,20 @@ pub(super) struct Place {
     /// As the one side knows it, and the other.
     pub(super) before: Called,
     pub(super) after: Called,
+    /// What makes it one of those that are not known.
+    asked: Option<Asked>,
+}
+
+impl Place {
+    /// Whether people would take the other for one of these: it has all that these are named by, and more.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (&self.asked, &other.asked) {
+            (Some(own), Some(other)) => {
+                *own != Asked::default() && own != other && own.is_part_of(other)
+            }
+            (None, _) | (_, None) => false,
+        }
+    }
 }
 
 /// What a target asks of a workload, beside its namespace.
@@ -40,6 +54,12 @@ impl Asked {
             .is_none_or(|own| *own == called.service_account);
         let mut labels = self.labels.iter();
         is_account && labels.all(|(key, value)| called.labels.get(key) == Some(value))
+    }
+
+    fn is_part_of(&self, more: &Self) -> bool {
+        let mut labels = self.labels.iter();
+        (self.account.is_none() || self.account == more.account)
+            && labels.all(|(key, value)| more.labels.get(key) == Some(value))
     }
 
     /// Both; none where nobody can be both.
@@ -141,6 +161,7 @@ pub(super) fn places(
                 shown: asked.shown(shown),
                 before: called.clone(),
                 after: called,
+                asked: Some(asked),
             });
         }
     }
@@ -189,6 +210,7 @@ fn known(sides: Sides<'_>, namespace: &str) -> Vec<Place> {
             shown: called.to_string(),
             before,
             after,
+            asked: None,
         };
         if !places.contains(&place) {
             places.push(place);

@@ -206,6 +206,19 @@ pub(super) fn unused(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
 }
 
 impl Callers {
+    /// The network, where they are one's.
+    pub(super) fn network(&self) -> Option<IpNet> {
+        match self {
+            Self::Network(net) => Some(*net),
+            Self::Identity(_)
+            | Self::OtherOf(_)
+            | Self::OtherIn(_)
+            | Self::OtherIdentity
+            | Self::Workload(..)
+            | Self::OtherAddress => None,
+        }
+    }
+
     /// As people call them; `all` are the classes beside this one.
     pub(super) fn shown(&self, all: &Classes, own: &TrustDomain) -> String {
         match self {
@@ -232,10 +245,7 @@ impl Callers {
 
 /// The widest of the networks within this one that are classes of their own.
 fn inside(net: IpNet, all: &Classes) -> Vec<IpNet> {
-    let networks = all.keys().filter_map(|callers| match callers {
-        Callers::Network(other) => Some(*other),
-        _ => None,
-    });
+    let networks = all.keys().filter_map(Callers::network);
     let inside: Vec<IpNet> = networks.filter(|other| is_within(*other, net)).collect();
     let is_widest = |one: &&IpNet| !inside.iter().any(|other| is_within(**one, *other));
     inside.iter().filter(is_widest).copied().collect()

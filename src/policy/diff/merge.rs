@@ -23,14 +23,12 @@ pub(super) struct Line {
 pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
     let mut lines = Vec::new();
     for namespace in &compared.namespaces {
-        let mut callers: BTreeMap<(&Why, Vec<PortRange>, &Place), BTreeSet<&Callers>> =
-            BTreeMap::new();
+        let mut callers: By<'_, &Place, &Callers> = By::new();
         for ((why, from, to), ports) in by_ports(namespace) {
             let held = callers.entry((why, ports, to)).or_default();
             held.insert(from);
         }
-        let mut called: BTreeMap<(&Why, Vec<PortRange>, String), BTreeSet<&Place>> =
-            BTreeMap::new();
+        let mut called: By<'_, String, &Place> = By::new();
         for ((why, ports, to), from) in callers {
             for from in whole(from, &compared.callers, own) {
                 let held = called.entry((why, ports.clone(), from)).or_default();
@@ -47,7 +45,9 @@ pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
             if to.len() > 1 && to.len() == namespace.places.len() {
                 lines.push(line(format!("every workload of {}", namespace.shown)));
             } else {
-                lines.extend(to.into_iter().map(|to| line(to.shown.clone())));
+                let is_said = |one: &&&Place| to.iter().any(|other| other.includes(one));
+                let to = to.iter().filter(|one| !is_said(one));
+                lines.extend(to.map(|to| line(to.shown.clone())));
             }
         }
     }
@@ -55,8 +55,12 @@ pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
     lines
 }
 
-fn by_ports(namespace: &Namespace) -> BTreeMap<(&Why, &Callers, &Place), Vec<PortRange>> {
-    let mut merged: BTreeMap<_, Vec<PortRange>> = BTreeMap::new();
+/// What the same is to be said of, at the same ports.
+type By<'a, K, V> = BTreeMap<(&'a Why, Vec<PortRange>, K), BTreeSet<V>>;
+type Edge<'a> = (&'a Why, &'a Callers, &'a Place);
+
+fn by_ports(namespace: &Namespace) -> BTreeMap<Edge<'_>, Vec<PortRange>> {
+    let mut merged: BTreeMap<Edge<'_>, Vec<PortRange>> = BTreeMap::new();
     for flip in &namespace.flips {
         let held = merged.entry((&flip.why, &flip.from, &flip.to)).or_default();
         match held.last_mut() {

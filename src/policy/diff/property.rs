@@ -184,10 +184,8 @@ fn class(caller: &Caller, all: &Classes) -> Callers {
                 .unwrap_or(Callers::OtherIdentity)
         }
         Caller::Address(addr) => {
-            let networks = all.keys().filter_map(|class| match class {
-                Callers::Network(net) if net.contains(addr) => Some(*net),
-                _ => None,
-            });
+            let networks = all.keys().filter_map(Callers::network);
+            let networks = networks.filter(|net| net.contains(addr));
             let narrowest = networks.max_by_key(|net| net.prefix_len());
             narrowest.map_or(Callers::OtherAddress, Callers::Network)
         }

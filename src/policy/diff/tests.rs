@@ -163,6 +163,18 @@ fn those_who_are_not_known_are_told_of_as_what_rules_say_of_them() {
 }
 
 #[test]
+fn those_who_have_more_beside_are_not_told_of_again() {
+    let keeper = policy("{serviceAccount: keeper}", &[WEB]).replace("name: p,", "name: q,");
+    let batch = "effect: allow, from: [{serviceAccount: shop/batch}]";
+    let before = policy(ORDERS, &[WEB]) + &keeper;
+    let after = policy(ORDERS, &[WEB, batch]) + &keeper;
+    assert_eq!(
+        diff(&before, &after),
+        ["+ shop/batch → any workload of shop labelled app=orders all ports"]
+    );
+}
+
+#[test]
 fn trust_domains_and_networks_are_classes_and_what_is_whole_is_one() {
     let none = policy(ORDERS, &[WEB]);
     let partner = policy(

@@ -8,19 +8,20 @@ mod told;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Decision, Policy, Verdict};
-use palisade_api::spiffe::TrustDomain;
+use palisade_api::policy::{Decision, DenyReason, Destination, Policy, Source, Verdict};
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::explain::{self, Placed};
 use super::rules::{self, Rules};
-use super::subject::Called;
+use super::subject::{Called, Caller};
 use super::traffic::{self, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
 
@@ -181,6 +182,7 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
         let asked = Asked {
             rules,
             policy: &policy,
+            workloads: &workloads,
             settings: shown.settings(rules, &edge.namespace),
             now,
         };
@@ -208,6 +210,7 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
 struct Asked<'a> {
     rules: &'a Rules,
     policy: &'a Policy,
+    workloads: &'a Workloads<'a>,
     settings: NamespaceSettings,
     now: OffsetDateTime,
 }
@@ -217,8 +220,37 @@ impl Asked<'_> {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
         let destination = called.destination(trust_domain, self.settings);
         let source = edge.from.source();
-        self.policy
-            .decide(source, &destination, edge.port, self.now)
+        let decision = self
+            .policy
+            .decide(source, &destination, edge.port, self.now);
+        match (&edge.from, &decision.verdict) {
+            (Caller::Address(addr), Verdict::Allow(_)) => {
+                let beside = self.denied_beside(*addr, &destination, edge.port);
+                beside.unwrap_or(decision)
+            }
+            (Caller::Address(_) | Caller::Identity(_), _) => decision,
+        }
+    }
+
+    /// The denial of an identity that is known at a caller's address, by which sidecars hold it too: nobody sheds one by
+    /// going around the sidecar.
+    fn denied_beside(
+        &self,
+        addr: IpAddr,
+        destination: &Destination<'_>,
+        port: u16,
+    ) -> Option<Decision> {
+        let domain = destination.trust_domain;
+        let known = self.workloads.at(addr).iter();
+        let identities = known.filter_map(|one| {
+            SpiffeId::of_service_account(domain, &one.namespace, &one.service_account).ok()
+        });
+        identities
+            .map(|id| {
+                let source = Source::Authenticated(&id);
+                self.policy.decide(source, destination, port, self.now)
+            })
+            .find(|beside| matches!(beside.verdict, Verdict::Deny(DenyReason::Rule(_))))
     }
 }
 

@@ -169,6 +169,44 @@ fn the_called_sides_own_trust_domain_is_meant_by_a_service_account() {
 }
 
 #[test]
+fn nobody_sheds_a_denied_identity_by_coming_without_it() {
+    let rules_of = |effect: &str| {
+        format!(
+            "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: db, namespace: shop}}
+spec:
+  target: {{serviceAccount: db}}
+  rules:
+  - {{name: plain, effect: allow, from: [{{unauthenticated: {{cidr: 10.0.0.0/8}}}}]}}
+  - {{name: banned, effect: {effect}, from: [{{serviceAccount: shop/banned}}]}}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {{name: banned-0, namespace: shop}}
+spec: {{serviceAccount: banned, addresses: [10.0.0.9]}}
+"
+        )
+    };
+    let plain = |addr: &str| vec![edge(addr, "db-0", 5432, Was::Allowed)];
+    let denied = simulated(&rules_of("deny"), plain("10.0.0.9"));
+    assert_eq!(
+        denied.flips[0].rule.as_ref().unwrap().name,
+        "shop/db/banned"
+    );
+    assert!(
+        simulated(&rules_of("deny"), plain("10.0.0.8"))
+            .flips
+            .is_empty()
+    );
+    assert!(
+        simulated(&rules_of("allow"), plain("10.0.0.9"))
+            .flips
+            .is_empty()
+    );
+}
+
+#[test]
 fn what_is_shown_says_which_way_how_often_and_why() {
     let text = format!("{RULES}{ORDERS}");
     let edges = vec![

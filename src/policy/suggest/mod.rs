@@ -171,8 +171,8 @@ pub(crate) fn suggest(
     let mut names = write::Names::of(rules);
     let targets = gathered
         .targets
-        .into_iter()
-        .map(|(_, target)| write::for_target(rules, target, wanted, &mut names));
+        .into_values()
+        .map(|target| write::for_target(rules, target, wanted, &mut names));
     Suggested {
         targets: targets.collect(),
         admitted: gathered.admitted,

@@ -31,9 +31,11 @@ fn read(suggested: &Suggested) -> Vec<AuthorizationPolicy> {
     let read = manifest::parse("suggested.yaml", &text).unwrap_or_else(|found| {
         panic!("{found:?} in\n{text}");
     });
-    let policies = read.into_iter().map(|one| match one {
-        Manifest::Policy(policy) => policy,
-        other => panic!("{other:?}"),
+    let policies = read.into_iter().map(|one| {
+        let Manifest::Policy(policy) = one else {
+            panic!("{one:?}");
+        };
+        policy
     });
     policies.collect()
 }

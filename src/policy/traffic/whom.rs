@@ -1,15 +1,20 @@
 //! Which of the known workloads an edge leads to, and what rules see of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use super::Edge;
 use crate::policy::rules::{Known, Rules, Workload};
 use crate::policy::subject::{self, Called};
 use crate::records::filter::is_replica;
 
-/// Known workloads by their namespace.
-#[derive(Debug)]
-pub(crate) struct Workloads<'a>(HashMap<&'a str, Vec<&'a Workload>>);
+/// Known workloads, by what records say of them.
+#[derive(Debug, Default)]
+pub(crate) struct Workloads<'a> {
+    by_namespace: HashMap<&'a str, Vec<&'a Workload>>,
+    by_replica: HashMap<(&'a str, &'a str), Vec<&'a Workload>>,
+    by_address: HashMap<IpAddr, Vec<&'a Workload>>,
+}
 
 /// Who was called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,32 +29,50 @@ pub(crate) enum Whom<'a> {
 
 impl<'a> Workloads<'a> {
     pub(crate) fn of(known: &'a Known) -> Self {
-        let mut by_namespace: HashMap<&str, Vec<&Workload>> = HashMap::new();
+        let mut all = Self::default();
         for workload in &known.workloads {
-            let held = by_namespace.entry(&workload.namespace).or_default();
-            held.push(workload);
+            let namespace = workload.namespace.as_str();
+            all.by_namespace
+                .entry(namespace)
+                .or_default()
+                .push(workload);
+            for replica in &workload.replicas {
+                let key = (namespace, replica.as_str());
+                all.by_replica.entry(key).or_default().push(workload);
+            }
+            for addr in &workload.addresses {
+                all.by_address.entry(*addr).or_default().push(workload);
+            }
         }
-        Self(by_namespace)
+        all
+    }
+
+    /// Those that have an address.
+    pub(crate) fn at(&self, addr: IpAddr) -> &[&'a Workload] {
+        self.by_address.get(&addr).map_or(&[], Vec::as_slice)
     }
 
     /// Who is meant: the workload of this replica; else one of which it has the name; else those of its service account.
     pub(crate) fn whom(&self, edge: &'a Edge) -> Whom<'a> {
         let account = edge.account();
-        let all = self.0.get(&*edge.namespace);
-        let of_account = |one: &&Workload| account.is_none_or(|own| own == one.service_account);
-        let all: Vec<&Workload> = all
-            .into_iter()
-            .flatten()
-            .copied()
-            .filter(of_account)
-            .collect();
+        let of_account = |found: Option<&Vec<&'a Workload>>| -> Vec<&'a Workload> {
+            let found = found.into_iter().flatten().copied();
+            found
+                .filter(|one| account.is_none_or(|own| own == one.service_account))
+                .collect()
+        };
         if let Some(replica) = edge.workload.as_deref() {
-            let is = |one: &&Workload| one.replicas.iter().any(|name| name == replica);
-            let is_named = |one: &&Workload| one.name == replica || is_replica(replica, &one.name);
-            for found in [chosen(&all, is), chosen(&all, is_named)] {
-                if !found.is_empty() {
-                    return Whom::Workloads(found);
-                }
+            let found = of_account(self.by_replica.get(&(&*edge.namespace, replica)));
+            if !found.is_empty() {
+                return Whom::Workloads(found);
+            }
+        }
+        let all = of_account(self.by_namespace.get(&*edge.namespace));
+        if let Some(replica) = edge.workload.as_deref() {
+            let is_named = |one: &&&Workload| one.name == replica || is_replica(replica, &one.name);
+            let found: Vec<_> = all.iter().filter(is_named).copied().collect();
+            if !found.is_empty() {
+                return Whom::Workloads(found);
             }
         }
         match account {
@@ -58,10 +81,6 @@ impl<'a> Workloads<'a> {
             None => Whom::Unknown,
         }
     }
-}
-
-fn chosen<'a>(all: &[&'a Workload], is: impl Fn(&&Workload) -> bool) -> Vec<&'a Workload> {
-    all.iter().copied().filter(|one| is(one)).collect()
 }
 
 impl Whom<'_> {
