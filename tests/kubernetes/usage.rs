@@ -92,13 +92,7 @@ fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
     }
 
     // A right that ends at the namespace.
-    stdout(&namespace.kubectl(&[
-        "create",
-        "role",
-        "usages",
-        "--verb=get",
-        "--resource=usages.palisade.dev",
-    ]));
+    namespace.apply(OWN_RIGHT);
     let account = format!("--serviceaccount={name}:default");
     stdout(&namespace.kubectl(&["create", "rolebinding", "usages", "--role=usages", &account]));
     wait_for("the right to count", BOUND, || {
@@ -203,5 +197,8 @@ fn token(made: &Output) -> String {
     stdout(made).trim().to_owned()
 }
 
+/// As text: kubectl makes roles of resources that have objects only.
+const OWN_RIGHT: &str = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: usages}, rules: \
+    [{apiGroups: [palisade.dev], resources: [usages], verbs: [get]}]}";
 const CONTROL: &str = "app.kubernetes.io/name=palisade-control";
 const AUDIENCE: &str = "--audience=palisade-ask";
