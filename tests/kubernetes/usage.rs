@@ -39,21 +39,14 @@ fn what_is_counted_is_answered_to_those_who_may_know() {
     assert!(edge(&counters(&mesh, &["-A"]), name, "client").is_some());
 
     control_itself_asks_for_the_right(&mesh, &shop.namespace);
+    there_is_no_way_but_forwarding(&mesh);
     the_command_says_which_right_is_missing(&mesh, &shop.namespace);
 }
 
 /// By every token but those that may, as control answers it.
 fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
     let name = namespace.name();
-    let pod = stdout(&mesh.system(&[
-        "get",
-        "pods",
-        "-l",
-        CONTROL,
-        "-o",
-        "jsonpath={.items[0].metadata.name}",
-    ]));
-    let pod = format!("pod/{pod}");
+    let pod = format!("pod/{}", of_control(mesh, "{.items[0].metadata.name}"));
     let forward = [
         "kubectl",
         "-n",
@@ -103,10 +96,10 @@ fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
         ask(mesh.cluster(), &nobody, "/usage?namespace=default").0,
         "403"
     );
-    drop(forwarded);
+}
 
-    // There is no other way to it than forwarding.
-    let addr = stdout(&mesh.system(&["get", &pod, "-o", "jsonpath={.status.podIP}"]));
+fn there_is_no_way_but_forwarding(mesh: &Mesh) {
+    let addr = of_control(mesh, "{.items[0].status.podIP}");
     let direct = format!("http://{addr}:15013/usage");
     let direct = mesh
         .cluster()
@@ -176,6 +169,12 @@ fn ask(cluster: &Cluster, token: &str, path: &str) -> (String, String) {
     let said = stdout(&cluster.run(&curl));
     let (body, status) = said.rsplit_once('\n').unwrap();
     (status.to_owned(), body.to_owned())
+}
+
+/// Of the pods of control.
+fn of_control(mesh: &Mesh, path: &str) -> String {
+    let path = format!("jsonpath={path}");
+    stdout(&mesh.system(&["get", "pods", "-l", CONTROL, "-o", &path]))
 }
 
 fn counters(mesh: &Mesh, scope: &[&str]) -> Value {
