@@ -62,10 +62,12 @@ fn who_reached_whom_is_counted_and_outlives_proxy_and_control() {
         calls += u64::from(called.status.success());
         (calls > 0).then_some(())
     });
-    wait_until("the sum of both", || {
-        let count = Seen::of(&mesh).by("web").unwrap()["count"].as_u64();
-        (count == Some(before + calls)).then_some(())
-    });
+    sums_up_to(&mesh, before + calls);
+    // One that is asked to end says at once what it would have said some seconds later.
+    stdout(&mesh.call_once("web", ORDERS));
+    calls += 1;
+    signal(mesh.pid_of("orders-0", "proxy"), "TERM");
+    sums_up_to(&mesh, before + calls);
 
     let control = mesh.control_pid();
     signal(control, "TERM");
@@ -76,6 +78,14 @@ fn who_reached_whom_is_counted_and_outlives_proxy_and_control() {
     });
     assert_eq!(kept.by("web").unwrap()["count"], before + calls);
     assert_eq!(kept.by("stranger").unwrap()["count"], 2);
+}
+
+/// Waits until so many calls of web are known of.
+fn sums_up_to(mesh: &Mesh, calls: u64) {
+    wait_until(&format!("{calls} calls to be counted"), || {
+        let count = Seen::of(mesh).by("web").unwrap()["count"].as_u64();
+        (count == Some(calls)).then_some(())
+    });
 }
 
 fn assert_edges(seen: &Seen) {

@@ -39,21 +39,14 @@ fn what_is_counted_is_answered_to_those_who_may_know() {
     assert!(edge(&counters(&mesh, &["-A"]), name, "client").is_some());
 
     control_itself_asks_for_the_right(&mesh, &shop.namespace);
+    there_is_no_way_but_forwarding(&mesh);
     the_command_says_which_right_is_missing(&mesh, &shop.namespace);
 }
 
 /// By every token but those that may, as control answers it.
 fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
     let name = namespace.name();
-    let pod = stdout(&mesh.system(&[
-        "get",
-        "pods",
-        "-l",
-        CONTROL,
-        "-o",
-        "jsonpath={.items[0].metadata.name}",
-    ]));
-    let pod = format!("pod/{pod}");
+    let pod = format!("pod/{}", of_control(mesh, "{.items[0].metadata.name}"));
     let forward = [
         "kubectl",
         "-n",
@@ -92,13 +85,7 @@ fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
     }
 
     // A right that ends at the namespace.
-    stdout(&namespace.kubectl(&[
-        "create",
-        "role",
-        "usages",
-        "--verb=get",
-        "--resource=usages.palisade.dev",
-    ]));
+    namespace.apply(OWN_RIGHT);
     let account = format!("--serviceaccount={name}:default");
     stdout(&namespace.kubectl(&["create", "rolebinding", "usages", "--role=usages", &account]));
     wait_for("the right to count", BOUND, || {
@@ -109,10 +96,10 @@ fn control_itself_asks_for_the_right(mesh: &Mesh, namespace: &Namespace) {
         ask(mesh.cluster(), &nobody, "/usage?namespace=default").0,
         "403"
     );
-    drop(forwarded);
+}
 
-    // There is no other way to it than forwarding.
-    let addr = stdout(&mesh.system(&["get", &pod, "-o", "jsonpath={.status.podIP}"]));
+fn there_is_no_way_but_forwarding(mesh: &Mesh) {
+    let addr = of_control(mesh, "{.items[0].status.podIP}");
     let direct = format!("http://{addr}:15013/usage");
     let direct = mesh
         .cluster()
@@ -184,6 +171,12 @@ fn ask(cluster: &Cluster, token: &str, path: &str) -> (String, String) {
     (status.to_owned(), body.to_owned())
 }
 
+/// Of the pods of control.
+fn of_control(mesh: &Mesh, path: &str) -> String {
+    let path = format!("jsonpath={path}");
+    stdout(&mesh.system(&["get", "pods", "-l", CONTROL, "-o", &path]))
+}
+
 fn counters(mesh: &Mesh, scope: &[&str]) -> Value {
     let counted = mesh.palisade(&[&["policy", "counters"], scope].concat());
     serde_json::from_str(&stdout(&counted)).unwrap()
@@ -203,5 +196,8 @@ fn token(made: &Output) -> String {
     stdout(made).trim().to_owned()
 }
 
+/// As text: kubectl makes roles of resources that have objects only.
+const OWN_RIGHT: &str = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: usages}, rules: \
+    [{apiGroups: [palisade.dev], resources: [usages], verbs: [get]}]}";
 const CONTROL: &str = "app.kubernetes.io/name=palisade-control";
 const AUDIENCE: &str = "--audience=palisade-ask";
