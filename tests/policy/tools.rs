@@ -1,13 +1,12 @@
 //! `palisade policy …` against a mesh that runs.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{CALLERS, ORDERS, RULES};
-use crate::harness::{Mesh, at, stdout, text, wait_until};
+use crate::harness::{Mesh, at, json_lines, stdout, text, wait_until};
 
 fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
     let mut command = mesh.palisade();
@@ -27,42 +26,36 @@ fn answer(mesh: &Mesh, arguments: &[&str]) -> (Value, i32) {
     (answer, output.status.code().unwrap())
 }
 
+/// Who asks for which port, what is decided, and by which rule.
+type Decided = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+);
+
+const QUESTIONS: [Decided; 6] = [
+    ("shop/web", "8080", "allow", Some("shop/orders/callers")),
+    ("shop/stranger", "8080", "deny", None),
+    ("shop/banned", "8080", "deny", Some("shop/orders/no-banned")),
+    ("shop/elsewhere", "8080", "deny", None),
+    (
+        "shop/elsewhere",
+        "9999",
+        "allow",
+        Some("shop/orders/other-port"),
+    ),
+    ("shop/tried", "8080", "deny", None),
+];
+
 #[test]
 fn what_the_rules_say_is_what_the_sidecar_enforces() {
     let mesh = Mesh::up(CALLERS, RULES);
-    for (from, port, decision, rule) in [
-        ("shop/web", "8080", "allow", Some("shop/orders/callers")),
-        ("shop/stranger", "8080", "deny", None),
-        ("shop/banned", "8080", "deny", Some("shop/orders/no-banned")),
-        ("shop/elsewhere", "8080", "deny", None),
-        (
-            "shop/elsewhere",
-            "9999",
-            "allow",
-            Some("shop/orders/other-port"),
-        ),
-        ("shop/tried", "8080", "deny", None),
-    ] {
-        let written = [
-            "explain",
-            "--from",
-            from,
-            "--to",
-            "shop/orders",
-            "--port",
-            port,
-        ];
-        let (written, code) = answer(&mesh, &written);
-        let enforced = [
-            "explain",
-            "--from",
-            from,
-            "--proxy",
-            "shop/orders-0",
-            "--port",
-            port,
-        ];
-        let (enforced, enforced_code) = answer(&mesh, &enforced);
+    for (from, port, decision, rule) in QUESTIONS {
+        let asked = ["explain", "--from", from, "--port", port];
+        let (written, code) = answer(&mesh, &[&asked[..], &["--to", "shop/orders"]].concat());
+        let (enforced, enforced_code) =
+            answer(&mesh, &[&asked[..], &["--proxy", "shop/orders-0"]].concat());
         assert_eq!(code, i32::from(decision == "deny"), "{written}");
         assert_eq!(code, enforced_code, "{enforced}");
         for said in [&written, &enforced] {
@@ -73,46 +66,26 @@ fn what_the_rules_say_is_what_the_sidecar_enforces() {
         assert_eq!(written["shadow"], enforced["shadow"], "{from}");
         assert!(enforced["revision"].as_u64().unwrap() > 0, "{enforced}");
     }
-    // Of one without a sidecar its addresses are asked, and each way is answered.
-    let outsider = policy(
-        &mesh,
-        &[
-            "explain",
-            "--from",
-            "shop/outsider",
-            "--to",
-            "shop/orders",
-            "--port",
-            "8080",
-        ],
-    );
-    let lines: Vec<Value> = text(&outsider.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    who_is_asked_about(&mesh);
+}
+
+/// Of one without a sidecar its addresses, and each way is answered; of nobody, who is near.
+fn who_is_asked_about(mesh: &Mesh) {
+    let ask = |from: &str| {
+        let to = ["--to", "shop/orders", "--port", "8080"];
+        policy(mesh, &[&["explain", "--from", from], &to[..]].concat())
+    };
+    let outsider = ask("shop/outsider");
+    let lines = json_lines(&outsider.stdout);
     assert_eq!(lines.len(), 2, "{outsider:?}");
-    assert!(
-        lines
-            .iter()
-            .all(|line| line["source"] == "unauthenticated" && line["decision"] == "deny")
-    );
-    let typo = policy(
-        &mesh,
-        &[
-            "explain",
-            "--from",
-            "shop/wbe",
-            "--to",
-            "shop/orders",
-            "--port",
-            "8080",
-        ],
-    );
+    for line in lines {
+        assert_eq!(line["source"], "unauthenticated");
+        assert_eq!(line["decision"], "deny");
+    }
+    let typo = ask("shop/wbe");
     assert_eq!(typo.status.code(), Some(2));
-    assert!(
-        text(&typo.stderr).contains("did you mean shop/web?"),
-        "{typo:?}"
-    );
+    let said = text(&typo.stderr);
+    assert!(said.contains("did you mean shop/web?"), "{said}");
 }
 
 #[test]
@@ -156,82 +129,69 @@ fn apply_returns_when_every_sidecar_enforces_it_and_changes_nothing_that_is_wron
     assert!(!mesh.call_once("web", ORDERS).status.success());
 }
 
+fn allow(mesh: &Mesh, from: &str, span: &str) -> Output {
+    let said = ["--to", "shop/orders", "--port", "8080"];
+    let why = ["--reason", "INC-7: they wait"];
+    let arguments = [&["allow", "--from", from, "--for", span], &said[..], &why];
+    policy(mesh, &arguments.concat())
+}
+
+/// How many rules were made for a while, and are there.
+fn made(mesh: &Mesh) -> usize {
+    let entries = std::fs::read_dir(mesh.folder().join("rules")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    let names = names.filter(|name| name.to_string_lossy().starts_with("break-glass-"));
+    names.count()
+}
+
+#[test]
+fn break_glass_lets_nobody_in_whom_a_rule_denies_or_lets_in_anyway() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    for (from, code, said) in [
+        ("shop/banned", 1, "shop/orders/no-banned"),
+        ("shop/web", 0, "allowed already"),
+    ] {
+        let output = allow(&mesh, from, "1m");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(text(&output.stderr).contains(said), "{output:?}");
+    }
+    assert_eq!(made(&mesh), 0);
+}
+
 #[test]
 fn break_glass_lets_in_says_why_and_removes_itself() {
     let mesh = Mesh::up(CALLERS, RULES);
     mesh.answers("web", &[ORDERS]);
-    let allow = |from: &str, span: &str| {
-        let said = [
-            "--to",
-            "shop/orders",
-            "--port",
-            "8080",
-            "--reason",
-            "INC-7: they wait",
-        ];
-        let arguments = [&["allow", "--from", from, "--for", span], &said[..]].concat();
-        policy(&mesh, &arguments)
-    };
-    let denied = allow("shop/banned", "1m");
-    assert_eq!(denied.status.code(), Some(1), "{denied:?}");
-    assert!(
-        text(&denied.stderr).contains("shop/orders/no-banned"),
-        "{denied:?}"
-    );
-    let already = allow("shop/web", "1m");
-    assert_eq!(already.status.code(), Some(0), "{already:?}");
-    assert!(
-        text(&already.stderr).contains("allowed already"),
-        "{already:?}"
-    );
-    let made = || {
-        let entries = std::fs::read_dir(mesh.folder().join("rules")).unwrap();
-        entries
-            .filter(|entry| {
-                entry
-                    .as_ref()
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with("break-glass-")
-            })
-            .count()
-    };
-    assert_eq!(made(), 0);
-
     assert!(!mesh.call_once("stranger", ORDERS).status.success());
-    stdout(&allow("shop/stranger", "20s"));
+    stdout(&allow(&mesh, "shop/stranger", "20s"));
     stdout(&mesh.call_once("stranger", ORDERS));
-    let record = mesh.record("admitted for a while", |record| {
-        record["direction"] == "inbound"
-            && record["event"] == "close"
-            && record["src.workload"] == "stranger-0"
-    });
+    let of_stranger = |record: &Value| {
+        let ended =
+            (&record["direction"], &record["event"]) == (&"inbound".into(), &"close".into());
+        ended && record["src.workload"] == "stranger-0"
+    };
+    let record = mesh.record("admitted for a while", of_stranger);
     assert_eq!(record["policy.because"], "INC-7: they wait");
-    let expires = record["policy.expires"].as_str().unwrap();
-    let expires = OffsetDateTime::parse(expires, &Rfc3339).unwrap();
+    let expires = at(&record, "policy.expires");
     let kept = mesh.calling("stranger", &[ORDERS, "--keep", "--every", "100ms"]);
     kept.says_more(2);
     let ended = mesh.record("its live connection's end", |record| {
-        record["direction"] == "inbound"
-            && record["close.by"] == "policy"
-            && record["event"] == "close"
-            && record["src.workload"] == "stranger-0"
+        of_stranger(record) && record["close.by"] == "policy"
     });
     assert!(at(&ended, "time") >= expires, "{ended}");
     assert!(!mesh.call_once("stranger", ORDERS).status.success());
-    wait_until("the rule to be removed", || (made() == 0).then_some(()));
+    wait_until("the rule to be removed", || {
+        (made(&mesh) == 0).then_some(())
+    });
 }
 
 #[test]
 fn what_is_used_and_what_would_break_is_told() {
+    let open = "palisade.dev/authorization: shadow, palisade.dev/mtls: permissive";
+    let workloads = CALLERS.trim_start().lines();
+    let workloads: String = workloads.map(|line| format!("  {line}\n")).collect();
     let spec = format!(
-        "  namespaces:\n  - {{name: shop, annotations: {{palisade.dev/authorization: shadow, palisade.dev/mtls: permissive}}}}\n  workloads:\n{}",
-        CALLERS
-            .trim_start()
-            .lines()
-            .map(|line| format!("  {line}\n"))
-            .collect::<String>()
+        "  namespaces:\n  - {{name: shop, annotations: {{{open}}}}}\n  workloads:\n{workloads}"
     );
     let mesh = Mesh::with_spec(&spec, RULES);
     mesh.answers("web", &[ORDERS]);
@@ -239,39 +199,33 @@ fn what_is_used_and_what_would_break_is_told() {
         stdout(&mesh.call_once(caller, ORDERS));
     }
     assert!(!mesh.call_once("banned", ORDERS).status.success());
-    let broken = |report: &Value| -> Vec<(String, String)> {
-        let breaks = report["breaks"].as_array().unwrap().iter();
-        let mut breaks: Vec<_> = breaks
-            .map(|one| {
-                let word = |key: &str| one[key].as_str().unwrap().to_owned();
-                (word("from"), word("by"))
-            })
-            .collect();
-        breaks.sort();
-        breaks.dedup();
-        breaks
-    };
-    let readiness = wait_until("all to be counted", || {
+    let broken = wait_until("all to be counted", || {
         let (report, code) = answer(&mesh, &["readiness", "shop/orders"]);
-        assert!(code == i32::from(report["ready"] == false), "{report}");
-        (broken(&report).len() >= 3).then_some(report)
+        assert_eq!(code, i32::from(report["ready"] == false), "{report}");
+        let broken = broken(&report);
+        (broken.len() >= 3).then_some(broken)
     });
-    let broken = broken(&readiness);
-    assert!(
-        broken.contains(&("shop/stranger".to_owned(), "authorization".to_owned())),
-        "{broken:?}"
-    );
-    assert!(
-        broken.contains(&("shop/watched".to_owned(), "mode".to_owned())),
-        "{broken:?}"
-    );
-    let clear = broken.iter().find(|(_, by)| by == "mtls");
-    assert!(
-        clear.is_some_and(|(from, _)| from.contains("shop/outsider")),
-        "{broken:?}"
-    );
+    let is_broken = |from: &str, by: &str| {
+        let mut broken = broken.iter();
+        broken.any(|(who, what)| who.contains(from) && what == by)
+    };
+    assert!(is_broken("shop/stranger", "authorization"), "{broken:?}");
+    assert!(is_broken("shop/watched", "mode"), "{broken:?}");
+    assert!(is_broken("shop/outsider", "mtls"), "{broken:?}");
+    used(&mesh);
+}
 
-    let (usage, _) = answer(&mesh, &["usage"]);
+/// From whom, and what would have to be switched on.
+fn broken(report: &Value) -> BTreeSet<(String, String)> {
+    let breaks = report["breaks"].as_array().unwrap().iter();
+    let word = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+    breaks
+        .map(|one| (word(one, "from"), word(one, "by")))
+        .collect()
+}
+
+fn used(mesh: &Mesh) {
+    let (usage, _) = answer(mesh, &["usage"]);
     let rules = usage["rules"].as_array().unwrap();
     let count = |name: &str| {
         let rule = rules.iter().find(|rule| rule["rule"] == name);
@@ -280,18 +234,11 @@ fn what_is_used_and_what_would_break_is_told() {
             .unwrap()
     };
     assert!(count("shop/orders/callers") >= 2, "{usage}");
-    assert_eq!(
-        (
-            count("shop/orders/no-banned"),
-            count("shop/orders/other-port")
-        ),
-        (1, 0)
-    );
-    let denied = usage["denied"].as_array().unwrap();
+    assert_eq!(count("shop/orders/no-banned"), 1, "{usage}");
+    assert_eq!(count("shop/orders/other-port"), 0, "{usage}");
+    let mut denied = usage["denied"].as_array().unwrap().iter();
     assert!(
-        denied
-            .iter()
-            .any(|one| one["from"] == "shop/banned" && one["count"] == 1),
+        denied.any(|one| one["from"] == "shop/banned" && one["count"] == 1),
         "{usage}"
     );
     let unused = usage["unused"].as_array().unwrap();
