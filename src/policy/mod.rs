@@ -2,6 +2,7 @@
 
 pub(crate) mod allow;
 mod apply;
+mod beside;
 mod check;
 mod counted;
 mod diff;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use palisade_api::policy::{
-    AllowReason, Decision, DenyReason, Policy, PortRange, RuleName, Verdict,
+    AllowReason, Decision, DenyReason, Policy, PortRange, RuleName, Source, Verdict,
 };
+use palisade_api::spiffe::SpiffeId;
 use palisade_api::workload::NamespaceSettings;
 use time::OffsetDateTime;
 
@@ -12,6 +13,7 @@ use super::called::{self, Place};
 use super::callers::{self, Callers, Classes};
 use super::changed::{self, Changed};
 use super::{Sides, TooManyError};
+use crate::policy::beside;
 use crate::policy::subject::Caller;
 use crate::policy::traffic::Was;
 
@@ -113,7 +115,8 @@ pub(super) fn compare(
 
 /// The questions of one namespace that both sides may answer otherwise.
 struct Asked {
-    callers: Vec<(Callers, Caller)>,
+    /// With the identities that are known at the address of one that comes without.
+    callers: Vec<(Callers, Caller, Vec<SpiffeId>)>,
     places: Vec<Place>,
     ports: Vec<PortRange>,
 }
@@ -128,10 +131,15 @@ impl Asked {
         // Who has other labels now may have been about any rule.
         let is_moved = places.iter().any(|place| place.before != place.after);
         let places = places.iter().filter(|place| changed.is_about(place));
-        let is_named =
-            |caller: &Caller| is_moved || changed.names(caller.source(), sides.trust_domain);
-        let callers = callers.iter().filter(|(_, caller)| is_named(caller));
-        let callers = callers.map(|(class, caller)| (class.clone(), caller.clone()));
+        let callers = callers.iter().map(|(class, caller)| {
+            let beside = beside_of(sides, caller);
+            (class.clone(), caller.clone(), beside)
+        });
+        let callers = callers.filter(|(_, caller, beside)| {
+            let beside = beside.iter().map(Source::Authenticated);
+            let mut sources = beside.chain([caller.source()]);
+            is_moved || sources.any(|source| changed.names(source, sides.trust_domain))
+        });
         let ports = ports(sides, namespace).into_iter();
         Self {
             callers: callers.collect(),
@@ -147,6 +155,16 @@ impl Asked {
         let sizes = sizes.map(|size| u64::try_from(size).unwrap_or(u64::MAX));
         sizes.into_iter().fold(1, u64::saturating_mul)
     }
+}
+
+/// The identities of the workloads without a sidecar that are known at a caller's address, on either side.
+fn beside_of(sides: Sides<'_>, caller: &Caller) -> Vec<SpiffeId> {
+    let Caller::Address(addr) = caller else {
+        return Vec::new();
+    };
+    let known = [sides.before, sides.after].map(|side| side.known.workloads.iter());
+    let known = known.into_iter().flatten().filter(|one| !one.meshed);
+    beside::identities(known, *addr, sides.trust_domain)
 }
 
 /// All ports, cut wherever a rule of the namespace begins or ends.
@@ -183,11 +201,12 @@ impl Decider<'_> {
             let domain = self.sides.trust_domain;
             let before = to.before.destination(domain, settings.0);
             let after = to.after.destination(domain, settings.1);
-            for (from, caller) in &asked.callers {
+            for (from, caller, beside) in &asked.callers {
+                let caller = (caller, &**beside);
                 for ports in &asked.ports {
-                    let source = caller.source();
-                    let before = old.decide(source, &before, ports.first, self.now);
-                    let after = new.decide(source, &after, ports.first, self.now);
+                    let port = ports.first;
+                    let before = beside::decide(old, caller, &before, port, self.now);
+                    let after = beside::decide(new, caller, &after, port, self.now);
                     if let Some(why) = Why::of(&before, &after) {
                         flips.push(Flip {
                             why,

@@ -225,6 +225,25 @@ fn trust_domains_and_networks_are_classes_and_what_is_whole_is_one() {
 }
 
 #[test]
+fn a_workload_without_a_sidecar_is_held_to_what_its_account_is_denied() {
+    let legacy = "apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: legacy-0, namespace: shop}
+spec: {serviceAccount: legacy, addresses: [10.2.0.9], meshed: false}
+";
+    let plain = "effect: allow, from: [{unauthenticated: {cidr: 10.2.0.0/16}}]";
+    let deny = "effect: deny, from: [{serviceAccount: shop/legacy}]";
+    let before = policy(ORDERS, &[plain]) + legacy;
+    let after = policy(ORDERS, &[plain, deny]) + legacy;
+    assert_eq!(
+        diff(&before, &after),
+        [
+            "- shop/legacy (10.2.0.9, without an identity) → any workload of shop labelled app=orders all ports"
+        ]
+    );
+}
+
+#[test]
 fn all_of_a_namespace_are_told_of_as_one() {
     let none = policy(
         "{}",

@@ -8,17 +8,17 @@ mod told;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Decision, DenyReason, Destination, Policy, Source, Verdict};
-use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use palisade_api::policy::{Decision, Policy, Verdict};
+use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::beside;
 use super::explain::{self, Placed};
 use super::rules::{self, Rules};
 use super::subject::{Called, Caller};
@@ -219,38 +219,15 @@ impl Asked<'_> {
     fn decide(&self, edge: &Edge, called: &Called) -> Decision {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
         let destination = called.destination(trust_domain, self.settings);
-        let source = edge.from.source();
-        let decision = self
-            .policy
-            .decide(source, &destination, edge.port, self.now);
-        match (&edge.from, &decision.verdict) {
-            (Caller::Address(addr), Verdict::Allow(_)) => {
-                let beside = self.denied_beside(*addr, &destination, edge.port);
-                beside.unwrap_or(decision)
+        let beside = match &edge.from {
+            Caller::Address(addr) => {
+                let at = self.workloads.at(*addr).iter().copied();
+                beside::identities(at, *addr, trust_domain)
             }
-            (Caller::Address(_) | Caller::Identity(_), _) => decision,
-        }
-    }
-
-    /// The denial of an identity that is known at a caller's address, by which sidecars hold it too: nobody sheds one by
-    /// going around the sidecar.
-    fn denied_beside(
-        &self,
-        addr: IpAddr,
-        destination: &Destination<'_>,
-        port: u16,
-    ) -> Option<Decision> {
-        let domain = destination.trust_domain;
-        let known = self.workloads.at(addr).iter();
-        let identities = known.filter_map(|one| {
-            SpiffeId::of_service_account(domain, &one.namespace, &one.service_account).ok()
-        });
-        identities
-            .map(|id| {
-                let source = Source::Authenticated(&id);
-                self.policy.decide(source, destination, port, self.now)
-            })
-            .find(|beside| matches!(beside.verdict, Verdict::Deny(DenyReason::Rule(_))))
+            Caller::Identity(_) => Vec::new(),
+        };
+        let caller = (&edge.from, &*beside);
+        beside::decide(self.policy, caller, &destination, edge.port, self.now)
     }
 }
 

@@ -1,0 +1,45 @@
+//! What sidecars hold a caller without an identity to.
+
+use std::net::IpAddr;
+
+use palisade_api::policy::{Decision, DenyReason, Destination, Policy, Source, Verdict};
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use time::OffsetDateTime;
+
+use super::rules::Workload;
+use super::subject::Caller;
+
+/// The identities that are known at an address: those of the workloads there.
+pub(crate) fn identities<'a>(
+    workloads: impl IntoIterator<Item = &'a Workload>,
+    addr: IpAddr,
+    trust_domain: &TrustDomain,
+) -> Vec<SpiffeId> {
+    let at = workloads
+        .into_iter()
+        .filter(|one| one.addresses.contains(&addr));
+    let names = at.map(|one| (&one.namespace, &one.service_account));
+    let identities = names
+        .map(|(namespace, account)| SpiffeId::of_service_account(trust_domain, namespace, account));
+    identities.filter_map(Result::ok).collect()
+}
+
+/// Decides, as sidecars do: nobody sheds a denied identity, of those that are known `beside` its address, by coming
+/// without it.
+pub(crate) fn decide(
+    policy: &Policy,
+    (caller, beside): (&Caller, &[SpiffeId]),
+    destination: &Destination<'_>,
+    port: u16,
+    now: OffsetDateTime,
+) -> Decision {
+    let decision = policy.decide(caller.source(), destination, port, now);
+    if matches!(caller, Caller::Identity(_)) || matches!(decision.verdict, Verdict::Deny(_)) {
+        return decision;
+    }
+    let mut denied = beside
+        .iter()
+        .map(|id| policy.decide(Source::Authenticated(id), destination, port, now))
+        .filter(|beside| matches!(beside.verdict, Verdict::Deny(DenyReason::Rule(_))));
+    denied.next().unwrap_or(decision)
+}
