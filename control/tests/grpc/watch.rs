@@ -262,7 +262,7 @@ async fn what_a_proxy_enforces_is_known() {
     orders.next().await.unwrap();
     let proxies = get(&mesh, "/proxies").await;
     let expected = format!(
-        r#"[{{"workload":"shop/orders-0","revisions":{{"rules":{}}},"refused":{{"rules":["AuthorizationPolicy/shop/orders"]}}}}]"#,
+        r#"[{{"workload":"shop/orders-0","revisions":{{"rules":{}}},"refused":{{"rules":["AuthorizationPolicy/shop/orders"]}},"policies":{{}},"refused_policies":{{"AuthorizationPolicy/shop/orders":"unknown effect"}}}}]"#,
         rules.revision
     );
     assert!(proxies.ends_with(&expected), "{proxies}");

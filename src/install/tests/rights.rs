@@ -19,6 +19,7 @@ fn rights_are_these_and_no_others() {
         format!("ClusterRole palisade-control: discovery.k8s.io/endpointslices {read}"),
         format!("ClusterRole palisade-control: palisade.dev/authorizationpolicies {read}"),
         format!("ClusterRole palisade-control: palisade.dev/clusterauthorizationpolicies {read}"),
+        "ClusterRole palisade-control: palisade.dev/authorizationpolicies delete".into(),
         "ClusterRole palisade-control: palisade.dev/authorizationpolicies/status get patch update".into(),
         "ClusterRole palisade-control: palisade.dev/clusterauthorizationpolicies/status get patch update".into(),
         format!("ClusterRole palisade-control: apiextensions.k8s.io/customresourcedefinitions {read}"),

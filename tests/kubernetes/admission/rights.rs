@@ -139,6 +139,8 @@ const RIGHTS: &[(bool, &str, &str, &str)] = &[
     (false, "delete", "events", "default"),
     (false, "get", "pods+log", "default"),
     (false, "create", "authorizationpolicies", "default"),
+    (true, "delete", "authorizationpolicies", "default"),
+    (false, "delete", "clusterauthorizationpolicies", "default"),
     (false, "update", "authorizationpolicies", "default"),
     (true, "patch", "authorizationpolicies+status", "default"),
     (
