@@ -8,7 +8,7 @@ use kube::Api;
 use tokio::time::timeout;
 
 use super::list;
-use crate::page::{self, Answer};
+use crate::page;
 
 /// GETs a page from a port on a pod's loopback.
 ///
@@ -19,40 +19,26 @@ pub(crate) async fn get(
     pods: &Api<Pod>,
     name: &str,
     port: u16,
-    page: &str,
-) -> anyhow::Result<Answer> {
-    get_as(pods, name, (port, page), None).await
-}
-
-/// The same, with a token for whoever answers.
-pub(crate) async fn get_as(
-    pods: &Api<Pod>,
-    name: &str,
-    (port, page): (u16, &str),
-    token: Option<&str>,
-) -> anyhow::Result<Answer> {
-    let got = timeout(ANSWER_TIME, exchange(pods, name, (port, page), token)).await;
+    path: &str,
+) -> anyhow::Result<String> {
+    let got = timeout(ANSWER_TIME, exchange(pods, name, (port, path))).await;
     got.map_err(|_elapsed| anyhow!("{name} did not answer in 10 seconds"))?
 }
 
 async fn exchange(
     pods: &Api<Pod>,
     name: &str,
-    (port, page): (u16, &str),
-    token: Option<&str>,
-) -> anyhow::Result<Answer> {
+    (port, path): (u16, &str),
+) -> anyhow::Result<String> {
     let forwarded = pods.portforward(name, &[port]).await;
     let mut forwarded = forwarded.map_err(|error| {
-        anyhow!(
-            "cannot forward a port to {name}: {}",
-            list::in_words(&error)
-        )
+        let why = list::in_words(&error);
+        anyhow!("cannot forward a port to {name}: {why}")
     })?;
-    let stream = forwarded
-        .take_stream(port)
-        .context("no stream was opened")?;
-    let answer = page::get(stream, page, token).await;
-    answer.with_context(|| format!("{name} did not answer"))
+    let stream = forwarded.take_stream(port);
+    let stream = stream.context("the API server forwards no port")?;
+    let page = page::get(stream, path, None).await;
+    page.with_context(|| format!("{name} says nothing"))
 }
 
 const ANSWER_TIME: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use palisade_api::cluster::{
 };
 use palisade_api::usage::Usage;
 
-use super::get::get;
 use crate::args::MeshArgs;
 use crate::kubernetes::client::{self, Scope};
 use crate::kubernetes::{list, warn};
+use crate::page;
 
 /// What all replicas answer, put together.
 pub(super) async fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
@@ -98,7 +98,7 @@ async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Res
     let stream = forwarded
         .take_stream(ASK_PORT)
         .context("the API server forwards no port")?;
-    let answer = get(stream, path, Some(token)).await?;
+    let answer = page::get(stream, path, Some(token)).await?;
     serde_json::from_str(&answer).context("control is of another version")
 }
 

@@ -1,7 +1,6 @@
 //! What a mesh has counted: who reached which workload, and by which rules.
 
 mod cluster;
-mod get;
 
 use std::io::Write;
 use std::path::Path;
@@ -14,9 +13,9 @@ use tokio::net::UnixStream;
 
 use crate::args::MeshArgs;
 use crate::ask::{self, Question};
-use crate::kubernetes;
 use crate::kubernetes::meant::{Meant, meant};
 use crate::up::state::part;
+use crate::{kubernetes, page};
 
 /// `palisade policy counters`.
 #[derive(Debug, Args)]
@@ -60,5 +59,6 @@ pub(crate) async fn of_control(state: &Path) -> anyhow::Result<String> {
     let connection = UnixStream::connect(&socket).await;
     let connection = connection
         .context("control does not answer; it may be starting, or there is no meshed workload")?;
-    Ok(get::get(connection, "/usage", None).await?)
+    let page = page::get(connection, "/usage", None).await;
+    page.context("control says nothing of its counts")
 }

@@ -131,13 +131,5 @@ async fn cluster(mesh: &MeshArgs, replica: &Replica, page: &str) -> anyhow::Resu
         (None, None) => client.default_namespace().to_owned(),
     };
     let pods = Api::namespaced(client, &namespace);
-    let answer = forward::get(&pods, &replica.name, ADMIN_PORT, page).await?;
-    if answer.status != 200 {
-        bail!(
-            "the sidecar of {replica} answers {}: {}",
-            answer.status,
-            answer.body.trim()
-        );
-    }
-    Ok(answer.body)
+    forward::get(&pods, &replica.name, ADMIN_PORT, page).await
 }

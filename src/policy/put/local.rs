@@ -131,9 +131,9 @@ fn proxies(state: &Path) -> anyhow::Result<Vec<Proxy>> {
     let answer = kubernetes::complete(async {
         let connection = UnixStream::connect(state.join(part::CONTROL)).await;
         let connection = connection.context("the mesh's control does not answer")?;
-        page::get(connection, "/proxies", None).await
+        Ok(page::get(connection, "/proxies", None).await?)
     });
-    serde_json::from_str(&answer?.body).context("control is of another version")
+    serde_json::from_str(&answer?).context("control is of another version")
 }
 
 /// The replicas that the policies select, and which policies do.
