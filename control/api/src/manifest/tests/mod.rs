@@ -3,6 +3,7 @@
 mod against;
 mod documents;
 mod expectations;
+mod fuzz;
 mod good;
 mod kinds;
 mod objects;
