@@ -6,7 +6,7 @@ use palisade_api::policy::{Decision, DenyReason, Destination, Policy, Source, Ve
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
-use super::rules::Workload;
+use super::rules::{Rules, Workload};
 use super::subject::Caller;
 
 /// The identities that are known at an address: those of the workloads there.
@@ -22,6 +22,14 @@ pub(crate) fn identities<'a>(
     let identities = names
         .map(|(namespace, account)| SpiffeId::of_service_account(trust_domain, namespace, account));
     identities.filter_map(Result::ok).collect()
+}
+
+/// Those that are known at a caller's address; none of one that proves who it is.
+pub(crate) fn of(rules: &Rules, caller: &Caller) -> Vec<SpiffeId> {
+    match caller {
+        Caller::Address(addr) => identities(&rules.known.workloads, *addr, &rules.trust_domain),
+        Caller::Identity(_) => Vec::new(),
+    }
 }
 
 /// Decides, as sidecars do: nobody sheds a denied identity, of those that are known `beside` its address, by coming

@@ -265,3 +265,23 @@ fn a_recorded_connection_is_explained_by_its_id() {
     let nobody = explain(&"0".repeat(32));
     assert_eq!(code(&nobody), Some(2), "{nobody:?}");
 }
+
+#[test]
+fn a_namespace_that_becomes_permissive_is_a_difference() {
+    let rules = std::fs::read_to_string(repository("examples/local/shop-rules/orders.yaml"));
+    let rules = rules.unwrap();
+    let side = |mtls: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let namespace = format!(
+            "apiVersion: palisade.dev/v1alpha1\nkind: Namespace\nmetadata: {{name: shop, annotations: {{palisade.dev/mtls: {mtls}}}}}\n---\n{rules}"
+        );
+        std::fs::write(directory.path().join("rules.yaml"), namespace).unwrap();
+        directory
+    };
+    let (strict, permissive) = (side("strict"), side("permissive"));
+    let [before, after] = [&strict, &permissive].map(|side| side.path().to_str().unwrap());
+    for (one, other, expected) in [(before, after, 1), (after, before, 1), (before, before, 0)] {
+        let diff = policy(strict.path(), &["diff", one, other]);
+        assert_eq!(code(&diff), Some(expected), "{one} {other}: {diff:?}");
+    }
+}

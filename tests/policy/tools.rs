@@ -110,6 +110,8 @@ fn apply_returns_when_every_sidecar_enforces_it_and_changes_nothing_that_is_wron
     assert_eq!(twice.status.code(), Some(2), "{twice:?}");
     assert!(!mesh.folder().join("rules/twice.yaml").exists());
 
+    assert_refused(&mesh, &changed);
+
     std::fs::write(&file, &changed).unwrap();
     let (applied, code) = answer(&mesh, &["apply", path, "--wait"]);
     assert_eq!(code, 0, "{applied}");
@@ -127,6 +129,38 @@ fn apply_returns_when_every_sidecar_enforces_it_and_changes_nothing_that_is_wron
     // At once, with no patience.
     stdout(&mesh.call_once("stranger", ORDERS));
     assert!(!mesh.call_once("web", ORDERS).status.success());
+}
+
+/// What would take other rules away, is read by nobody, or cannot be written as a whole changes nothing.
+fn assert_refused(mesh: &Mesh, rules: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let in_force = mesh.folder().join("rules");
+    let rules_of = |name: &str| rules.replace("name: orders,", &format!("name: {name},"));
+    let write = |file: &str, text: &str| {
+        let file = folder.path().join(file);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    std::fs::create_dir(in_force.join(".z.yaml.new")).unwrap();
+    for (files, said) in [
+        (
+            ["rules.yaml", "a.yaml"],
+            "AuthorizationPolicy shop/orders would be gone",
+        ),
+        (["a.yaml", "rules.txt"], "cannot be a file of rules"),
+        (["a.yaml", "z.yaml"], "nothing was applied"),
+    ] {
+        let [one, two] = files;
+        let files = [write(one, &rules_of("one")), write(two, &rules_of("two"))];
+        let before = std::fs::read_to_string(in_force.join("rules.yaml")).unwrap();
+        let refused = policy(mesh, &["apply", &files[0], &files[1]]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(text(&refused.stderr).contains(said), "{refused:?}");
+        let after = std::fs::read_to_string(in_force.join("rules.yaml")).unwrap();
+        assert_eq!(before, after);
+        assert!(!in_force.join("a.yaml").exists() && !in_force.join(".a.yaml.new").exists());
+    }
+    std::fs::remove_dir(in_force.join(".z.yaml.new")).unwrap();
 }
 
 fn allow(mesh: &Mesh, from: &str, span: &str) -> Output {
@@ -212,6 +246,10 @@ fn what_is_used_and_what_would_break_is_told() {
     assert!(is_broken("shop/stranger", "authorization"), "{broken:?}");
     assert!(is_broken("shop/watched", "mode"), "{broken:?}");
     assert!(is_broken("shop/outsider", "mtls"), "{broken:?}");
+    for nobody in ["shpo", "shop/wbe"] {
+        let told = policy(&mesh, &["readiness", nobody]);
+        assert_eq!(told.status.code(), Some(2), "{told:?}");
+    }
     used(&mesh);
 }
 

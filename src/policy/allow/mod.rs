@@ -20,10 +20,10 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::apply;
 use super::put::{self, Change, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
+use super::{apply, beside};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -259,12 +259,16 @@ fn settled(
         let compiled = Policy::new(policies);
         let mut verdicts = Vec::new();
         for called in called {
+            // No other rule may have asked for these.
+            let mut called = called.clone();
+            called.labels.extend(policy.target.labels.clone());
             let settings = rules.known.settings(&called.namespace);
             let destination = called.destination(&rules.trust_domain, settings);
-            let asked = callers.iter().map(Caller::source);
-            verdicts.extend(
-                asked.map(|source| compiled.decide(source, &destination, port, now).verdict),
-            );
+            let decided = callers.iter().map(|caller| {
+                let beside = beside::of(rules, caller);
+                beside::decide(&compiled, (caller, &beside), &destination, port, now).verdict
+            });
+            verdicts.extend(decided);
         }
         verdicts
     };

@@ -122,3 +122,28 @@ fn times_and_reasons_are_bounded() {
     }
     assert!(reason("INC-1").is_ok() && reason(" ").is_err() && reason("a\u{1b}b").is_err());
 }
+
+#[test]
+fn nobody_sheds_a_denial_by_coming_from_its_address_without_a_sidecar() {
+    let outside = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: batch-0, namespace: shop}
+spec: {serviceAccount: batch, addresses: [10.0.0.9], meshed: false}
+";
+    let open = SHOP.replace(
+        "serviceAccount: shop/web}",
+        "unauthenticated: {cidr: 10.0.0.0/8}}",
+    );
+    for text in [SHOP, &open] {
+        let rules = of(&format!("{text}{outside}"));
+        for from in ["10.0.0.9", "shop/batch"] {
+            let (_, denied) = made(&rules, &args(from));
+            assert_eq!(
+                denied,
+                Some(Settled::Denied("shop/orders/batch".to_owned())),
+                "{from}"
+            );
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::put::{self, Change, Progress, Put, Wait};
 use super::rules;
@@ -46,6 +47,13 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_files(&args.files, None)?;
     if rules.policies.is_empty() {
         bail!("there is no rule in these files, and nothing was applied");
+    }
+    let now = OffsetDateTime::now_utc();
+    if let Some(over) = rules.policies.iter().find(|policy| policy.has_expired(now)) {
+        bail!(
+            "all rules of {} have expired, and nothing was applied; move `expires`, or remove it",
+            put::named(over)
+        );
     }
     let mut files = Vec::new();
     for (file, text) in &rules.texts {

@@ -102,11 +102,9 @@ fn meaning<'a>((target, rule): &(&'a Target, &'a Rule)) -> Meaning<'a> {
 
 /// As the side says it; as the other does, where files say nothing of it.
 fn settings(side: &Rules, other: &Rules, namespace: &str) -> NamespaceSettings {
-    let own = side.known.settings(namespace);
-    if side.known.is_complete || own != NamespaceSettings::default() {
-        return own;
-    }
-    other.known.settings(namespace)
+    let is_told = side.known.is_complete || side.known.told.contains(namespace);
+    let known = if is_told { side } else { other };
+    known.known.settings(namespace)
 }
 
 /// The namespaces that either side tells of.

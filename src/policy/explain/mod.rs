@@ -16,6 +16,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::beside;
 use super::rules::{Rules, RulesArgs};
 use super::subject::{self, Called, Caller, Subject};
 use super::traffic::TrafficArgs;
@@ -205,7 +206,9 @@ pub(crate) fn explain(
 ) -> Explained {
     let settings = rules.known.settings(&called.namespace);
     let destination = called.destination(&rules.trust_domain, settings);
-    let Decision { verdict, shadow } = policy.decide(caller.source(), &destination, port, now);
+    let beside = beside::of(rules, caller);
+    let Decision { verdict, shadow } =
+        beside::decide(policy, (caller, &beside), &destination, port, now);
     let near = |near: &Option<NearMiss>| {
         near.as_ref().map(|near| Near {
             rule: placed(rules, &near.rule),

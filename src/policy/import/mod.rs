@@ -1,7 +1,7 @@
 //! `palisade policy import`: the rules of other meshes as ours, or why they cannot be.
 //!
 //! What is converted allows what it allowed and denies what it denied. What cannot be said here in the same sense is
-//! refused as a whole object, with each field that is in the way. [`read`] knows YAML, [`istio`] and [`linkerd`] know
+//! refused as a whole object, with each field that is in the way. [`mod@read`] knows YAML, [`istio`] and [`linkerd`] know
 //! what their objects mean, and this module what to do with what they make.
 
 mod istio;

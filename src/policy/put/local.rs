@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use palisade_api::manifest;
+use palisade_api::manifest::{self, Manifest};
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -35,9 +35,7 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
         .iter()
         .try_for_each(|(name, _)| file_name(name))?;
     check(&running.rules, &change.files)?;
-    for (name, text) in &change.files {
-        write(&running.rules, name, text)?;
-    }
+    write(&running.rules, &change.files)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
     let put = change.policies.iter().map(|policy| Put {
@@ -61,7 +59,10 @@ fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
     let (mut documents, mut mistakes) = (Vec::new(), Vec::new());
     let mut texts = rules::texts_of_directory(directory)?;
     for (name, text) in files {
-        texts.insert(directory.join(name).display().to_string(), text.clone());
+        let file = directory.join(name).display().to_string();
+        if let Some(former) = texts.insert(file, text.clone()) {
+            keeps(name, &former, text)?;
+        }
     }
     for (file, text) in &texts {
         match manifest::read(file, text) {
@@ -76,15 +77,58 @@ fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a whole, and under its name only then: control reads files while they are written.
-fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let path = directory.join(name);
-    let failed = || format!("cannot write {}", path.display());
-    let unfinished: PathBuf = directory.join(format!(".{name}.new"));
-    let mut file = std::fs::File::create(&unfinished).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    file.sync_all().with_context(failed)?;
-    std::fs::rename(&unfinished, &path).with_context(failed)
+/// A file that is replaced may hold others, which would go with it.
+fn keeps(name: &str, former: &str, text: &str) -> anyhow::Result<()> {
+    let policies = |text: &str| -> Vec<String> {
+        let manifests = manifest::parse(name, text).unwrap_or_default();
+        let policies = manifests.iter().filter_map(|one| match one {
+            Manifest::Policy(policy) => Some(named(policy)),
+            Manifest::Workload(_)
+            | Manifest::Service(_)
+            | Manifest::Namespace { .. }
+            | Manifest::Revocations(_)
+            | Manifest::TrustBundle { .. } => None,
+        });
+        policies.collect()
+    };
+    let new = policies(text);
+    let mut gone = policies(former);
+    gone.retain(|policy| !new.contains(policy));
+    if !gone.is_empty() {
+        bail!(
+            "the mesh has another {name}, and with it {} would be gone; rename yours, or write them into it",
+            gone.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Each under its name only once all of them are written: control reads files while they are, and what cannot be
+/// written shows before anything is in force.
+fn write(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
+    let mut unfinished = Vec::new();
+    for (name, text) in files {
+        let (new, path) = (directory.join(format!(".{name}.new")), directory.join(name));
+        if let Err(error) = write_one(&new, text) {
+            unfinished
+                .iter()
+                .for_each(|(new, _)| drop(std::fs::remove_file(new)));
+            let path = path.display();
+            return Err(error).with_context(|| format!("cannot write {path}; nothing was applied"));
+        }
+        unfinished.push((new, path));
+    }
+    for (new, path) in unfinished {
+        let failed = || format!("cannot rename {}", new.display());
+        std::fs::rename(&new, &path).with_context(failed)?;
+    }
+    Ok(())
+}
+
+fn write_one(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Looks again and again, until all sidecars that are concerned have all of it, or patience ends.
@@ -177,8 +221,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The file names of a change must be names: nothing may be written elsewhere.
 fn file_name(name: &str) -> anyhow::Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-        bail!("{name:?} cannot be the name of a file of rules; use letters, digits, - and _");
+    let is_read = name.ends_with(".yaml") || name.ends_with(".yml");
+    if !is_read || name.starts_with('.') || !name.chars().all(fits) {
+        bail!(
+            "{name:?} cannot be a file of rules: name it with letters, digits, - and _, and .yaml at its end"
+        );
     }
     Ok(())
 }

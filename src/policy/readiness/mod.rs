@@ -4,6 +4,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::beside;
 use super::counted::{self, Edge};
 use super::rules::{self, Rules};
 use super::subject::{Called, Caller};
@@ -26,7 +28,8 @@ use crate::args::{MeshArgs, Output};
 pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
-    /// Only what was seen lately, such as 7d: who has not called for longer is not waited for
+    /// Only what began lately, such as 7d: who has not called anew for longer is not waited for, even if its connection
+    /// is still open
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
     #[command(flatten)]
@@ -49,6 +52,15 @@ pub(super) enum What {
     Workload(String, String),
 }
 
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+            Self::Workload(namespace, name) => write!(f, "workload {namespace}/{name}"),
+        }
+    }
+}
+
 impl FromStr for What {
     type Err = String;
 
@@ -65,6 +77,23 @@ impl FromStr for What {
 }
 
 impl What {
+    /// Nobody of that name is no reason to say that all is well.
+    fn is_there(&self, rules: &Rules) -> anyhow::Result<()> {
+        let known = &rules.known;
+        let is_there = match self {
+            Self::Namespace(namespace) => known.namespaces.contains_key(namespace),
+            Self::Workload(namespace, name) => {
+                let mut workloads = known.workloads.iter();
+                workloads.any(|one| (&one.namespace, &one.name) == (namespace, name))
+            }
+        };
+        anyhow::ensure!(
+            is_there,
+            "there is no {self}; `palisade ps` lists who there is"
+        );
+        Ok(())
+    }
+
     fn has(&self, called: &Called) -> bool {
         match self {
             Self::Namespace(namespace) => called.namespace == *namespace,
@@ -125,6 +154,9 @@ pub(crate) enum By {
 pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
+    if let Some(what) = &args.what {
+        what.is_there(&rules)?;
+    }
     let usage = crate::usage::usage(&args.mesh)?;
     let now = OffsetDateTime::now_utc();
     let least = args
@@ -196,12 +228,11 @@ impl Judges {
             ..settings
         };
         let closed = NamespaceSettings::default();
+        let beside = beside::of(rules, &edge.caller);
         let denied = |policy: &Policy, settings| {
             let destination = edge.called.destination(&rules.trust_domain, settings);
-            match policy
-                .decide(edge.caller.source(), &destination, edge.port, now)
-                .verdict
-            {
+            let caller = (&edge.caller, &*beside);
+            match beside::decide(policy, caller, &destination, edge.port, now).verdict {
                 Verdict::Allow(_) => None,
                 Verdict::Deny(reason) => Some(reason),
             }

@@ -104,6 +104,6 @@ impl Rules {
 
     fn take_namespace(&mut self, namespace: &Namespace) {
         let settings = settings(Some(&json!(namespace.annotations())));
-        self.known.namespaces.insert(namespace.name_any(), settings);
+        self.known.tell(&namespace.name_any(), settings);
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Known {
     /// Namespace and name of service accounts, also of those that no workload has.
     pub(crate) accounts: BTreeSet<(String, String)>,
     pub(crate) namespaces: BTreeMap<String, NamespaceSettings>,
+    /// Those of which it is said how they are set.
+    pub(crate) told: BTreeSet<String>,
     /// Whether that is all: then what is not in it does not exist.
     pub(crate) is_complete: bool,
 }
@@ -234,7 +236,7 @@ impl Rules {
                 meshed: spec.meshed,
             }),
             Manifest::Namespace { name, settings } => {
-                self.known.namespaces.insert(name.clone(), *settings);
+                self.known.tell(name, *settings);
             }
             Manifest::Service(service) => {
                 let namespaces = &mut self.known.namespaces;
@@ -266,6 +268,12 @@ impl Known {
             }
             None => self.workloads.push(workload),
         }
+    }
+
+    /// Takes how a namespace is set.
+    fn tell(&mut self, name: &str, settings: NamespaceSettings) {
+        self.namespaces.insert(name.to_owned(), settings);
+        self.told.insert(name.to_owned());
     }
 
     /// How a namespace is set; as one without annotations, where it is not known.

@@ -32,7 +32,7 @@ pub(super) fn take(known: &mut Known, object: &Value) {
         }
         "Namespace" => {
             let settings = settings(object.pointer("/metadata/annotations"));
-            known.namespaces.insert(name.to_owned(), settings);
+            known.tell(name, settings);
             return;
         }
         _ => return,

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::Wanted;
 use super::target::Selected;
+use crate::policy::beside;
 use crate::policy::rules::Rules;
 use crate::policy::subject::{self, Caller};
 use crate::policy::traffic::{self, Edge, Traffic, Was, Whom, Workloads};
@@ -120,10 +121,11 @@ fn verdicts(
     let called = whom.called(rules, selected, edge).unwrap_or_default();
     let trust_domain = edge.trust_domain(&rules.trust_domain);
     let settings = rules.known.settings(&edge.namespace);
+    let beside = beside::of(rules, &edge.from);
     let verdicts = called.iter().map(|one| {
         let destination = one.destination(trust_domain, settings);
-        let source = edge.from.source();
-        policy.decide(source, &destination, edge.port, now).verdict
+        let caller = (&edge.from, &*beside);
+        beside::decide(policy, caller, &destination, edge.port, now).verdict
     });
     verdicts.collect()
 }

@@ -7,6 +7,7 @@ use palisade_api::policy::{
 };
 use time::OffsetDateTime;
 
+use super::super::beside;
 use super::super::explain::{self, Explained};
 use super::super::rules::Rules;
 use super::expected::Case;
@@ -44,6 +45,7 @@ pub(super) fn ask<'a>(
 ) -> Outcome<'a> {
     let mut answers = Vec::new();
     for caller in &case.callers {
+        let beside = beside::of(rules, caller);
         for called in &case.called {
             let settings = rules.known.settings(&called.namespace);
             let destination = called.destination(&rules.trust_domain, settings);
@@ -54,7 +56,7 @@ pub(super) fn ask<'a>(
                 .iter()
                 .flat_map(|range| range.first..=range.last)
             {
-                let decision = policy.decide(caller.source(), &destination, port, now);
+                let decision = beside::decide(policy, (caller, &beside), &destination, port, now);
                 match alike.iter_mut().find(|(other, _)| *other == decision) {
                     Some((_, ports)) => ports.push(port),
                     None => alike.push((decision, vec![port])),

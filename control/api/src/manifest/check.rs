@@ -16,7 +16,7 @@ pub fn check(manifests: &[(String, Manifest)]) -> Vec<Diagnostic> {
     conflicts(&placed.collect::<Vec<_>>())
 }
 
-/// The same for documents, of which the places are known. What [`read`](super::read) read of one file is not in conflict
+/// The same for documents, of which the places are known. What [`read`](super::read()) read of one file is not in conflict
 /// with itself.
 pub fn together(documents: &[Document]) -> Vec<Diagnostic> {
     let placed = documents.iter().map(|document| {

@@ -1,6 +1,6 @@
 //! `PolicyTest`: what rules are expected to decide.
 //!
-//! It says nothing to a mesh, so [`read`](super::read) leaves it out: it may stand beside the rules.
+//! It says nothing to a mesh, so [`read`](super::read()) leaves it out: it may stand beside the rules.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
