@@ -65,6 +65,17 @@ pub(crate) struct MeshArgs {
     pub(crate) scope: ScopeArgs,
 }
 
+impl MeshArgs {
+    /// Whether a flag was given that only a cluster has. The name of a local mesh may come from the environment,
+    /// whatever is asked.
+    pub(crate) fn names_a_cluster(&self) -> bool {
+        self.kube.kubeconfig.is_some()
+            || self.kube.context.is_some()
+            || self.scope.namespace.is_some()
+            || self.scope.all_namespaces
+    }
+}
+
 /// `palisade ps`.
 #[derive(Debug, Args)]
 pub(crate) struct PsArgs {

@@ -28,10 +28,7 @@ struct Known {
 
 /// Which one is meant.
 pub(crate) fn meant(args: &MeshArgs) -> anyhow::Result<Meant> {
-    let cluster = args.kube.kubeconfig.is_some()
-        || args.kube.context.is_some()
-        || args.scope.namespace.is_some()
-        || args.scope.all_namespaces;
+    let cluster = args.names_a_cluster();
     let known = Known {
         named: args.name.is_some(),
         cluster,

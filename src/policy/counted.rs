@@ -81,12 +81,7 @@ pub(crate) fn called(rules: &Rules, counted: &Counted) -> Called {
 /// How people know a caller: `shop/web`, a foreign identity whole, an address with who is there.
 pub(crate) fn named(rules: &Rules, caller: &Caller) -> String {
     match caller {
-        Caller::Identity(id) => match id.service_account() {
-            Some((namespace, name)) if *id.trust_domain() == rules.trust_domain => {
-                format!("{namespace}/{name}")
-            }
-            _ => id.to_string(),
-        },
+        Caller::Identity(_) => caller.short(&rules.trust_domain),
         Caller::Address(addr) => {
             let mut known = rules.known.workloads.iter();
             match known.find(|one| one.addresses.contains(addr)) {

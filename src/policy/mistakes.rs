@@ -17,6 +17,19 @@ pub(crate) struct Mistakes {
 }
 
 impl Mistakes {
+    /// What is wrong with the files of a mesh, by themselves and together; none where nothing is.
+    pub(crate) fn of(texts: BTreeMap<String, String>) -> Option<Self> {
+        let (mut documents, mut found) = (Vec::new(), Vec::new());
+        for (file, text) in &texts {
+            match manifest::read(file, text) {
+                Ok(read) => documents.extend(read),
+                Err(wrong) => found.extend(wrong),
+            }
+        }
+        found.extend(manifest::together(&documents));
+        (!found.is_empty()).then(|| Self::new(found, texts))
+    }
+
     /// `texts` are those of the files, by name.
     pub(crate) fn new(found: Vec<Diagnostic>, texts: BTreeMap<String, String>) -> Self {
         Self { found, texts }

@@ -1,14 +1,11 @@
 //! The directory of rules, checked before anything starts; control checks it again, and every later change.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
 use palisade_api::manifest::{self, Manifest};
-use palisade_control::file::Directories;
 use time::OffsetDateTime;
 
-use crate::policy::{Mistakes, allow};
+use crate::policy::{Mistakes, allow, rules};
 
 /// Everything that is wrong with the rules of a mesh, with file, line, column and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -17,24 +14,10 @@ pub(crate) struct RulesError(Mistakes);
 
 /// Reads all rules, and says all that is wrong with them at once.
 pub(crate) fn check(directory: &Path) -> anyhow::Result<()> {
-    let mut texts = BTreeMap::new();
-    let mut documents = Vec::new();
-    let mut mistakes = Vec::new();
-    for (file, content) in Directories::read(&[directory.to_owned()])? {
-        let bytes = content.map_err(|why| anyhow!("cannot read {file}: {why}"))?;
-        let text = String::from_utf8(bytes);
-        let text = text.with_context(|| format!("{file} is not UTF-8 text"))?;
-        match manifest::read(&file, &text) {
-            Ok(read) => documents.extend(read),
-            Err(found) => mistakes.extend(found),
-        }
-        texts.insert(file, text);
+    match Mistakes::of(rules::texts_of_directory(directory)?) {
+        Some(mistakes) => Err(RulesError(mistakes).into()),
+        None => Ok(()),
     }
-    mistakes.extend(manifest::together(&documents));
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    Err(RulesError(Mistakes::new(mistakes, texts)).into())
 }
 
 /// Removes the files that `palisade policy allow` made in a directory, once all that they say has expired.

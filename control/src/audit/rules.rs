@@ -54,12 +54,17 @@ pub(super) fn each(
 /// What control says of a rule.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
-    observed_generation: Option<i64>,
-    proxies: u64,
-    enforcing: u64,
-    pending: Vec<String>,
-    refusing: Vec<String>,
+pub struct Status {
+    /// The generation that it is about.
+    pub observed_generation: Option<i64>,
+    /// How many proxies it concerns.
+    pub proxies: u64,
+    /// How many of them enforce it.
+    pub enforcing: u64,
+    /// The first of those that do not yet.
+    pub pending: Vec<String>,
+    /// The first of those that refuse it.
+    pub refusing: Vec<String>,
     conditions: Vec<Condition>,
 }
 
@@ -71,11 +76,24 @@ struct Condition {
     last_transition_time: Option<String>,
 }
 
+impl Status {
+    /// No status at all is one that says nothing, as is one of another version.
+    pub fn of(object: &DynamicObject) -> Self {
+        let status = object.data.get("status").cloned().unwrap_or_default();
+        serde_json::from_value(status).unwrap_or_default()
+    }
+
+    /// What is wrong with the rule, where control says that something is.
+    pub fn invalid(&self) -> Option<&str> {
+        let mut conditions = self.conditions.iter();
+        let invalid = conditions.find(|one| one.reason == cluster::INVALID)?;
+        Some(&invalid.message)
+    }
+}
+
 fn status(object: &DynamicObject, snapshot: &Snapshot) -> Vec<Finding> {
     let place = place(object);
-    let status = object.data.get("status").cloned().unwrap_or_default();
-    // No status at all is one that says nothing, as is one of another version.
-    let status: Status = serde_json::from_value(status).unwrap_or_default();
+    let status = Status::of(object);
     let mut findings: Vec<Finding> = mistaken(object, &status).into_iter().collect();
     if status.observed_generation != object.metadata.generation {
         findings.push(Finding::warning(

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use palisade_api::policy::{AllowReason, Decision, DenyReason, NearMiss, Source, Verdict};
+use palisade_api::policy::{Decision, Effect, Source, Verdict};
 use palisade_api::spiffe::SpiffeId;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -53,29 +53,18 @@ pub(super) fn decide(
 }
 
 /// `otherwise` is the reason where no rule was asked.
-fn said(revision: u64, otherwise: &str, decision: Option<&Decision>) -> Value {
-    let near = |near: &Option<NearMiss>| {
-        let near = near.as_ref()?;
-        Some(json!({"rule": near.rule.to_string(), "differs": near.differs.as_str()}))
-    };
-    let (word, reason, rule, near_miss) = match decision.map(|decision| &decision.verdict) {
-        Some(Verdict::Allow(reason)) => match reason {
-            AllowReason::Rule(rule) => ("allow", reason.as_str(), Some(rule), None),
-            AllowReason::Permissive => ("allow", reason.as_str(), None, None),
-            AllowReason::ClosingInShadow(miss) => ("allow", reason.as_str(), None, near(miss)),
-        },
-        Some(Verdict::Deny(reason)) => match reason {
-            DenyReason::Rule(rule) => ("deny", reason.as_str(), Some(rule), None),
-            DenyReason::NoRule(miss) => ("deny", reason.as_str(), None, near(miss)),
-        },
-        None => ("deny", otherwise, None, None),
-    };
+fn said(revision: u64, otherwise: &'static str, decision: Option<&Decision>) -> Value {
+    let verdict = decision.map(|decision| &decision.verdict);
+    let effect = verdict.map_or(Effect::Deny, Verdict::effect);
+    let near_miss = verdict
+        .and_then(Verdict::near_miss)
+        .map(|near| json!({"rule": near.rule.to_string(), "differs": near.differs.as_str()}));
     let shadow = decision.and_then(|decision| decision.shadow.as_ref());
     json!({
         "revision": revision,
-        "decision": word,
-        "reason": reason,
-        "rule": rule.map(ToString::to_string),
+        "decision": effect.as_str(),
+        "reason": verdict.map_or(otherwise, Verdict::reason),
+        "rule": verdict.and_then(Verdict::rule).map(ToString::to_string),
         "near_miss": near_miss,
         "shadow": shadow.map(|(effect, rule)| json!({"would": effect.as_str(), "rule": rule.to_string()})),
     })

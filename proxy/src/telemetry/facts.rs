@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use palisade_api::policy::{AllowReason, Decision, DenyReason, Effect, NearMiss, Verdict};
+use palisade_api::policy::{AllowReason, Decision, DenyReason, NearMiss, Verdict};
 use palisade_api::spiffe::SpiffeId;
 use time::OffsetDateTime;
 
@@ -133,7 +133,7 @@ impl PolicyFacts {
         let shadow = decision
             .shadow
             .as_ref()
-            .map(|(effect, rule)| format!("{} {rule}", effect_word(*effect)).into());
+            .map(|(effect, rule)| format!("{} {rule}", effect.as_str()).into());
         let facts = match &decision.verdict {
             Verdict::Allow(reason) => Self::allowed(reason),
             Verdict::Deny(DenyReason::Rule(rule)) => Self::denied(&Denied::Rule(rule.clone())),
@@ -236,14 +236,6 @@ pub(super) fn mode_word(verdict: &Verdict) -> &'static str {
         Verdict::Allow(AllowReason::Rule(_)) | Verdict::Deny(_) => "enforce",
         Verdict::Allow(AllowReason::Permissive) => "permissive",
         Verdict::Allow(AllowReason::ClosingInShadow(_)) => "shadow",
-    }
-}
-
-/// `policy.decision`, and the metric's label.
-pub(super) fn effect_word(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Allow => "allow",
-        Effect::Deny => "deny",
     }
 }
 

@@ -1,11 +1,5 @@
 use super::*;
-
-fn of(text: &str) -> Rules {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("mesh.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
-}
+use crate::policy::rules::sample;
 
 const SHOP: &str = "apiVersion: palisade.dev/v1alpha1
 kind: Workload
@@ -50,7 +44,7 @@ fn made(rules: &Rules, args: &AllowArgs) -> (AuthorizationPolicy, Option<Settled
 
 #[test]
 fn the_rule_is_no_wider_than_what_was_said_and_reads_as_a_file() {
-    let rules = of(SHOP);
+    let rules = sample::rules(SHOP);
     for (from, expected) in [
         ("shop/cron", "serviceAccount: shop/cron"),
         (
@@ -76,7 +70,7 @@ fn the_rule_is_no_wider_than_what_was_said_and_reads_as_a_file() {
 
 #[test]
 fn what_is_allowed_or_denied_anyway_is_told() {
-    let rules = of(SHOP);
+    let rules = sample::rules(SHOP);
     let (_, allowed) = made(&rules, &args("shop/web"));
     assert_eq!(
         allowed,
@@ -136,7 +130,7 @@ spec: {serviceAccount: batch, addresses: [10.0.0.9], meshed: false}
         "unauthenticated: {cidr: 10.0.0.0/8}}",
     );
     for text in [SHOP, &open] {
-        let rules = of(&format!("{text}{outside}"));
+        let rules = sample::rules(&format!("{text}{outside}"));
         for from in ["10.0.0.9", "shop/batch"] {
             let (_, denied) = made(&rules, &args(from));
             assert_eq!(

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     if let Some(over) = rules.policies.iter().find(|policy| policy.has_expired(now)) {
         bail!(
             "all rules of {} have expired, and nothing was applied; move `expires`, or remove it",
-            put::named(over)
+            over.title()
         );
     }
     let mut files = Vec::new();

@@ -48,7 +48,7 @@ fn source(
         .collect();
     let identities = || {
         came.iter()
-            .map(|caller| short(caller, asked))
+            .map(|caller| caller.short(domain))
             .collect::<Vec<_>>()
     };
     match from {
@@ -100,19 +100,6 @@ fn only(names: &[String]) -> (String, String) {
         ),
         "name those that call, each as a `serviceAccount` or `identity`".to_owned(),
     )
-}
-
-/// As rules name it.
-fn short(caller: &Caller, asked: &Asked<'_>) -> String {
-    let Caller::Identity(id) = caller else {
-        return caller.to_string();
-    };
-    match id.service_account() {
-        Some((namespace, name)) if *id.trust_domain() == asked.rules.trust_domain => {
-            format!("{namespace}/{name}")
-        }
-        _ => id.to_string(),
-    }
 }
 
 /// Ranges of ports of which some were seen, and single ones that were not.

@@ -72,16 +72,16 @@ impl Placed<'_> {
         }
     }
 
-    /// Whether it says anything at a place.
-    pub(super) fn has(&self, line: u64, column: u64) -> bool {
+    /// Where it says something.
+    pub(super) fn places(&self) -> impl Iterator<Item = Position> {
         let RulePlace {
             name,
             from,
             ports,
             expires,
         } = self.place;
-        let mut places = [name, expires].into_iter().chain(from).chain(ports);
-        places.any(|at| at.is_known() && (at.line, at.column) == (line, column))
+        let places = [name, expires].into_iter().chain(from).chain(ports);
+        places.copied().filter(|at| at.is_known())
     }
 
     /// A warning about it.
@@ -120,15 +120,10 @@ impl Finding {
         }
     }
 
-    /// Whether it is about the account `default`, at the place of another finding.
-    pub(super) fn is_of_default_at(&self, other: &Self) -> bool {
-        let place = |one: &Self| {
-            let Diagnostic {
-                file, line, column, ..
-            } = &one.diagnostic;
-            (file.clone(), *line, *column)
-        };
-        self.code == Code::DefaultAccount && place(self) == place(other)
+    /// File, line and column.
+    pub(super) fn place(&self) -> (&str, u64, u64) {
+        let at = &self.diagnostic;
+        (&at.file, at.line, at.column)
     }
 
     pub(super) fn is_error(&self) -> bool {

@@ -10,6 +10,7 @@ mod seen;
 mod tests;
 mod who;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +18,6 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use palisade_api::manifest::Diagnostic;
 use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 
@@ -139,18 +139,17 @@ fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let lints = lints::lints(asked);
     let mut unknown = who::unknown(asked);
     // Of one account, one finding is enough.
-    unknown.retain(|one| !lints.iter().any(|lint| lint.is_of_default_at(one)));
+    let defaults = lints.iter().filter(|one| one.code == Code::DefaultAccount);
+    let defaults: HashSet<_> = defaults.map(Finding::place).collect();
+    unknown.retain(|one| !defaults.contains(&one.place()));
     found.extend(unknown);
     found.extend(lints);
     if let Some(seen) = asked.seen {
         found.extend(broad::broad(asked, seen));
     }
-    let place = |one: &Finding| {
-        let Diagnostic {
-            file, line, column, ..
-        } = &one.diagnostic;
-        (file.clone(), *line, *column, one.diagnostic.severity)
-    };
-    found.sort_by_key(place);
+    found.sort_by(|one, other| {
+        let key = |one: &Finding| one.diagnostic.severity;
+        (one.place(), key(one)).cmp(&(other.place(), key(other)))
+    });
     found
 }

@@ -1,7 +1,5 @@
 //! The places of rules: lines of files, or fields of objects, which have no lines.
 
-use std::sync::Arc;
-
 use palisade_api::manifest::{Document, Manifest, Position, RulePlace, TargetPlace};
 use palisade_api::policy::AuthorizationPolicy;
 
@@ -44,10 +42,6 @@ impl Sheets {
     }
 
     fn object(&mut self, policy: &AuthorizationPolicy) -> Document {
-        let object = match &policy.namespace {
-            Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", policy.name),
-            None => format!("ClusterAuthorizationPolicy {}", policy.name),
-        };
         let namespaces = policy.target.namespaces.iter().enumerate();
         let namespaces = namespaces.map(|(at, _)| format!("spec.target.namespaces[{at}]"));
         let namespaces: Vec<_> = namespaces.map(|field| self.field(field)).collect();
@@ -81,7 +75,7 @@ impl Sheets {
             }
         });
         Document {
-            file: Arc::from(object),
+            file: policy.title().into(),
             line: 0,
             manifest: Manifest::Policy(policy.clone()),
             rules: rules.collect(),

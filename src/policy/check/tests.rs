@@ -1,5 +1,6 @@
 use std::io::Write as _;
 
+use palisade_api::manifest::Diagnostic;
 use time::macros::datetime;
 
 use super::*;

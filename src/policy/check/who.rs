@@ -1,11 +1,11 @@
 //! Names that rules have, against those who are known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_api::manifest::{self, Document, Known, KnownWorkload, Severity};
 
 use super::super::rules::Rules;
-use super::finding::{Code, Finding};
+use super::finding::{Code, Finding, Placed};
 use super::lints::Asked;
 
 /// What the validator says of rules whose mesh it knows.
@@ -13,25 +13,29 @@ pub(super) fn unknown(asked: &Asked<'_>) -> Vec<Finding> {
     let known = known(asked.rules);
     let is_known = !known.service_accounts.is_empty() || !known.workloads.is_empty();
     let said = manifest::against(asked.documents, &known, asked.now);
+    let mut placed = HashMap::new();
+    for rule in asked.each() {
+        for at in rule.places() {
+            let key = (&*rule.document.file, at.line, at.column);
+            placed.entry(key).or_insert(rule);
+        }
+    }
+    let targets: HashSet<_> = asked.documents.iter().flat_map(targets).collect();
     let found = said.into_iter().map(|diagnostic| {
-        let (line, column) = (diagnostic.line, diagnostic.column);
-        let is_there = |document: &Document| *document.file == *diagnostic.file;
-        let placed = asked
-            .each()
-            .find(|placed| is_there(placed.document) && placed.has(line, column));
+        let key = (&*diagnostic.file, diagnostic.line, diagnostic.column);
+        let placed = placed.get(&key);
         let is_expiry = placed.is_some_and(|placed| {
             let at = placed.place.expires;
-            (at.line, at.column) == (line, column)
+            (at.line, at.column) == (diagnostic.line, diagnostic.column)
         });
-        let is_target = |document: &Document| is_there(document) && selects(document, line, column);
         let code = match diagnostic.severity {
             _ if is_expiry => Code::Expired,
-            Severity::Warning if asked.documents.iter().any(is_target) => Code::SelectsNothing,
+            Severity::Warning if targets.contains(&key) => Code::SelectsNothing,
             Severity::Warning | Severity::Error => Code::Unknown,
         };
         Finding {
             code,
-            rule: placed.map(|placed| placed.name()),
+            rule: placed.map(Placed::name),
             field: None,
             diagnostic,
         }
@@ -42,12 +46,13 @@ pub(super) fn unknown(asked: &Asked<'_>) -> Vec<Finding> {
         .collect()
 }
 
-fn selects(document: &Document, line: u64, column: u64) -> bool {
+/// Where a document's target stands, and what it selects by.
+fn targets(document: &Document) -> impl Iterator<Item = (&str, u64, u64)> {
     let target = &document.target;
-    let mut places = [target.at, target.service_account]
-        .into_iter()
-        .chain(target.labels.values().copied());
-    places.any(|at| at.is_known() && (at.line, at.column) == (line, column))
+    let places = [target.at, target.service_account];
+    let places = places.into_iter().chain(target.labels.values().copied());
+    let known = places.filter(|at| at.is_known());
+    known.map(|at| (&*document.file, at.line, at.column))
 }
 
 /// As the validator asks for it.

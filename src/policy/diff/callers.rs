@@ -9,7 +9,6 @@ use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
 use super::Sides;
 use crate::policy::subject::Caller;
-use crate::policy::traffic::short;
 
 /// A class of callers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,7 +221,7 @@ impl Callers {
     /// As people call them; `all` are the classes beside this one.
     pub(super) fn shown(&self, all: &Classes, own: &TrustDomain) -> String {
         match self {
-            Self::Identity(id) => short(&Caller::Identity(id.clone()), own),
+            Self::Identity(id) => Caller::Identity(id.clone()).short(own),
             Self::OtherOf(namespace) => format!("any other account of namespace {namespace}"),
             Self::OtherIn(domain) => format!("any other identity of {domain}"),
             Self::OtherIdentity => "any other identity".to_owned(),

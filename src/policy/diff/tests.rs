@@ -1,14 +1,7 @@
 use time::macros::datetime;
 
 use super::*;
-
-/// Rules and workloads of one file.
-pub(super) fn rules(text: &str) -> Rules {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("rules.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
-}
+use crate::policy::rules::sample::rules;
 
 /// What is printed, without what stands in brackets.
 fn diff(before: &str, after: &str) -> Vec<String> {

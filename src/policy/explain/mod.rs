@@ -9,9 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{
-    AllowReason, Decision, DenyReason, NearMiss, Policy, RuleName, Verdict,
-};
+use palisade_api::policy::{Decision, Policy, RuleName};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -209,29 +207,10 @@ pub(crate) fn explain(
     let beside = beside::of(rules, caller);
     let Decision { verdict, shadow } =
         beside::decide(policy, (caller, &beside), &destination, port, now);
-    let near = |near: &Option<NearMiss>| {
-        near.as_ref().map(|near| Near {
-            rule: placed(rules, &near.rule),
-            differs: near.differs.as_str().to_owned(),
-        })
-    };
-    let (decision, reason, rule, near_miss) = match &verdict {
-        Verdict::Allow(reason) => {
-            let (rule, near_miss) = match reason {
-                AllowReason::Rule(rule) => (Some(rule), None),
-                AllowReason::Permissive => (None, None),
-                AllowReason::ClosingInShadow(miss) => (None, near(miss)),
-            };
-            ("allow", reason.as_str(), rule, near_miss)
-        }
-        Verdict::Deny(reason) => {
-            let (rule, near_miss) = match reason {
-                DenyReason::Rule(rule) => (Some(rule), None),
-                DenyReason::NoRule(miss) => (None, near(miss)),
-            };
-            ("deny", reason.as_str(), rule, near_miss)
-        }
-    };
+    let near_miss = verdict.near_miss().map(|near| Near {
+        rule: placed(rules, &near.rule),
+        differs: near.differs.as_str().to_owned(),
+    });
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
@@ -239,9 +218,9 @@ pub(crate) fn explain(
         labels: called.labels.clone(),
         port,
         revision: None,
-        decision: decision.to_owned(),
-        reason: reason.to_owned(),
-        rule: rule.map(|rule| placed(rules, rule)),
+        decision: verdict.effect().as_str().to_owned(),
+        reason: verdict.reason().to_owned(),
+        rule: verdict.rule().map(|rule| placed(rules, rule)),
         near_miss,
         shadow: shadow.map(|(effect, rule)| InShadow {
             would: effect.as_str().to_owned(),

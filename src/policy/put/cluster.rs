@@ -10,11 +10,11 @@ use kube::{Api, Client};
 use palisade_api::cluster::{CLUSTER_POLICIES, GROUP, POLICIES, VERSION};
 use palisade_api::manifest;
 use palisade_api::policy::AuthorizationPolicy;
-use serde::Deserialize;
+use palisade_control::audit::rules::Status;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Change, Done, Progress, Put, Wait, named};
+use super::{Change, Done, Progress, Put, Wait};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, list};
 
@@ -28,7 +28,7 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
             let object = apply(&client, policy, change, dry).await?;
             let generation = object.metadata.generation.unwrap_or_default();
             put.push(Put {
-                policy: named(policy),
+                policy: policy.title(),
                 place: format!("generation {generation}"),
             });
             applied.push((policy, generation));
@@ -93,29 +93,10 @@ async fn apply(
         let nothing = if dry { "; nothing was applied" } else { "" };
         anyhow!(
             "{} is refused: {}{hint}{nothing}",
-            named(policy),
+            policy.title(),
             list::in_words(&error)
         )
     })
-}
-
-/// What control writes of a policy.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    observed_generation: Option<i64>,
-    proxies: usize,
-    enforcing: usize,
-    pending: Vec<String>,
-    refusing: Vec<String>,
-    conditions: Vec<Condition>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Condition {
-    reason: String,
-    message: String,
 }
 
 /// Looks at the status until every sidecar enforces each policy as it is written, or patience ends. How long one took
@@ -132,10 +113,9 @@ async fn follow(
         let mut seen = 0;
         loop {
             let status = api.get_status(&policy.name).await;
-            let object =
-                status.map_err(|error| anyhow!("{}: {}", named(policy), list::in_words(&error)))?;
-            let status = object.data.get("status").cloned().unwrap_or_default();
-            let status: Status = serde_json::from_value(status).unwrap_or_default();
+            let object = status
+                .map_err(|error| anyhow!("{}: {}", policy.title(), list::in_words(&error)))?;
+            let status = Status::of(&object);
             let is_current = status.observed_generation >= Some(*generation);
             if is_current {
                 (seen..status.enforcing).for_each(|_| progress.enforces(begun.elapsed()));
@@ -155,6 +135,10 @@ async fn follow(
     Ok(progress)
 }
 
+fn count(proxies: u64) -> usize {
+    usize::try_from(proxies).unwrap_or(usize::MAX)
+}
+
 /// Names those who do not enforce it; how many more there are.
 fn left(
     policy: &AuthorizationPolicy,
@@ -164,11 +148,11 @@ fn left(
 ) -> usize {
     if !is_current {
         let why = "control has not taken it up; see that it runs, and what it logs".to_owned();
-        stragglers.insert(named(policy), why);
+        stragglers.insert(policy.title(), why);
         return 0;
     }
-    if let Some(wrong) = status.conditions.iter().find(|one| one.reason == "Invalid") {
-        stragglers.insert(named(policy), wrong.message.clone());
+    if let Some(wrong) = status.invalid() {
+        stragglers.insert(policy.title(), wrong.to_owned());
         return 0;
     }
     let refusing = status.refusing.iter().map(|name| (name, "it refuses it"));
@@ -178,7 +162,7 @@ fn left(
         .map(|name| (name, "it has not taken it up yet"));
     let named: Vec<_> = refusing.chain(pending).collect();
     let missing = status.proxies.saturating_sub(status.enforcing);
-    let unnamed = missing.saturating_sub(named.len());
+    let unnamed = count(missing).saturating_sub(named.len());
     stragglers.extend(
         named
             .into_iter()

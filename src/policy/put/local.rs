@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use super::{Change, Done, Progress, Put, Wait, named};
+use super::{Change, Done, Progress, Put, Wait};
 use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules};
 use crate::up::state::part;
@@ -39,7 +39,7 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     let begun = Instant::now();
     let now = rules::of_running(name)?;
     let put = change.policies.iter().map(|policy| Put {
-        policy: named(policy),
+        policy: policy.title(),
         place: policy
             .rule_names()
             .next()
@@ -56,7 +56,6 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
 
 /// Nothing is written where the directory would not be as control takes it.
 fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
-    let (mut documents, mut mistakes) = (Vec::new(), Vec::new());
     let mut texts = rules::texts_of_directory(directory)?;
     for (name, text) in files {
         let file = directory.join(name).display().to_string();
@@ -64,17 +63,10 @@ fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
             keeps(name, &former, text)?;
         }
     }
-    for (file, text) in &texts {
-        match manifest::read(file, text) {
-            Ok(read) => documents.extend(read),
-            Err(found) => mistakes.extend(found),
-        }
+    match Mistakes::of(texts) {
+        Some(mistakes) => Err(LoadRulesError::Mistakes(mistakes).into()),
+        None => Ok(()),
     }
-    mistakes.extend(manifest::together(&documents));
-    if !mistakes.is_empty() {
-        return Err(LoadRulesError::Mistakes(Mistakes::new(mistakes, texts)).into());
-    }
-    Ok(())
 }
 
 /// A file that is replaced may hold others, which would go with it.
@@ -82,7 +74,7 @@ fn keeps(name: &str, former: &str, text: &str) -> anyhow::Result<()> {
     let policies = |text: &str| -> Vec<String> {
         let manifests = manifest::parse(name, text).unwrap_or_default();
         let policies = manifests.iter().filter_map(|one| match one {
-            Manifest::Policy(policy) => Some(named(policy)),
+            Manifest::Policy(policy) => Some(policy.title()),
             Manifest::Workload(_)
             | Manifest::Service(_)
             | Manifest::Namespace { .. }

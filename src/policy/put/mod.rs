@@ -51,11 +51,3 @@ pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Resul
         Meant::Cluster => crate::kubernetes::complete(cluster::put(mesh, change, wait)),
     }
 }
-
-/// How people name a policy.
-pub(super) fn named(policy: &AuthorizationPolicy) -> String {
-    match &policy.namespace {
-        Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", policy.name),
-        None => format!("ClusterAuthorizationPolicy {}", policy.name),
-    }
-}

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use palisade_api::policy::{AuthorizationPolicy, DenyReason, Mode, Policy, Verdict};
+use palisade_api::policy::{AuthorizationPolicy, Effect, Mode, Policy, Verdict};
 use palisade_api::usage::{Decided, Seen, Usage};
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
@@ -232,10 +232,8 @@ impl Judges {
         let denied = |policy: &Policy, settings| {
             let destination = edge.called.destination(&rules.trust_domain, settings);
             let caller = (&edge.caller, &*beside);
-            match beside::decide(policy, caller, &destination, edge.port, now).verdict {
-                Verdict::Allow(_) => None,
-                Verdict::Deny(reason) => Some(reason),
-            }
+            let decided = beside::decide(policy, caller, &destination, edge.port, now);
+            Some(decided.verdict).filter(|verdict| verdict.effect() == Effect::Deny)
         };
         if denied(&self.now, settings).is_some() {
             return None;
@@ -246,8 +244,8 @@ impl Judges {
             (By::Mode, &self.enforced, closed),
         ];
         steps.into_iter().find_map(|(by, policy, settings)| {
-            let reason = denied(policy, settings)?;
-            Some(broken(rules, edge, by, reason))
+            let verdict = denied(policy, settings)?;
+            Some(broken(rules, edge, by, &verdict))
         })
     }
 }
@@ -260,11 +258,7 @@ fn enforced(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
     policy
 }
 
-fn broken(rules: &Rules, edge: &Edge, by: By, reason: DenyReason) -> Break {
-    let (rule, near_miss) = match reason {
-        DenyReason::Rule(rule) => (Some(rule.to_string()), None),
-        DenyReason::NoRule(near) => (None, near.map(|near| near.to_string())),
-    };
+fn broken(rules: &Rules, edge: &Edge, by: By, verdict: &Verdict) -> Break {
     let Seen { count, first, last } = edge.seen;
     Break {
         to: edge.called.to_string(),
@@ -275,8 +269,8 @@ fn broken(rules: &Rules, edge: &Edge, by: By, reason: DenyReason) -> Break {
             (Caller::Address(_), By::Authorization, Decided::AllowedAsPermissive) => By::Mtls,
             _ => by,
         },
-        rule,
-        near_miss,
+        rule: verdict.rule().map(ToString::to_string),
+        near_miss: verdict.near_miss().map(ToString::to_string),
         count,
         first: counted::moment(first),
         last: counted::moment(last),

@@ -5,6 +5,8 @@ mod cluster;
 mod files;
 mod local;
 mod objects;
+#[cfg(test)]
+pub(crate) mod sample;
 mod split;
 #[cfg(test)]
 mod tests;

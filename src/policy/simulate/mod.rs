@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use super::beside;
 use super::explain::{self, Placed};
 use super::rules::{self, Rules};
-use super::subject::{Called, Caller};
+use super::subject::Called;
 use super::traffic::{self, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
 
@@ -144,7 +144,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     if !args.who.is_empty() {
         rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
     }
-    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_cluster(&args.mesh);
+    let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
     if is_of_mesh && rules.known.workloads.is_empty() {
         rules.know(rules::of_mesh(&args.mesh)?);
         if let Some(own) = &args.trust_domain {
@@ -219,13 +219,7 @@ impl Asked<'_> {
     fn decide(&self, edge: &Edge, called: &Called) -> Decision {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
         let destination = called.destination(trust_domain, self.settings);
-        let beside = match &edge.from {
-            Caller::Address(addr) => {
-                let at = self.workloads.at(*addr).iter().copied();
-                beside::identities(at, *addr, trust_domain)
-            }
-            Caller::Identity(_) => Vec::new(),
-        };
+        let beside = self.workloads.beside(&edge.from, trust_domain);
         let caller = (&edge.from, &*beside);
         beside::decide(self.policy, caller, &destination, edge.port, self.now)
     }

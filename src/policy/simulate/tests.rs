@@ -1,15 +1,8 @@
 use time::macros::datetime;
 
 use super::*;
+use crate::policy::rules::sample::rules;
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
-
-/// Rules and workloads of one file.
-fn rules(text: &str) -> Rules {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("rules.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
-}
 
 fn simulated(text: &str, edges: Vec<Edge>) -> Simulated {
     simulate(&rules(text), &traffic(edges), NOW)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use palisade_api::policy::{AllowReason, Decision, DenyReason, NearMiss, Verdict};
+use palisade_api::policy::{Decision, Verdict};
 
 use super::{Flip, Nearest, Seen, Simulated, Unknown, Would, was};
 use crate::policy::explain::{self, Placed};
 use crate::policy::rules::Rules;
-use crate::policy::traffic::{self, Edge, Was};
+use crate::policy::traffic::{Edge, Was};
 
 /// What is told, while it is put together: the replicas of a workload are one.
 #[derive(Debug, Default)]
@@ -90,25 +90,12 @@ impl Told {
 
 /// Why, in the word of records; the deciding rule, and the one that came nearest.
 fn why(rules: &Rules, verdict: &Verdict) -> (&'static str, Option<Placed>, Option<Nearest>) {
-    let near = |near: &Option<NearMiss>| {
-        near.as_ref().map(|near| Nearest {
-            rule: explain::placed(rules, &near.rule),
-            differs: near.differs.as_str(),
-        })
-    };
-    let (rule, near_miss) = match verdict {
-        Verdict::Allow(AllowReason::Rule(rule)) | Verdict::Deny(DenyReason::Rule(rule)) => {
-            (Some(explain::placed(rules, rule)), None)
-        }
-        Verdict::Allow(AllowReason::Permissive) => (None, None),
-        Verdict::Allow(AllowReason::ClosingInShadow(miss))
-        | Verdict::Deny(DenyReason::NoRule(miss)) => (None, near(miss)),
-    };
-    let reason = match verdict {
-        Verdict::Allow(reason) => reason.as_str(),
-        Verdict::Deny(reason) => reason.as_str(),
-    };
-    (reason, rule, near_miss)
+    let rule = verdict.rule().map(|rule| explain::placed(rules, rule));
+    let near_miss = verdict.near_miss().map(|near| Nearest {
+        rule: explain::placed(rules, &near.rule),
+        differs: near.differs.as_str(),
+    });
+    (verdict.reason(), rule, near_miss)
 }
 
 fn key(edge: &Edge, seen: &Seen) -> SeenKey {
@@ -117,7 +104,7 @@ fn key(edge: &Edge, seen: &Seen) -> SeenKey {
 
 fn seen(rules: &Rules, edge: &Edge, to: String) -> Seen {
     Seen {
-        from: traffic::short(&edge.from, edge.trust_domain(&rules.trust_domain)),
+        from: edge.from.short(edge.trust_domain(&rules.trust_domain)),
         to,
         port: edge.port,
         was: edge.was.as_str(),

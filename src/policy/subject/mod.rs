@@ -82,6 +82,18 @@ impl Caller {
         }
     }
 
+    /// `shop/web` for an account of this trust domain; the whole SPIFFE ID of any other; an address.
+    pub(crate) fn short(&self, trust_domain: &TrustDomain) -> String {
+        let account = match self {
+            Self::Identity(id) if id.trust_domain() == trust_domain => id.service_account(),
+            Self::Identity(_) | Self::Address(_) => None,
+        };
+        match account {
+            Some((namespace, name)) => format!("{namespace}/{name}"),
+            None => self.to_string(),
+        }
+    }
+
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
             Self::Identity(id) => Source::Authenticated(id),

@@ -1,13 +1,5 @@
-use super::super::rules;
 use super::*;
-
-/// Rules and workloads of one file.
-fn of(text: &str) -> Rules {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("mesh.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
-}
+use crate::policy::rules::sample;
 
 fn subject(text: &str) -> Subject {
     text.parse().unwrap()
@@ -67,7 +59,7 @@ fn replicas_that_rules_cannot_tell_apart_are_one() {
         workload("orders-0", "addresses: [10.0.0.1]"),
         workload("orders-1", "addresses: [10.0.0.2]"),
     ];
-    let rules = of(&text.concat());
+    let rules = sample::rules(&text.concat());
     for asked in ["shop/orders", "shop/orders-1", "shop/keeper", "10.0.0.2"] {
         let called = called(&rules, &subject(asked), &BTreeMap::new()).unwrap();
         let [one] = called.as_slice() else {
@@ -84,7 +76,7 @@ fn a_caller_without_a_sidecar_has_addresses_and_no_identity() {
         "legacy-0",
         "addresses: [10.0.0.1, \"fd00::1\"], meshed: false",
     );
-    let rules = of(&text);
+    let rules = sample::rules(&text);
     let callers = callers(&rules, &subject("shop/legacy")).unwrap();
     assert_eq!(callers.len(), 2);
     assert!(
@@ -95,7 +87,7 @@ fn a_caller_without_a_sidecar_has_addresses_and_no_identity() {
 
 #[test]
 fn who_is_not_there_is_told_with_who_is_near() {
-    let mut rules = of(&workload("orders-0", "addresses: [10.0.0.1]"));
+    let mut rules = sample::rules(&workload("orders-0", "addresses: [10.0.0.1]"));
     rules.known.is_complete = true;
     let error = callers(&rules, &subject("shop/order"))
         .unwrap_err()
@@ -110,7 +102,7 @@ fn who_is_not_there_is_told_with_who_is_near() {
 
 #[test]
 fn labels_are_never_guessed() {
-    let rules = of(RULE);
+    let rules = sample::rules(RULE);
     let none = BTreeMap::new();
     let error = called(&rules, &subject("shop/orders"), &none).unwrap_err();
     assert!(matches!(error, WhoError::NoLabels(_)), "{error}");

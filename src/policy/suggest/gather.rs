@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_api::policy::{AllowReason, DenyReason, Policy, Verdict};
+use palisade_api::policy::{AllowReason, Effect, Policy, Verdict};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
@@ -10,8 +10,8 @@ use super::Wanted;
 use super::target::Selected;
 use crate::policy::beside;
 use crate::policy::rules::Rules;
-use crate::policy::subject::{self, Caller};
-use crate::policy::traffic::{self, Edge, Traffic, Was, Whom, Workloads};
+use crate::policy::subject::{self, Called, Caller};
+use crate::policy::traffic::{self, Edge, Traffic, Was, Workloads};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -73,7 +73,8 @@ pub(super) fn gather(
             nameless = nameless.saturating_add(edge.count);
             continue;
         };
-        let verdicts = verdicts(rules, &policy, (edge, &whom, &selected), now);
+        let called = whom.called(rules, &selected, edge).unwrap_or_default();
+        let verdicts = verdicts(rules, (&policy, &workloads), (edge, &called), now);
         let is_admitted = !verdicts.is_empty()
             && verdicts
                 .iter()
@@ -89,10 +90,10 @@ pub(super) fn gather(
             callers: BTreeMap::new(),
             denied: BTreeMap::new(),
         });
-        let denied_by = verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Deny(DenyReason::Rule(rule)) => Some(rule.to_string()),
-            Verdict::Deny(DenyReason::NoRule(_)) | Verdict::Allow(_) => None,
-        });
+        let denied = verdicts
+            .iter()
+            .filter(|verdict| verdict.effect() == Effect::Deny);
+        let denied_by = denied.filter_map(Verdict::rule).map(ToString::to_string);
         seen.take(edge, wanted, denied_by.collect());
     }
     if nameless > 0 {
@@ -111,17 +112,16 @@ pub(super) fn gather(
 /// What the rules that exist say of it; nothing where there are none, or too little is known.
 fn verdicts(
     rules: &Rules,
-    policy: &Policy,
-    (edge, whom, selected): (&Edge, &Whom<'_>, &BTreeSet<&str>),
+    (policy, workloads): (&Policy, &Workloads<'_>),
+    (edge, called): (&Edge, &[Called]),
     now: OffsetDateTime,
 ) -> Vec<Verdict> {
     if rules.policies.is_empty() {
         return Vec::new();
     }
-    let called = whom.called(rules, selected, edge).unwrap_or_default();
     let trust_domain = edge.trust_domain(&rules.trust_domain);
     let settings = rules.known.settings(&edge.namespace);
-    let beside = beside::of(rules, &edge.from);
+    let beside = workloads.beside(&edge.from, trust_domain);
     let verdicts = called.iter().map(|one| {
         let destination = one.destination(trust_domain, settings);
         let caller = (&edge.from, &*beside);

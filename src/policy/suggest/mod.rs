@@ -146,7 +146,7 @@ pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: &SuggestArgs) -> anyhow::Result<Rules> {
-    let is_of_mesh = args.traffic.records.is_empty() || traffic::names_a_cluster(&args.mesh);
+    let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
     if args.files.is_empty() && is_of_mesh {
         return Ok(rules::of_mesh(&args.mesh)?);
     }

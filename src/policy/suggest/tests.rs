@@ -3,16 +3,9 @@ use palisade_api::policy::{From, PortRange};
 use time::macros::datetime;
 
 use super::*;
+use crate::policy::rules::sample::rules;
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 use crate::policy::traffic::{Edge, Was};
-
-/// Rules and workloads of one file; nothing where it is empty.
-fn rules(text: &str) -> Rules {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("rules.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
-}
 
 const LEAST: Wanted = Wanted {
     by_namespace: false,

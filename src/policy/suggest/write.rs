@@ -11,7 +11,7 @@ use super::target::of_account;
 use super::{Denied, Evidence, ForTarget, Wanted};
 use crate::policy::rules::{Known, Rules};
 use crate::policy::subject::Caller;
-use crate::policy::traffic::{counted, short};
+use crate::policy::traffic::counted;
 
 /// The names of policies that are taken, with their namespaces.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub(super) fn for_target(
         rules: written,
     });
     let denied = seen.denied.iter().map(|((caller, port), calls)| Denied {
-        from: short(caller, &seen.trust_domain),
+        from: caller.short(&seen.trust_domain),
         port: *port,
         count: calls.count(),
         last: calls.last,

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use palisade_api::policy::{
-    AllowReason, Decision, DenyReason, Effect, Policy, PortRange, RuleName, Verdict,
-};
+use palisade_api::policy::{Decision, Effect, Policy, PortRange, RuleName};
 use time::OffsetDateTime;
 
 use super::super::beside;
@@ -86,16 +84,13 @@ pub(super) fn ask<'a>(
 /// The first thing that is not as expected.
 fn differs(case: &Case<'_>, decision: &Decision) -> Option<String> {
     let expected = case.expectation;
-    let (effect, reason) = match &decision.verdict {
-        Verdict::Allow(reason) => (Effect::Allow, reason.as_str()),
-        Verdict::Deny(reason) => (Effect::Deny, reason.as_str()),
-    };
+    let (effect, reason) = (decision.verdict.effect(), decision.verdict.reason());
     if effect != expected.expect {
         let (wanted, got) = (expected.expect.as_str(), effect.as_str());
         return Some(format!("expected {wanted}, got {got}"));
     }
     if let (Some(rules), Some(named)) = (&case.rules, &expected.rule) {
-        let decided = deciding(decision);
+        let decided = decision.verdict.rule();
         if !decided.is_some_and(|rule| rules.contains(rule)) {
             let got = decided.map_or_else(|| "none".to_owned(), ToString::to_string);
             return Some(format!(
@@ -115,20 +110,10 @@ fn differs(case: &Case<'_>, decision: &Decision) -> Option<String> {
     })
 }
 
-fn deciding(decision: &Decision) -> Option<&RuleName> {
-    match &decision.verdict {
-        Verdict::Allow(AllowReason::Rule(rule)) | Verdict::Deny(DenyReason::Rule(rule)) => {
-            Some(rule)
-        }
-        Verdict::Allow(AllowReason::Permissive | AllowReason::ClosingInShadow(_))
-        | Verdict::Deny(DenyReason::NoRule(_)) => None,
-    }
-}
-
 /// Those that decided, or would have.
 fn rules_of(decision: &Decision) -> impl Iterator<Item = &RuleName> {
     let shadow = decision.shadow.as_ref().map(|(_, rule)| rule);
-    deciding(decision).into_iter().chain(shadow)
+    decision.verdict.rule().into_iter().chain(shadow)
 }
 
 /// Ascending ports, in as few ranges as there can be.

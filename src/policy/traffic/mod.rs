@@ -24,7 +24,6 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use self::edges::{Edges, Read};
-use super::subject::Caller;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
@@ -127,19 +126,6 @@ impl Edge {
     }
 }
 
-/// `shop/web` for an account of this trust domain; the whole SPIFFE ID of any other; an address.
-pub(crate) fn short(caller: &Caller, trust_domain: &TrustDomain) -> String {
-    match caller {
-        Caller::Identity(id) => match id.service_account() {
-            Some((namespace, name)) if id.trust_domain() == trust_domain => {
-                format!("{namespace}/{name}")
-            }
-            _ => id.to_string(),
-        },
-        Caller::Address(_) => caller.to_string(),
-    }
-}
-
 /// `3 connections`, `1 connection`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -161,14 +147,4 @@ pub(crate) fn rfc3339<S: Serializer>(at: &OffsetDateTime, to: S) -> Result<S::Ok
     let at = at.to_offset(time::UtcOffset::UTC);
     let text = at.format(&Rfc3339).map_err(S::Error::custom)?;
     to.serialize_str(&text)
-}
-
-/// Whether a cluster was named. The name of a local mesh may come from the environment, whatever is asked.
-pub(crate) fn names_a_cluster(mesh: &MeshArgs) -> bool {
-    let kube = &mesh.kube;
-    let scope = &mesh.scope;
-    kube.kubeconfig.is_some()
-        || kube.context.is_some()
-        || scope.namespace.is_some()
-        || scope.all_namespaces
 }

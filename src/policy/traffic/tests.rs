@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::edges::{Edges, Most};
 use super::*;
+use crate::policy::subject::Caller;
 
 /// A record of the called side of a call of web to orders that was allowed, with other fields.
 fn record(fields: &Value) -> Vec<u8> {
@@ -129,14 +130,14 @@ fn a_caller_without_an_identity_is_its_address() {
     assert_eq!(found[0].from, Caller::Address([10, 0, 0, 9].into()));
     let domain = "a.test".parse().unwrap();
     assert_eq!(
-        short(&found[0].from, &domain),
+        found[0].from.short(&domain),
         "10.0.0.9, without an identity"
     );
     let id: SpiffeId = "spiffe://a.test/ns/shop/sa/web".parse().unwrap();
     let caller = Caller::Identity(id);
-    assert_eq!(short(&caller, &domain), "shop/web");
+    assert_eq!(caller.short(&domain), "shop/web");
     assert_eq!(
-        short(&caller, &"b.test".parse().unwrap()),
+        caller.short(&"b.test".parse().unwrap()),
         "spiffe://a.test/ns/shop/sa/web"
     );
 }

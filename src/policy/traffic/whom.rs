@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+
 use super::Edge;
+use crate::policy::beside;
 use crate::policy::rules::{Known, Rules, Workload};
-use crate::policy::subject::{self, Called};
+use crate::policy::subject::{self, Called, Caller};
 use crate::records::filter::is_replica;
 
 /// Known workloads, by what records say of them.
@@ -50,6 +53,16 @@ impl<'a> Workloads<'a> {
     /// Those that have an address.
     pub(crate) fn at(&self, addr: IpAddr) -> &[&'a Workload] {
         self.by_address.get(&addr).map_or(&[], Vec::as_slice)
+    }
+
+    /// The identities that are known at a caller's address; none of one that proves who it is.
+    pub(crate) fn beside(&self, caller: &Caller, trust_domain: &TrustDomain) -> Vec<SpiffeId> {
+        match caller {
+            Caller::Address(addr) => {
+                beside::identities(self.at(*addr).iter().copied(), *addr, trust_domain)
+            }
+            Caller::Identity(_) => Vec::new(),
+        }
     }
 
     /// Who is meant: the workload of this replica; else one of which it has the name; else those of its service account.

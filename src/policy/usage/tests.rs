@@ -35,10 +35,7 @@ spec:
   - {{name: cart, effect: allow, from: [{{serviceAccount: shop/cart}}]}}
 "
     );
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("mesh.yaml");
-    std::fs::write(&file, text).unwrap();
-    rules::of_files(&[file], None).unwrap()
+    rules::sample::rules(&text)
 }
 
 /// Who called, at which port, what was decided and by which rule.

@@ -78,10 +78,7 @@ fn claim<'a, K: Eq + Hash>(
 /// What must be there once: kind and name. Revocations add up and have none.
 fn name(manifest: &Manifest) -> Option<String> {
     match manifest {
-        Manifest::Policy(policy) => Some(match &policy.namespace {
-            Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", policy.name),
-            None => format!("ClusterAuthorizationPolicy {}", policy.name),
-        }),
+        Manifest::Policy(policy) => Some(policy.title()),
         Manifest::Workload(workload) => {
             Some(format!("Workload {}/{}", workload.namespace, workload.name))
         }

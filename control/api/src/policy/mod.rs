@@ -39,6 +39,14 @@ pub struct AuthorizationPolicy {
 }
 
 impl AuthorizationPolicy {
+    /// Its kind and name, as people call it: `AuthorizationPolicy shop/orders`.
+    pub fn title(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("AuthorizationPolicy {namespace}/{}", self.name),
+            None => format!("ClusterAuthorizationPolicy {}", self.name),
+        }
+    }
+
     /// Whether all that it says is over.
     pub fn has_expired(&self, now: OffsetDateTime) -> bool {
         let is_over = |rule: &Rule| rule.expires.is_some_and(|end| end <= now);
@@ -275,6 +283,43 @@ pub enum Verdict {
     Allow(AllowReason),
     /// It may not.
     Deny(DenyReason),
+}
+
+impl Verdict {
+    /// What it comes to.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Allow(_) => Effect::Allow,
+            Self::Deny(_) => Effect::Deny,
+        }
+    }
+
+    /// The reason's word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Allow(reason) => reason.as_str(),
+            Self::Deny(reason) => reason.as_str(),
+        }
+    }
+
+    /// The rule that says so, where one does.
+    pub fn rule(&self) -> Option<&RuleName> {
+        match self {
+            Self::Allow(AllowReason::Rule(rule)) | Self::Deny(DenyReason::Rule(rule)) => Some(rule),
+            Self::Allow(AllowReason::Permissive | AllowReason::ClosingInShadow(_))
+            | Self::Deny(DenyReason::NoRule(_)) => None,
+        }
+    }
+
+    /// The rule that came nearest to allowing, where none does.
+    pub fn near_miss(&self) -> Option<&NearMiss> {
+        match self {
+            Self::Allow(AllowReason::ClosingInShadow(near))
+            | Self::Deny(DenyReason::NoRule(near)) => near.as_ref(),
+            Self::Allow(AllowReason::Rule(_) | AllowReason::Permissive)
+            | Self::Deny(DenyReason::Rule(_)) => None,
+        }
+    }
 }
 
 /// Why something is allowed.

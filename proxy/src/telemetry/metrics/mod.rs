@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use palisade_api::policy::{AllowReason, Decision, DenyReason, RuleName, Verdict};
+use palisade_api::policy::{Decision, RuleName};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
 use super::bypass;
-use super::facts::{Direction, effect_word, mode_word};
+use super::facts::{Direction, mode_word};
 use super::labels::{By, Bypassed, Decided, Flow, Handshake, Reason, Reused, State};
 use crate::outcome::{CLOSE_WORDS, Outcome, close_by};
 use crate::tls::error::HandshakeError;
@@ -230,17 +230,14 @@ impl Metrics {
 
     /// Policy decided, for a new connection. What a rule in shadow would have done is counted beside it.
     pub(super) fn decided(&self, decision: &Decision) {
-        let (word, rule) = match &decision.verdict {
-            Verdict::Allow(AllowReason::Rule(rule)) => ("allow", Some(rule)),
-            Verdict::Allow(AllowReason::Permissive | AllowReason::ClosingInShadow(_)) => {
-                ("allow", None)
-            }
-            Verdict::Deny(DenyReason::Rule(rule)) => ("deny", Some(rule)),
-            Verdict::Deny(DenyReason::NoRule(_)) => ("deny", None),
-        };
-        self.count_decision(word, mode_word(&decision.verdict), rule);
+        let verdict = &decision.verdict;
+        self.count_decision(
+            verdict.effect().as_str(),
+            mode_word(verdict),
+            verdict.rule(),
+        );
         if let Some((effect, rule)) = &decision.shadow {
-            self.count_decision(effect_word(*effect), "shadow", Some(rule));
+            self.count_decision(effect.as_str(), "shadow", Some(rule));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What happens, as a scrape reads it.
 
-use palisade_api::policy::Effect;
+use palisade_api::policy::{AllowReason, Effect, Verdict};
 
 use super::*;
 use crate::outcome::{CloseBy, Failure};
