@@ -85,7 +85,7 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     if let Some(refusal) = check(&state, OffsetDateTime::now_utc()) {
         return Err(denied(pod, call(&state), refusal, record));
     }
-    pod.usage.permitted(call(&state), permit.decision());
+    let _open = pod.usage.permitted(call(&state), permit.decision());
     record.permitted(&permit);
     let app = pod
         .dial

@@ -28,8 +28,7 @@ use crate::args::{MeshArgs, Output};
 pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
-    /// Only what began lately, such as 7d: who has not called anew for longer is not waited for, even if its connection
-    /// is still open
+    /// Only what was in use lately, such as 7d: who has had no connection for longer is not waited for
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
     #[command(flatten)]
@@ -40,6 +39,7 @@ pub(crate) struct ReadinessArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Decides every connection that was let through once more, as if its namespace were strict and enforced, and as if rules in
 shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
+A connection that is open is in use: its sidecar tells that again every half minute.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop
