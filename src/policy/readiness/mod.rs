@@ -228,7 +228,7 @@ impl Judges {
             ..settings
         };
         let closed = NamespaceSettings::default();
-        let beside = beside::of(rules, &edge.caller);
+        let beside = counted::beside(rules, edge);
         let denied = |policy: &Policy, settings| {
             let destination = edge.called.destination(&rules.trust_domain, settings);
             let caller = (&edge.caller, &*beside);
@@ -262,7 +262,7 @@ fn broken(rules: &Rules, edge: &Edge, by: By, verdict: &Verdict) -> Break {
     let Seen { count, first, last } = edge.seen;
     Break {
         to: edge.called.to_string(),
-        from: counted::named(rules, &edge.caller),
+        from: counted::named(rules, edge),
         port: edge.port,
         // A caller in clear that a closing in shadow let through is one that mutual TLS keeps out.
         by: match (&edge.caller, by, edge.decided) {
