@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::ORDERS;
-use crate::harness::{Mesh, json_lines, signal, stdout, wait_until};
+use crate::harness::{Mesh, json_lines, signal, stdout, text, wait_until};
 
 const WORKLOADS: &str = r#"
 - {name: orders, namespace: shop, replicas: 2, command: [palisade, demo, http, --listen, "[::]:8080"], ports: [8080]}
@@ -137,4 +137,51 @@ fn where_control_is_silent_a_sidecar_says_what_it_does() {
     assert_eq!(answers[0]["reason"], record["error"], "{record}");
     assert_eq!(answers[0]["reason"], "unknown_address");
     assert!(answers[0]["revision"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn an_answer_names_whose_sidecar_gave_it_and_where_there_is_none() {
+    let mesh = Mesh::up(WORKLOADS, RULES);
+    let one = |whom| {
+        let (mut answers, code) = explained(&mesh, "shop/web", whom);
+        (answers.remove(0), code)
+    };
+    let (first, code) = one(["--proxy", "shop/orders"]);
+    assert_eq!((&first["proxy"], code), (&json!("shop/orders-0"), 0));
+    assert_eq!(first["replicas"], 2);
+    let (other, _) = one(["--proxy", "shop/orders-1"]);
+    assert_eq!(other["proxy"], "shop/orders-1");
+    assert_eq!(other.get("replicas"), None);
+    for answer in [&first, &other] {
+        assert!(answer["revision"].as_u64().unwrap() > 0, "{answer}");
+    }
+    let (written, _) = one(WRITTEN);
+    assert_eq!(
+        (&written["enforced"], written.get("proxy")),
+        (&json!(true), None)
+    );
+
+    // Rules about one without a sidecar are words.
+    let (words, code) = one(["--to", "shop/outsider"]);
+    assert_eq!(
+        (&words["decision"], &words["enforced"]),
+        (&json!("deny"), &json!(false))
+    );
+    assert_eq!(words["without_sidecar"], json!(["shop/outsider-0"]));
+    assert_eq!(code, 2);
+    let asked = [
+        "explain", "--from", "shop/web", "--port", "8080", "-o", "text",
+    ];
+    let said = |whom: [&str; 2]| policy(&mesh, &[&asked[..], &whom].concat());
+    let printed = text(&said(["--to", "shop/outsider"]).stdout);
+    assert!(
+        printed.contains("not enforced at shop/outsider-0"),
+        "{printed}"
+    );
+    let printed = text(&said(["--proxy", "shop/orders"]).stdout);
+    let named = "the sidecar of shop/orders-0 (one of 2 replicas), at revision";
+    assert!(printed.contains(named), "{printed}");
+    let nobody = said(["--proxy", "shop/outsider"]);
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+    assert!(text(&nobody.stderr).contains("shop/outsider has no sidecar"));
 }
