@@ -24,24 +24,29 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Every rule that was read.
+    /// Every rule of a file, or object, that is good.
     pub(super) fn each(&self) -> impl Iterator<Item = Placed<'a>> + use<'a> {
-        let policies = self.documents.iter().filter_map(|document| {
-            let Manifest::Policy(policy) = &document.manifest else {
-                return None;
-            };
-            Some((document, policy))
-        });
-        policies.flat_map(|(document, policy)| {
-            let rules = policy.rules.iter().zip(&document.rules);
-            rules.map(move |(rule, place)| Placed {
-                document,
-                policy,
-                rule,
-                place,
-            })
-        })
+        rules_of(self.documents)
     }
+}
+
+/// Every rule of some documents.
+pub(super) fn rules_of(documents: &[Document]) -> impl Iterator<Item = Placed<'_>> {
+    let policies = documents.iter().filter_map(|document| {
+        let Manifest::Policy(policy) = &document.manifest else {
+            return None;
+        };
+        Some((document, policy))
+    });
+    policies.flat_map(|(document, policy)| {
+        let rules = policy.rules.iter().zip(&document.rules);
+        rules.map(move |(rule, place)| Placed {
+            document,
+            policy,
+            rule,
+            place,
+        })
+    })
 }
 
 /// All of it but what needs records.
