@@ -124,9 +124,12 @@ fn permissive(rules: &Rules) -> Vec<&str> {
 
 /// By the validator's own warning, of one rule at a time, so that it can be placed.
 fn permissive_denial(placed: &Placed<'_>, permissive: &[&str]) -> Option<Finding> {
+    let policy = placed.policy;
     let alone = AuthorizationPolicy {
+        namespace: policy.namespace.clone(),
+        name: policy.name.clone(),
+        target: policy.target.clone(),
         rules: vec![placed.rule.clone()],
-        ..placed.policy.clone()
     };
     let said = manifest::warnings(&alone, permissive).pop()?;
     let (message, remedy) = said.split_once("; ").unwrap_or((&said, ""));
