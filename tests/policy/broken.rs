@@ -2,7 +2,7 @@
 
 use super::tools::{allow, answer, policy};
 use super::{CALLERS, ORDERS, RULES};
-use crate::harness::{Mesh, stdout, text};
+use crate::harness::{Mesh, json_lines, stdout, text};
 
 const QUESTION: [&str; 7] = [
     "explain",
@@ -32,7 +32,7 @@ fn a_broken_file_counts_as_it_was_and_stops_no_command() {
     );
     let (said, _) = answer(&mesh, &QUESTION);
     let place = said["rule"]["place"].as_str().unwrap();
-    assert!(place.ends_with("rules.yaml:8"), "{said}");
+    assert_eq!(place, format!("{}/rules.yaml:8", rules.display()));
 
     let check = policy(&mesh, &["check"]);
     assert_eq!(check.status.code(), Some(1), "{check:?}");
@@ -42,7 +42,9 @@ fn a_broken_file_counts_as_it_was_and_stops_no_command() {
     }
 
     // The emergency is not made worse by somebody's mistake.
-    stdout(&allow(&mesh, "shop/stranger", "10m"));
+    let allowed = json_lines(&allow(&mesh, "shop/stranger", "10m").stdout);
+    let place = allowed[0]["applied"][0]["place"].as_str().unwrap();
+    assert!(place.starts_with(&*rules.to_string_lossy()), "{place}");
     stdout(&mesh.call_once("stranger", ORDERS));
     let more = mesh.folder().join("more.yaml");
     let text = RULES.replace("name: orders,", "name: more,");

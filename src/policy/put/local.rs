@@ -36,13 +36,11 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     write(&running.rules, &change.files)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
-    let put = change.policies.iter().map(|policy| Put {
-        policy: policy.title(),
-        place: policy
-            .rule_names()
-            .next()
-            .map(|rule| now.place(&rule))
-            .unwrap_or_default(),
+    let places = places(&running.rules, &change.files);
+    let put = change.policies.iter().map(|policy| {
+        let policy = policy.title();
+        let place = places.get(&policy).cloned().unwrap_or_default();
+        Put { policy, place }
     });
     let put = put.collect();
     let Some(patience) = wait.patience else {
@@ -76,6 +74,22 @@ fn check(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
 fn mistakes(texts: &BTreeMap<String, String>) -> Vec<Diagnostic> {
     let texts = texts.iter();
     manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str()))).mistakes
+}
+
+/// Where each policy stands now.
+fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
+    let documents = files.iter().flat_map(|new| {
+        let file = directory.join(&new.name).display().to_string();
+        manifest::read(&file, &new.text).unwrap_or_default()
+    });
+    let places = documents.filter_map(|document| {
+        let Manifest::Policy(policy) = &document.manifest else {
+            return None;
+        };
+        let line = document.rules.first()?.name.line;
+        Some((policy.title(), format!("{}:{line}", document.file)))
+    });
+    places.collect()
 }
 
 /// A file that is replaced may hold others, which would go with it.

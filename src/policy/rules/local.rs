@@ -1,12 +1,14 @@
 //! The rules of the mesh that runs on this machine: as they stand in its files now or, where those have mistakes, as control
 //! holds them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
 use palisade_control::source::InForce;
 
 use super::{LoadRulesError, Rules, Texts, files};
+use crate::up::state::part;
 use crate::{ask, kubernetes, page, up};
 
 /// Reads what the mesh reads: its directory of rules, and what control was told of its workloads.
@@ -28,8 +30,9 @@ pub(super) fn in_force(name: Option<&str>) -> Result<Rules, LoadRulesError> {
         // Nobody knows how they were.
         return read.good();
     };
+    let directory = up::running(&state)?.rules;
     let texts = Texts {
-        by_file: held.files,
+        by_file: named(held.files, &state.join(part::RULES), &directory),
         unreadable: Vec::new(),
     };
     let mut rules = of_texts(&state, texts)?;
@@ -41,6 +44,20 @@ pub(super) fn in_force(name: Option<&str>) -> Result<Rules, LoadRulesError> {
         )
     }));
     rules.good()
+}
+
+/// Control finds the user's directory where it is bound; people find it where it is.
+fn named(
+    texts: BTreeMap<String, String>,
+    bound: &Path,
+    directory: &Path,
+) -> BTreeMap<String, String> {
+    let texts = texts.into_iter().map(|(file, text)| {
+        let theirs = Path::new(&file).strip_prefix(bound);
+        let theirs = theirs.map(|name| directory.join(name).display().to_string());
+        (theirs.unwrap_or(file), text)
+    });
+    texts.collect()
 }
 
 fn texts(state: &Path) -> anyhow::Result<Texts> {
