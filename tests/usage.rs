@@ -184,6 +184,35 @@ impl Seen {
     }
 }
 
+/// However long ago it began.
+#[test]
+fn a_connection_that_is_open_is_in_use_now() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    mesh.answers("web", &[ORDERS]);
+    let kept = mesh.calling("watched", &[ORDERS, "--keep", "--every", "1s"]);
+    kept.says_more(2);
+    let of = || Seen::of(&mesh).by("watched").cloned();
+    let began = wait_until("the connection to be counted", of);
+    let later = wait_until("it to be told again", || {
+        of().filter(|edge| edge["last"].as_i64() > began["last"].as_i64())
+    });
+    assert_eq!(
+        (&later["count"], &later["first"]),
+        (&began["count"], &began["first"])
+    );
+    let age = later["last"].as_i64().unwrap() - later["first"].as_i64().unwrap();
+    let told = mesh
+        .palisade()
+        .args(["policy", "readiness", "shop/orders", "-o", "json"])
+        .args(["--since", &format!("{}s", age - 1)])
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let mut breaks = report["breaks"].as_array().unwrap().iter();
+    assert!(breaks.any(|one| one["from"] == "shop/watched"), "{report}");
+    assert_eq!(kept.failures(), 0);
+}
+
 #[test]
 fn whom_a_rule_lets_in_for_a_while_is_marked_on_the_side_that_decides() {
     let mesh = Mesh::up(CALLERS, RULES);

@@ -267,6 +267,8 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
         prober: Arc::new(Prober::new(&pod.config.probes, pod.config.mark())),
         config: Arc::new(status(pod)),
         policy: pod.policy.clone(),
+        book: pod.book.clone(),
+        patience: pod.config.args.lookup_timeout,
     };
     for (pages, ip, port) in [
         (

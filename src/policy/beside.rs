@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use palisade_api::policy::{Decision, DenyReason, Destination, Policy, Source, Verdict};
+use palisade_api::policy::{Decision, Destination, Policy};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
@@ -41,13 +41,8 @@ pub(crate) fn decide(
     port: u16,
     now: OffsetDateTime,
 ) -> Decision {
-    let decision = policy.decide(caller.source(), destination, port, now);
-    if matches!(caller, Caller::Identity(_)) || matches!(decision.verdict, Verdict::Deny(_)) {
-        return decision;
+    match caller {
+        Caller::Identity(_) => policy.decide(caller.source(), destination, port, now),
+        Caller::Address(addr) => policy.decide_in_clear((*addr, beside), destination, port, now),
     }
-    let mut denied = beside
-        .iter()
-        .map(|id| policy.decide(Source::Authenticated(id), destination, port, now))
-        .filter(|beside| matches!(beside.verdict, Verdict::Deny(DenyReason::Rule(_))));
-    denied.next().unwrap_or(decision)
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use palisade_api::usage::{self, Counted, Decided, EdgeKey, Seen, Usage};
+use palisade_api::spiffe::SpiffeId;
+use palisade_api::usage::{self, Counted, Decided, EdgeKey, Resident, Seen, Usage};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::beside;
 use super::rules::Rules;
 use super::subject::{Called, Caller};
 
@@ -19,31 +21,43 @@ pub(crate) struct Edge {
     pub(crate) rule: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) seen: Seen,
+    /// Who was at the caller's address then, where control knew.
+    resident: Option<Resident>,
 }
 
-/// The edges of all workloads; those of replicas that rules cannot tell apart are one.
+/// The edges of all workloads; those of replicas that rules cannot tell apart are one, and so are those that differ in what
+/// rules in shadow said: they may say otherwise by now.
 pub(crate) fn edges(rules: &Rules, usage: &Usage) -> Vec<Edge> {
-    let mut together: BTreeMap<(Called, EdgeKey), Seen> = BTreeMap::new();
+    let mut together: BTreeMap<_, (Seen, Option<Resident>)> = BTreeMap::new();
     for counted in &usage.workloads {
         let called = called(rules, counted);
         for (key, seen) in &counted.totals.edges {
-            let held = together.entry((called.clone(), key.clone()));
-            held.and_modify(|held| {
+            let resident = match &key.caller {
+                usage::Caller::Address(addr) => counted.callers.get(addr),
+                usage::Caller::Identity(_) => None,
+            };
+            let key = EdgeKey {
+                shadow: None,
+                ..key.clone()
+            };
+            let held = together.entry((called.clone(), key));
+            held.and_modify(|(held, known)| {
                 held.count = held.count.saturating_add(seen.count);
                 held.first = held.first.min(seen.first);
                 held.last = held.last.max(seen.last);
+                *known = known.take().or_else(|| resident.cloned());
             })
-            .or_insert(*seen);
+            .or_insert_with(|| (*seen, resident.cloned()));
         }
     }
     let edges = together.into_iter();
     edges
-        .filter_map(|((called, key), seen)| edge(called, key, seen))
+        .filter_map(|((called, key), counted)| edge(called, key, counted))
         .collect()
 }
 
 /// None where the counts name nobody, which those of another version might.
-fn edge(called: Called, key: EdgeKey, seen: Seen) -> Option<Edge> {
+fn edge(called: Called, key: EdgeKey, (seen, resident): (Seen, Option<Resident>)) -> Option<Edge> {
     let caller = match key.caller {
         usage::Caller::Identity(id) => Caller::Identity(id.parse().ok()?),
         usage::Caller::Address(addr) => Caller::Address(addr),
@@ -56,6 +70,7 @@ fn edge(called: Called, key: EdgeKey, seen: Seen) -> Option<Edge> {
         rule: key.rule,
         reason: key.reason,
         seen,
+        resident,
     })
 }
 
@@ -78,18 +93,34 @@ pub(crate) fn called(rules: &Rules, counted: &Counted) -> Called {
     }
 }
 
-/// How people know a caller: `shop/web`, a foreign identity whole, an address with who is there.
-pub(crate) fn named(rules: &Rules, caller: &Caller) -> String {
-    match caller {
-        Caller::Identity(_) => caller.short(&rules.trust_domain),
-        Caller::Address(addr) => {
-            let mut known = rules.known.workloads.iter();
-            match known.find(|one| one.addresses.contains(addr)) {
-                Some(one) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
-                None => format!("{addr} (in clear)"),
-            }
+/// How people know a caller: `shop/web`, a foreign identity whole, an address with who was there, or is.
+pub(crate) fn named(rules: &Rules, edge: &Edge) -> String {
+    let Caller::Address(addr) = &edge.caller else {
+        return edge.caller.short(&rules.trust_domain);
+    };
+    let mut known = rules.known.workloads.iter();
+    let workload = match &edge.resident {
+        Some(one) => {
+            known.find(|it| it.namespace == one.namespace && it.replicas.contains(&one.name))
         }
+        None => known.find(|it| it.addresses.contains(addr)),
+    };
+    match (workload, &edge.resident) {
+        (Some(one), _) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
+        // One that is gone is known by its own name only.
+        (None, Some(one)) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
+        (None, None) => format!("{addr} (in clear)"),
     }
+}
+
+/// Whose denials a caller without an identity is held to: whoever was at its address then, or is.
+pub(crate) fn beside(rules: &Rules, edge: &Edge) -> Vec<SpiffeId> {
+    let Some(one) = &edge.resident else {
+        return beside::of(rules, &edge.caller);
+    };
+    let id =
+        SpiffeId::of_service_account(&rules.trust_domain, &one.namespace, &one.service_account);
+    id.into_iter().collect()
 }
 
 /// `12 times, last 3m ago`.

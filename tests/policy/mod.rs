@@ -1,6 +1,7 @@
 //! Who is let in, who is not, and how that is recorded.
 
 mod broken;
+mod clear;
 mod edits;
 mod replay;
 mod tools;

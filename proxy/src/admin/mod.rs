@@ -17,7 +17,6 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -25,11 +24,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::authorize::PolicyState;
+use crate::discovery::addresses::AddressBook;
 use crate::inbound::Sources;
 use crate::original_dst::canonical;
 use crate::probe::Prober;
 use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
+use decide::Question;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -44,6 +45,10 @@ pub struct Admin {
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// `/decide`: the rules in force.
     pub policy: watch::Receiver<PolicyState>,
+    /// `/decide`: who is known at an address.
+    pub book: AddressBook,
+    /// Longest wait for control to say that.
+    pub patience: Duration,
 }
 
 impl fmt::Debug for Admin {
@@ -114,7 +119,7 @@ async fn serve_connection(
             deadline.send_modify(|at| *at += patience);
             return Ok::<_, Infallible>(probe(admin, path).await);
         }
-        Ok(answer(admin, pages, (method, uri), &request.headers))
+        Ok(answer((admin, pages), (method, uri), &request.headers, deadline).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -149,11 +154,11 @@ async fn probe(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
     }
 }
 
-fn answer(
-    admin: &Admin,
-    pages: Pages,
+async fn answer(
+    (admin, pages): (&Admin, Pages),
     (method, uri): (&Method, &Uri),
     headers: &HeaderMap,
+    deadline: &watch::Sender<Instant>,
 ) -> Response<Full<Bytes>> {
     let Some(page) = Page::at(uri.path()).filter(|page| pages.have(*page)) else {
         return respond(StatusCode::NOT_FOUND, TEXT, "no such page\n");
@@ -171,12 +176,20 @@ fn answer(
         Page::Live => respond(StatusCode::OK, TEXT, "live\n"),
         Page::Config => respond(StatusCode::OK, JSON, format!("{:#}\n", (admin.config)())),
         Page::Decide => {
-            let query = uri.query().unwrap_or_default();
-            match decide::decide(&admin.policy.borrow(), query, OffsetDateTime::now_utc()) {
-                Ok(decided) => respond(StatusCode::OK, JSON, format!("{decided}\n")),
-                Err(error) => respond(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
-            }
+            deadline.send_modify(|at| *at += admin.patience);
+            decide(admin, uri.query().unwrap_or_default()).await
         }
+    }
+}
+
+async fn decide(admin: &Admin, query: &str) -> Response<Full<Bytes>> {
+    let known = (&admin.book, admin.patience);
+    match Question::of(query) {
+        Ok(question) => {
+            let decided = decide::decide(&admin.policy, known, &question).await;
+            respond(StatusCode::OK, JSON, format!("{decided}\n"))
+        }
+        Err(error) => respond(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
     }
 }
 

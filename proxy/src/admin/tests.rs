@@ -12,6 +12,8 @@ fn admin(readiness: Readiness) -> Admin {
         prober: Arc::new(Prober::new(&Probes::parse(PROBES).unwrap(), None)),
         config: Arc::new(|| serde_json::json!({"revision": 7})),
         policy: watch::channel(PolicyState::Waiting).1,
+        book: AddressBook::new().0,
+        patience: Duration::from_secs(3),
     }
 }
 

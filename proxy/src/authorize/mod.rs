@@ -1,12 +1,13 @@
 //! The policy's decision on one connection, and the permit that it gives.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::slice;
 use std::sync::Arc;
 
 use palisade_api::policy::{
     AllowReason, Decision, Destination, Expiring, Policy, RuleName, Source, Verdict,
 };
-use palisade_api::workload::{NamespaceSettings, Workload};
+use palisade_api::workload::{AtAddress, NamespaceSettings, Workload};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -39,7 +40,7 @@ pub struct Rules {
     pub closed_by: Option<String>,
 }
 
-/// Leave to connect to the application: where to, and why. Made by [`authorize`] only.
+/// Leave to connect to the application: where to, and why. Made by [`authorize`] and [`authorize_in_clear`] only.
 #[derive(Debug)]
 pub struct Permit {
     dst: SocketAddr,
@@ -92,6 +93,42 @@ pub fn authorize(
     dst: SocketAddr,
     now: OffsetDateTime,
 ) -> Result<Permit, Refusal> {
+    permit(state, dst, |rules| {
+        rules
+            .policy
+            .decide(source, &rules.destination(), dst.port(), now)
+    })
+}
+
+/// Decides whether a caller without an identity may reach `dst`, at whose address that is known which is `beside` it:
+/// nobody sheds a denied identity by going around the sidecar.
+///
+/// # Errors
+///
+/// The denial, with its reason.
+pub fn authorize_in_clear(
+    state: &PolicyState,
+    (client, beside): (IpAddr, &AtAddress),
+    dst: SocketAddr,
+    now: OffsetDateTime,
+) -> Result<Permit, Refusal> {
+    let beside = match beside {
+        AtAddress::Workload(workload) => slice::from_ref(&workload.identity),
+        AtAddress::Service(_) | AtAddress::Outside | AtAddress::Unknown => &[],
+    };
+    permit(state, dst, |rules| {
+        let destination = rules.destination();
+        rules
+            .policy
+            .decide_in_clear((client, beside), &destination, dst.port(), now)
+    })
+}
+
+fn permit(
+    state: &PolicyState,
+    dst: SocketAddr,
+    decide: impl FnOnce(&Rules) -> Decision,
+) -> Result<Permit, Refusal> {
     let rules = match state {
         PolicyState::Waiting => {
             return Err(Refusal {
@@ -111,9 +148,7 @@ pub fn authorize(
             revision,
         });
     }
-    let decision = rules
-        .policy
-        .decide(source, &rules.destination(), dst.port(), now);
+    let decision = decide(rules);
     match &decision.verdict {
         Verdict::Allow(reason) => Ok(Permit {
             dst,
@@ -129,22 +164,6 @@ pub fn authorize(
             decision: Some(Box::new(decision)),
             revision,
         }),
-    }
-}
-
-/// The denial of an identity that is known at a peer's address, if there is one: nobody sheds a denied
-/// identity by going around the sidecar. A mere lack of an allowance denies nothing here.
-pub fn denied_beside(
-    state: &PolicyState,
-    identity: &palisade_api::spiffe::SpiffeId,
-    dst: SocketAddr,
-    now: OffsetDateTime,
-) -> Option<Refusal> {
-    let refusal = authorize(state, Source::Authenticated(identity), dst, now).err()?;
-    if matches!(refusal.denied, Denied::NoRule(_)) {
-        None
-    } else {
-        Some(refusal)
     }
 }
 
@@ -217,4 +236,4 @@ impl Rules {
 const WALL_CLOCK_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

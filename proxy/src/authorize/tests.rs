@@ -7,7 +7,7 @@ use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, Target
 
 use super::*;
 
-fn rule(name: &str, effect: Effect, from: From) -> Rule {
+pub(crate) fn rule(name: &str, effect: Effect, from: From) -> Rule {
     Rule {
         name: name.into(),
         effect,
@@ -19,18 +19,18 @@ fn rule(name: &str, effect: Effect, from: From) -> Rule {
     }
 }
 
-fn web() -> From {
+pub(crate) fn web() -> From {
     From::ServiceAccount {
         namespace: "shop".into(),
         name: "web".into(),
     }
 }
 
-fn anyone() -> From {
+pub(crate) fn anyone() -> From {
     From::Unauthenticated("0.0.0.0/0".parse().unwrap())
 }
 
-fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
+pub(crate) fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
     let policy = AuthorizationPolicy {
         namespace: Some("shop".into()),
         name: "orders".into(),
@@ -39,17 +39,7 @@ fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
     };
     PolicyState::Current(Arc::new(Rules {
         revision,
-        own: Workload {
-            namespace: "shop".into(),
-            name: "orders-0".into(),
-            service_account: "orders".into(),
-            labels: BTreeMap::new(),
-            addresses: Vec::new(),
-            meshed: true,
-            identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
-            place: palisade_api::workload::Place::default(),
-            excluded_ports: Vec::new(),
-        },
+        own: own(),
         settings: NamespaceSettings::default(),
         names: Vec::new(),
         policy: Policy::new(vec![policy]),
@@ -57,11 +47,25 @@ fn state(revision: u64, rules: Vec<Rule>) -> PolicyState {
     }))
 }
 
+pub(crate) fn own() -> Workload {
+    Workload {
+        namespace: "shop".into(),
+        name: "orders-0".into(),
+        service_account: "orders".into(),
+        labels: BTreeMap::new(),
+        addresses: Vec::new(),
+        meshed: true,
+        identity: "spiffe://cluster.local/ns/shop/sa/orders".parse().unwrap(),
+        place: palisade_api::workload::Place::default(),
+        excluded_ports: Vec::new(),
+    }
+}
+
 fn dst() -> SocketAddr {
     "10.0.0.1:8080".parse().unwrap()
 }
 
-fn web_id() -> palisade_api::spiffe::SpiffeId {
+pub(crate) fn web_id() -> palisade_api::spiffe::SpiffeId {
     "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()
 }
 
@@ -100,15 +104,34 @@ fn an_object_that_is_not_understood_closes_its_target() {
 
 #[test]
 fn a_denied_identity_is_not_shed_by_leaving_the_sidecar_out() {
-    let now = OffsetDateTime::now_utc();
-    let allow_all = rule("anyone", Effect::Allow, anyone());
-    let denied = state(
-        1,
-        vec![allow_all.clone(), rule("not-web", Effect::Deny, web())],
-    );
-    assert!(denied_beside(&denied, &web_id(), dst(), now).is_some());
-    let merely_not_allowed = state(1, vec![allow_all]);
-    assert!(denied_beside(&merely_not_allowed, &web_id(), dst(), now).is_none());
+    let not_web = |mode| Rule {
+        mode,
+        ..rule("not-web", Effect::Deny, web())
+    };
+    let decided = |rules: &[Rule], beside: &AtAddress| {
+        let anyone = rule("anyone", Effect::Allow, anyone());
+        let state = state(1, [&[anyone], rules].concat());
+        let caller = (IpAddr::from([10, 0, 0, 9]), beside);
+        authorize_in_clear(&state, caller, dst(), OffsetDateTime::now_utc())
+    };
+    let beside = AtAddress::Workload(Arc::new(Workload {
+        identity: web_id(),
+        ..own()
+    }));
+    let denied = decided(&[not_web(Mode::Enforce)], &beside).unwrap_err();
+    assert!(matches!(denied.denied, Denied::Rule(rule) if rule.rule == "not-web"));
+    // That nothing allows its identity denies nothing here, nor does a denial of others.
+    let is_told = |rules: &[Rule], beside: &AtAddress| {
+        let permit = decided(rules, beside).unwrap();
+        let shadow = permit.decision().shadow.clone();
+        shadow.map(|(effect, rule)| (effect, rule.rule))
+    };
+    assert_eq!(is_told(&[], &beside), None);
+    for nobody in [AtAddress::Unknown, AtAddress::Outside] {
+        assert_eq!(is_told(&[not_web(Mode::Enforce)], &nobody), None);
+    }
+    let would = Some((Effect::Deny, "not-web".to_owned()));
+    assert_eq!(is_told(&[not_web(Mode::Shadow)], &beside), would);
 }
 
 #[tokio::test(start_paused = true)]

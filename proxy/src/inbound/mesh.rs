@@ -187,7 +187,7 @@ async fn proxy(
             return Err(refuse(pod, offered, peer, refusal, record));
         }
     };
-    pod.usage.permitted(call, permit.decision());
+    let _open = pod.usage.permitted(call, permit.decision());
     record.permitted(&permit);
 
     let app = match connect(pod, &permit).await {

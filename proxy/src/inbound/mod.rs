@@ -1,7 +1,8 @@
 //! One inbound connection, top to bottom: where it was going, what it speaks, and who serves that.
 //!
-//! `mesh` serves what offers our ALPN, `plain` everything else, as a source without an identity.
+//! `mesh` serves what offers our ALPN, `plain` everything else, as a source without an identity, on which `clear` decides.
 
+pub(crate) mod clear;
 mod mesh;
 mod plain;
 mod sources;

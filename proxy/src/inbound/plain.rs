@@ -1,26 +1,26 @@
 //! An inbound connection without an identity: admitted only by a rule that names an unauthenticated source.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use palisade_api::policy::Source;
 use palisade_api::workload::AtAddress;
-use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
+use super::clear::{self, Decided, Passed, Turned};
 use super::{FIRST_BYTES, describe_client, describe_own};
-use crate::authorize::{PolicyState, Refusal, authorize, denied_beside, until_denied};
+use crate::authorize::{PolicyState, authorize_in_clear, until_denied};
 use crate::lifecycle::{Phase, reached};
 use crate::listen::reset;
-use crate::outcome::{Failure, Outcome, RefusedReason};
+use crate::outcome::{Failure, Outcome};
 use crate::pod::Pod;
 use crate::relay::{End, EndError, relay};
 use crate::telemetry::{Direction, Record};
 use crate::tls::{Hello, is_mesh_client_hello};
 use crate::transport::Code;
-use crate::usage::Call;
+use crate::usage::{Call, Open};
 
 /// How the connection began.
 #[derive(Debug)]
@@ -58,54 +58,30 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
         first,
         silent,
     } = opening;
-    let mut policy = pod.policy.clone();
     let mut phases = pod.phases.clone();
-    let source = Source::Unauthenticated(client.ip());
-    let state = policy.borrow_and_update().clone();
-    let call = |state| Call {
-        source,
-        port: dst.port(),
-        state,
-    };
-    let permit = authorize(&state, source, dst, OffsetDateTime::now_utc());
-    let permit = permit.map_err(|refusal| denied(pod, call(&state), refusal, record))?;
-    // What lives at the source's address may be denied by name. Where control does not say, nobody can tell.
-    let patience = pod.config.args.lookup_timeout;
-    let beside = pod.book.answer(client.ip(), patience).await;
-    let beside = beside.ok_or_else(|| {
-        let reason = RefusedReason::UnknownAddress;
-        pod.usage.refused(call(&state), reason);
-        reason
-    })?;
-    if let AtAddress::Workload(workload) = &*beside {
-        record.set_src_workload(workload);
-    }
-    let check = |state: &PolicyState, now| check(state, client, &beside, dst, now);
-    let state = policy.borrow_and_update().clone();
-    if let Some(refusal) = check(&state, OffsetDateTime::now_utc()) {
-        return Err(denied(pod, call(&state), refusal, record));
-    }
-    pod.usage.permitted(call(&state), permit.decision());
-    record.permitted(&permit);
+    let (beside, _open) = admit(pod, client.ip(), dst, record).await?;
     let app = pod
         .dial
         .connect(dst)
         .await
         .map_err(|error| Failure::Connect(Arc::new(error)))?;
     record.established();
-    let client = Late {
+    let late = Late {
         stream,
         first: Mutex::new(first),
         silent: AtomicBool::new(silent),
     };
+    let check = |state: &PolicyState, now| {
+        authorize_in_clear(state, (client.ip(), &beside), dst, now).err()
+    };
     let outcome = tokio::select! {
         biased;
-        refusal = until_denied(policy, check) => Err(Failure::Policy {
+        refusal = until_denied(pod.policy.clone(), check) => Err(Failure::Policy {
             revision: refusal.revision,
             denied: refusal.denied,
         }),
         () = reached(&mut phases, Phase::Stopping) => Err(Failure::Drain),
-        relayed = relay(&client, &app, record.bytes()) => relayed,
+        relayed = relay(&late, &app, record.bytes()) => relayed,
     };
     if outcome.is_err() {
         reset(app);
@@ -113,27 +89,42 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     outcome
 }
 
-fn denied(pod: &Pod, call: Call<'_>, refusal: Refusal, record: &Record) -> Failure {
-    pod.usage.denied(call, &refusal);
-    if let Some(decision) = &refusal.decision {
-        record.decided(decision, refusal.revision);
-    }
-    refusal.denied.into()
-}
-
-/// The rules for a source without an identity, and then the denials of whoever is known at its address.
-fn check(
-    state: &PolicyState,
-    client: SocketAddr,
-    beside: &AtAddress,
+/// Decides, counts and records; of one that is let in, what is known at its address.
+async fn admit(
+    pod: &Pod,
+    client: IpAddr,
     dst: SocketAddr,
-    now: OffsetDateTime,
-) -> Option<Refusal> {
-    let refusal = authorize(state, Source::Unauthenticated(client.ip()), dst, now).err();
-    refusal.or_else(|| match beside {
-        AtAddress::Workload(workload) => denied_beside(state, &workload.identity, dst, now),
-        AtAddress::Service(_) | AtAddress::Outside | AtAddress::Unknown => None,
-    })
+    record: &Record,
+) -> Result<(Arc<AtAddress>, Open), Failure> {
+    let patience = pod.config.args.lookup_timeout;
+    let decided = clear::decide(&pod.policy, (&pod.book, patience), client, dst).await;
+    let Decided { state, verdict } = decided;
+    let call = Call {
+        source: Source::Unauthenticated(client),
+        port: dst.port(),
+        state: &state,
+    };
+    match verdict {
+        Ok(Passed { permit, beside }) => {
+            if let AtAddress::Workload(workload) = &*beside {
+                record.set_src_workload(workload);
+            }
+            let open = pod.usage.permitted(call, permit.decision());
+            record.permitted(&permit);
+            Ok((beside, open))
+        }
+        Err(Turned::Denied(refusal)) => {
+            pod.usage.denied(call, &refusal);
+            if let Some(decision) = &refusal.decision {
+                record.decided(decision, refusal.revision);
+            }
+            Err(refusal.denied.into())
+        }
+        Err(Turned::Refused(reason)) => {
+            pod.usage.refused(call, reason);
+            Err(reason.into())
+        }
+    }
 }
 
 /// A client whose first bytes were read already, or who may yet turn out to be one of the mesh.

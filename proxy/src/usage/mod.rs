@@ -1,7 +1,7 @@
 //! Who reached the own workload, and by which rules: counted where it is decided, and told to control.
 //!
-//! Connections are counted when they are decided for the first time, inbound only. A table that is full counts on, by
-//! rule and by what was decided.
+//! Connections are counted when they are decided for the first time, inbound only; one that is open is told of again now and
+//! then, as in use. A table that is full counts on, by rule and by what was decided.
 
 mod report;
 mod table;
@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_api::policy::{self, AllowReason, Decision, DenyReason, RuleName, Source};
 use time::OffsetDateTime;
@@ -31,6 +31,14 @@ pub struct Usage {
     news: Notify,
     epoch: String,
     started: i64,
+}
+
+/// A connection that was let through, for as long as it is open.
+#[derive(Debug)]
+#[must_use = "the connection counts as ended once this is dropped"]
+pub struct Open {
+    /// None of an edge for which the table had no room.
+    _edge: Option<Arc<()>>,
 }
 
 /// Who asked for which port, and by which rules that was decided.
@@ -67,8 +75,8 @@ impl Usage {
         })
     }
 
-    /// A connection was let through.
-    pub fn permitted(&self, call: Call<'_>, decision: &Decision) {
+    /// A connection was let through. Its edge is in use until what is returned is dropped.
+    pub fn permitted(&self, call: Call<'_>, decision: &Decision) -> Open {
         let verdict = match &decision.verdict {
             policy::Verdict::Allow(AllowReason::Rule(rule)) => Verdict::AllowedByRule(rule),
             policy::Verdict::Allow(AllowReason::Permissive) => Verdict::AllowedAsPermissive,
@@ -76,7 +84,9 @@ impl Usage {
             policy::Verdict::Deny(DenyReason::Rule(rule)) => Verdict::DeniedByRule(rule),
             policy::Verdict::Deny(DenyReason::NoRule(_)) => Verdict::DeniedByNoRule,
         };
-        self.count(call, verdict, Some(decision));
+        Open {
+            _edge: self.count(call, verdict, Some(decision)),
+        }
     }
 
     /// A connection was denied.
@@ -103,7 +113,13 @@ impl Usage {
         self.table().is_untold()
     }
 
-    fn count(&self, call: Call<'_>, verdict: Verdict<&RuleName>, decision: Option<&Decision>) {
+    /// What holds the edge open, where there is room for it.
+    fn count(
+        &self,
+        call: Call<'_>,
+        verdict: Verdict<&RuleName>,
+        decision: Option<&Decision>,
+    ) -> Option<Arc<()>> {
         let shadow = decision.and_then(|decision| decision.shadow.as_ref());
         let edge: Asked<'_> = Edge {
             caller: match call.source {
@@ -118,11 +134,23 @@ impl Usage {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let mut table = self.table();
         let was_untold = table.is_untold();
-        table.count(edge, now, in_force);
+        let held = table.count(edge, now, in_force);
         drop(table);
         if !was_untold {
             self.news.notify_one();
         }
+        held
+    }
+
+    /// Whether a connection is open that was counted.
+    fn has_open(&self) -> bool {
+        self.table().has_open()
+    }
+
+    /// What is open is in use now.
+    fn refresh(&self) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        self.table().refresh(now);
     }
 
     /// Resolves once there is something to tell. Cancel safe.

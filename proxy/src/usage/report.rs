@@ -15,13 +15,16 @@ use super::table::{Caller, Kept, News, Verdict};
 use crate::lifecycle::{Phase, reached};
 use crate::random;
 
-/// Tells control of what changed, a while after it did: a proxy that nobody calls never wakes for it.
+/// Tells control of what changed, a while after it did, and now and then of what is open: a proxy that nobody calls, or
+/// holds a connection to, never wakes for it.
 #[derive(Debug)]
 pub struct Reporter {
     usage: Arc<Usage>,
     phases: watch::Receiver<Phase>,
     ending: watch::Receiver<bool>,
     due: Option<Instant>,
+    /// When what is open is to be told again, as in use.
+    refresh: Instant,
     /// The proxy drains, and what it counted until then was told at once.
     was_hurried: bool,
     /// Control, at the other end of this stream, understands it.
@@ -49,6 +52,7 @@ impl Reporter {
             phases,
             ending,
             due: None,
+            refresh: Instant::now(),
             was_hurried: false,
             is_heard: false,
         }
@@ -74,9 +78,13 @@ impl Reporter {
         if !self.is_heard {
             std::future::pending::<()>().await;
         }
-        self.usage.untold().await;
-        let pause = || PAUSE.mul_f64(0.8 + 0.4 * random::fraction());
-        let due = *self.due.get_or_insert_with(|| Instant::now() + pause());
+        // A connection that begins is told, so whether one is open need not be asked again while this waits.
+        let has_open = self.usage.has_open();
+        let pause = tokio::select! {
+            () = self.usage.untold() => PAUSE,
+            () = sleep_until(self.refresh), if has_open => Duration::ZERO,
+        };
+        let due = *self.due.get_or_insert_with(|| after(pause));
         tokio::select! {
             () = sleep_until(due) => {}
             // The proxy may be killed before its connections have ended.
@@ -91,6 +99,10 @@ impl Reporter {
         self.due = None;
         if !self.is_heard {
             return Vec::new();
+        }
+        if Instant::now() >= self.refresh {
+            self.usage.refresh();
+            self.refresh = after(REFRESH);
         }
         self.messages(self.usage.tell())
     }
@@ -133,6 +145,11 @@ impl Reporter {
     }
 }
 
+/// Give or take a fifth, so that many proxies do not speak at once.
+fn after(pause: Duration) -> Instant {
+    Instant::now() + pause.mul_f64(0.8 + 0.4 * random::fraction())
+}
+
 async fn ended(ending: &mut watch::Receiver<bool>) {
     if ending.wait_for(|ending| *ending).await.is_err() {
         // Nobody waits for the end.
@@ -167,7 +184,9 @@ fn key(edge: &Kept) -> EdgeKey {
     }
 }
 
-/// From a change to its report, give or take a fifth, so that many proxies do not speak at once.
+/// From a change to its report.
 const PAUSE: Duration = Duration::from_secs(10);
+/// From one report that a connection is still open to the next.
+const REFRESH: Duration = Duration::from_secs(30);
 /// An entry has 4 KiB at most.
 const MAX_ENTRIES: usize = 256;

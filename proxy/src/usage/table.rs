@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use palisade_api::policy::{Effect, RuleName};
 use palisade_api::spiffe::SpiffeId;
@@ -45,12 +46,20 @@ pub(super) type Asked<'a> = Edge<&'a SpiffeId, &'a RuleName>;
 /// All that one process of the proxy counted.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    edges: HashMap<Kept, Count<Seen>>,
+    edges: HashMap<Kept, Count<Line>>,
     /// Exact, even where edges do not fit.
     rules: HashMap<RuleName, Count<Use>>,
     /// Connections whose edges did not fit.
     others: HashMap<Decided, Count<u64>>,
     is_untold: bool,
+}
+
+/// An edge's counts, and whoever uses it.
+#[derive(Debug)]
+struct Line {
+    seen: Seen,
+    /// Held by each of its connections that is open, too.
+    open: Arc<()>,
 }
 
 /// A number, and whether control was told of it.
@@ -69,8 +78,14 @@ pub(super) struct News {
 }
 
 impl Table {
-    /// Counts a connection; `in_force` are the rules of which there are counts at least.
-    pub(super) fn count(&mut self, edge: Asked<'_>, now: i64, in_force: &[RuleName]) {
+    /// Counts a connection; `in_force` are the rules of which there are counts at least. What is returned holds the edge
+    /// open; none is, where there is no room for it.
+    pub(super) fn count(
+        &mut self,
+        edge: Asked<'_>,
+        now: i64,
+        in_force: &[RuleName],
+    ) -> Option<Arc<()>> {
         self.is_untold = true;
         if let Some(rule) = edge.verdict.rule() {
             self.rule(rule, in_force, |used| {
@@ -85,21 +100,52 @@ impl Table {
             });
         }
         if let Some(count) = self.edges.get_mut(&edge as &dyn Parts) {
-            count.value.count += 1;
-            count.value.last = now;
+            count.value.seen.count += 1;
+            count.value.seen.last = now;
             count.is_told = false;
-        } else if self.edges.len() < MAX_EDGES {
+            return Some(Arc::clone(&count.value.open));
+        }
+        if self.edges.len() < MAX_EDGES {
             let seen = Seen {
                 count: 1,
                 first: now,
                 last: now,
             };
-            self.edges.insert(edge.kept(), Count::untold(seen));
-        } else {
-            let others = self.others.entry(edge.verdict.decided());
-            let others = others.or_insert_with(|| Count::untold(0));
-            others.value += 1;
-            others.is_told = false;
+            let open = Arc::default();
+            let held = Arc::clone(&open);
+            self.edges
+                .insert(edge.kept(), Count::untold(Line { seen, open }));
+            return Some(held);
+        }
+        let others = self.others.entry(edge.verdict.decided());
+        let others = others.or_insert_with(|| Count::untold(0));
+        others.value += 1;
+        others.is_told = false;
+        None
+    }
+
+    /// Whether a connection of some edge is open.
+    pub(super) fn has_open(&self) -> bool {
+        self.edges.values().any(|count| count.value.is_open())
+    }
+
+    /// Edges with an open connection are in use now, and so are the rules that let it in.
+    pub(super) fn refresh(&mut self, now: i64) {
+        for (edge, count) in &mut self.edges {
+            if !count.value.is_open() {
+                continue;
+            }
+            count.value.seen.last = now;
+            count.is_told = false;
+            self.is_untold = true;
+            if let Some(used) = edge
+                .verdict
+                .rule()
+                .and_then(|rule| self.rules.get_mut(rule))
+            {
+                used.value.last = now;
+                used.is_told = false;
+            }
         }
     }
 
@@ -146,21 +192,30 @@ impl Table {
     pub(super) fn tell(&mut self) -> News {
         self.is_untold = false;
         News {
-            edges: untold(&mut self.edges),
-            rules: untold(&mut self.rules),
-            others: untold(&mut self.others),
+            edges: untold(&mut self.edges, |line| line.seen),
+            rules: untold(&mut self.rules, |used| *used),
+            others: untold(&mut self.others, |count| *count),
         }
     }
 }
 
-fn untold<K: Clone, V: Copy>(counts: &mut HashMap<K, Count<V>>) -> Vec<(K, V)> {
+fn untold<K: Clone, V, Said>(
+    counts: &mut HashMap<K, Count<V>>,
+    said: impl Fn(&V) -> Said,
+) -> Vec<(K, Said)> {
     let untold = counts.iter_mut().filter(|(_, count)| !count.is_told);
     untold
         .map(|(key, count)| {
             count.is_told = true;
-            (key.clone(), count.value)
+            (key.clone(), said(&count.value))
         })
         .collect()
+}
+
+impl Line {
+    fn is_open(&self) -> bool {
+        Arc::strong_count(&self.open) > 1
+    }
 }
 
 impl<T> Count<T> {

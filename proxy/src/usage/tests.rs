@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_api::convert::usage_from_wire;
 use palisade_api::policy::{AllowReason, Decision, Effect, RuleName, Source};
 use palisade_api::spiffe::SpiffeId;
-use palisade_api::usage::{Decided, Totals};
+use palisade_api::usage::{Decided, Seen, Totals};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -148,6 +148,30 @@ fn only_what_changed_is_told_again_and_to_a_new_listener_everything() {
 }
 
 #[test]
+fn an_open_connection_keeps_its_edge_and_its_rule_in_use() {
+    let (open, ended) = (rule("open"), rule("ended"));
+    let mut table = Table::default();
+    let held = table.count(edge(address(1), &open), 1, &[]);
+    drop(table.count(edge(address(1), &ended), 1, &[]));
+    table.tell();
+    table.refresh(9);
+    let news = table.tell();
+    let seen = Seen {
+        count: 1,
+        first: 1,
+        last: 9,
+    };
+    assert_eq!(news.edges.len(), 1);
+    assert_eq!(news.edges[0].1, seen);
+    assert_eq!(news.rules.len(), 1);
+    assert_eq!((news.rules[0].1.count, news.rules[0].1.last), (1, 9));
+    assert!(table.has_open());
+    drop(held);
+    table.refresh(10);
+    assert!(!table.has_open() && !table.is_untold());
+}
+
+#[test]
 fn a_table_of_nothing_takes_no_memory_beside_itself_and_has_nothing_to_tell() {
     let mut table = Table::default();
     assert_eq!(table.capacity(), 0);
@@ -176,7 +200,7 @@ fn told() -> Told {
 }
 
 impl Told {
-    fn permit(&self) {
+    fn permit(&self) -> Open {
         let (id, state) = (web(), PolicyState::Waiting);
         let decision = Decision {
             verdict: policy::Verdict::Allow(AllowReason::Rule(rule("allows"))),
@@ -187,7 +211,7 @@ impl Told {
             port: 8080,
             state: &state,
         };
-        self.usage.permitted(call, &decision);
+        self.usage.permitted(call, &decision)
     }
 
     /// What control makes of the next report.
@@ -207,7 +231,7 @@ async fn a_change_is_told_a_while_later_and_silence_wakes_nobody() {
     let mut told = told();
     told.reporter.begin(true);
     assert!(timeout(LONG, told.reporter.due()).await.is_err());
-    told.permit();
+    drop(told.permit());
     let before = Instant::now();
     assert_eq!(told.reporter.due().await, Due::Some);
     let waited = before.elapsed().as_secs();
@@ -223,15 +247,37 @@ async fn a_change_is_told_a_while_later_and_silence_wakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_open_is_told_again_until_it_ends() {
+    let mut told = told();
+    told.reporter.begin(true);
+    let (one, other) = (told.permit(), told.permit());
+    assert_eq!(told.reporter.due().await, Due::Some);
+    told.totals();
+    drop(one);
+    for _ in 0..3 {
+        let before = Instant::now();
+        assert_eq!(told.reporter.due().await, Due::Some);
+        let waited = before.elapsed().as_secs();
+        assert!((24..=36).contains(&waited), "{waited}");
+        // Neither count goes up.
+        let totals = told.totals();
+        assert_eq!(totals.edges.values().map(|seen| seen.count).sum::<u64>(), 2);
+        assert_eq!(totals.rules["shop/orders/allows"].count, 2);
+    }
+    drop(other);
+    assert!(timeout(LONG, told.reporter.due()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_proxy_that_ends_does_not_wait() {
     let mut told = told();
     told.reporter.begin(true);
-    told.permit();
+    drop(told.permit());
     let before = Instant::now();
     told.phase.send_replace(Phase::Draining);
     assert_eq!(told.reporter.due().await, Due::Some);
     assert_eq!(told.totals().len(), 2);
-    told.permit();
+    drop(told.permit());
     told.ending.send_replace(true);
     assert_eq!(told.reporter.due().await, Due::Last);
     assert_eq!(told.totals().rules["shop/orders/allows"].count, 2);
@@ -242,7 +288,7 @@ async fn a_proxy_that_ends_does_not_wait() {
 async fn an_older_control_is_told_nothing() {
     let mut told = told();
     told.reporter.begin(false);
-    told.permit();
+    drop(told.permit());
     assert!(timeout(LONG, told.reporter.due()).await.is_err());
     assert!(told.reporter.take().is_empty());
     assert!(told.usage.is_untold());

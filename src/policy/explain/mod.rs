@@ -30,7 +30,8 @@ pub(crate) struct ExplainArgs {
     /// Who is called: shop/orders
     #[arg(long, value_name = "WHO", required_unless_present_any = ["proxy", "conn"])]
     to: Option<Subject>,
-    /// Asks the sidecar of this replica what it enforces, instead of the rules as they are written: shop/orders-0
+    /// Asks the sidecar of this replica (shop/orders-0), or of a workload's first one, what it enforces, instead of the
+    /// rules as they are written
     #[arg(long, value_name = "REPLICA", conflicts_with_all = ["to", "to_labels", "at", "files"])]
     proxy: Option<Replica>,
     /// The called workload's own port
@@ -55,7 +56,8 @@ pub(crate) struct ExplainArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Asks the rules of the running mesh, or of files (-f), as they are written now.
 With --proxy, asks what one sidecar enforces at this moment, and by which revision of the rules; nothing is recorded.
-Exits with 0 where it is allowed, with 1 where it is denied, with 2 where the question cannot be answered.
+Exits with 0 where it is allowed, with 1 where it is denied, with 2 where the question cannot be answered, or where the rules
+deny it and nothing enforces them: who is called has no sidecar (`enforced` is false, `without_sidecar` names the replicas).
 
   palisade policy explain --from shop/web --to shop/orders --port 8080
   palisade policy explain --conn 9f4c0d2be1a84d1f9a6b2c7d8e0f1a2b --records web.jsonl
@@ -89,9 +91,21 @@ pub(crate) struct Explained {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) port: u16,
-    /// By which revision of the rules, where a proxy was asked.
+    /// Whose sidecar answered, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy: Option<String>,
+    /// Of how many replicas it is one, where the workload was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replicas: Option<usize>,
+    /// By which revision of the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<u64>,
+    /// Whether every replica of the called workload has a sidecar; none where nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enforced: Option<bool>,
+    /// Those that have none, so that nothing enforces rules there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) without_sidecar: Vec<String>,
     /// `allow` or `deny`.
     pub(crate) decision: String,
     /// In the word of records.
@@ -153,11 +167,13 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let is_allowed = answers.iter().all(|answer| answer.decision == "allow");
-    Ok(if is_allowed {
-        ExitCode::SUCCESS
-    } else {
-        super::NO
+    let mut denied = answers.iter().filter(|answer| answer.decision != "allow");
+    let is_sure = denied.clone().any(|answer| answer.enforced != Some(false));
+    Ok(match denied.next() {
+        None => ExitCode::SUCCESS,
+        Some(_) if is_sure => super::NO,
+        // Whoever takes that for a no would trust a wall that is not there.
+        Some(_) => ExitCode::from(super::UNANSWERED),
     })
 }
 
@@ -171,13 +187,10 @@ fn asked(
     let callers = subject::callers(rules, from)?;
     let mut answers = Vec::new();
     if let Some(replica) = &args.proxy {
+        let mesh = &args.rules.mesh;
+        let chosen = proxy::choose(rules, mesh, replica)?;
         for caller in &callers {
-            answers.push(proxy::ask(
-                rules,
-                &args.rules.mesh,
-                replica,
-                (caller, port),
-            )?);
+            answers.push(proxy::ask(rules, mesh, &chosen, (caller, port))?);
         }
         return Ok(answers);
     }
@@ -207,6 +220,7 @@ pub(crate) fn explain(
     let beside = beside::of(rules, caller);
     let Decision { verdict, shadow } =
         beside::decide(policy, (caller, &beside), &destination, port, now);
+    let (enforced, without_sidecar) = enforced(rules, called);
     let near_miss = verdict.near_miss().map(|near| Near {
         rule: placed(rules, &near.rule),
         differs: near.differs.as_str().to_owned(),
@@ -217,7 +231,11 @@ pub(crate) fn explain(
         to: called.to_string(),
         labels: called.labels.clone(),
         port,
+        proxy: None,
+        replicas: None,
         revision: None,
+        enforced,
+        without_sidecar,
         decision: verdict.effect().as_str().to_owned(),
         reason: verdict.reason().to_owned(),
         rule: verdict.rule().map(|rule| placed(rules, rule)),
@@ -228,6 +246,25 @@ pub(crate) fn explain(
         }),
         recorded: None,
     }
+}
+
+/// Whether each replica that is known has a sidecar, and those that have none. Manifests say nothing of that.
+fn enforced(rules: &Rules, called: &Called) -> (Option<bool>, Vec<String>) {
+    let selected = subject::selected_labels(rules);
+    let known = rules.known.workloads.iter();
+    let replicas: Vec<_> = known
+        .filter(|one| !one.replicas.is_empty() && subject::of(one, &selected) == *called)
+        .collect();
+    let without = replicas.iter().filter(|one| !one.meshed);
+    let names = without.flat_map(|one| {
+        let name = |replica| format!("{}/{replica}", one.namespace);
+        one.replicas.iter().map(name)
+    });
+    let is_enforced = replicas.iter().all(|one| one.meshed);
+    (
+        (!replicas.is_empty()).then_some(is_enforced),
+        names.collect(),
+    )
 }
 
 pub(crate) fn placed(rules: &Rules, name: &RuleName) -> Placed {

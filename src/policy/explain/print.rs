@@ -34,12 +34,17 @@ fn answer(answer: &Explained) -> String {
         "{on}{word}{off}  {} → {}{labels}, port {}",
         answer.from, answer.to, answer.port
     );
-    if let Some(revision) = answer.revision {
+    if let (Some(proxy), Some(revision)) = (&answer.proxy, answer.revision) {
+        let of = match answer.replicas {
+            Some(count) if count > 1 => format!(" (one of {count} replicas)"),
+            Some(_) | None => String::new(),
+        };
         plain(
             &mut text,
-            &format!("enforced by its sidecar, at revision {revision}"),
+            &format!("enforced by the sidecar of {proxy}{of}, at revision {revision}"),
         );
     }
+    unenforced(&mut text, answer);
     why(&mut text, answer);
     shadow(&mut text, answer);
     if let Some(recorded) = &answer.recorded {
@@ -59,6 +64,17 @@ fn answer(answer: &Explained) -> String {
         );
     }
     text
+}
+
+/// Where nothing enforces what the rules say.
+fn unenforced(text: &mut String, answer: &Explained) {
+    let (on, off) = (ERROR.render(), ERROR.render_reset());
+    let place = match answer.without_sidecar.as_slice() {
+        [] => return,
+        [one] => format!("{one}: it has no sidecar"),
+        [one, others @ ..] => format!("{one} and {} more: they have no sidecar", others.len()),
+    };
+    let _written = writeln!(text, "  {on}not enforced{off} at {place}");
 }
 
 /// The deciding rule, or the nearest.

@@ -13,7 +13,7 @@ use super::{Explained, InShadow, Near, Placed, placed};
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 use crate::kubernetes::{self, forward};
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Workload};
 use crate::policy::subject::Caller;
 use crate::records::filter::Replica;
 use crate::up::stage;
@@ -41,13 +41,76 @@ struct Shadowed {
     rule: String,
 }
 
+/// Whose sidecar is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    replica: Replica,
+    /// Of how many it is one, where their workload was named.
+    of: Option<usize>,
+}
+
+/// The replica of that name, or the first of the workload of that name; of what is not known, what was asked for.
+///
+/// # Errors
+///
+/// Where it has no sidecar, or is in several namespaces.
+pub(super) fn choose(rules: &Rules, mesh: &MeshArgs, asked: &Replica) -> anyhow::Result<Chosen> {
+    let namespace = asked.namespace.as_ref().or(mesh.scope.namespace.as_ref());
+    let of = |one: &&Workload| namespace.is_none_or(|it| *it == one.namespace);
+    let known: Vec<_> = rules.known.workloads.iter().filter(of).collect();
+    let by_replica = known
+        .iter()
+        .filter(|one| one.replicas.contains(&asked.name));
+    let exact: Vec<_> = by_replica.map(|one| (*one, &asked.name)).collect();
+    let is_exact = !exact.is_empty();
+    let named = known.iter().filter(|one| one.name == asked.name);
+    let mut found = match is_exact {
+        true => exact,
+        false => named
+            .flat_map(|one| one.replicas.iter().map(|name| (*one, name)))
+            .collect(),
+    };
+    if let Some((one, _)) = found.first()
+        && found.iter().all(|(one, _)| !one.meshed)
+    {
+        bail!(
+            "{}/{} has no sidecar: nothing enforces rules there",
+            one.namespace,
+            asked.name
+        );
+    }
+    found.retain(|(one, _)| one.meshed);
+    found.sort_by_key(|(one, name)| (&one.namespace, *name));
+    let Some((first, name)) = found.first() else {
+        return Ok(Chosen {
+            replica: asked.clone(),
+            of: None,
+        });
+    };
+    if let Some((other, _)) = found
+        .iter()
+        .find(|(one, _)| one.namespace != first.namespace)
+    {
+        let (one, other, name) = (&first.namespace, &other.namespace, &asked.name);
+        bail!("{name} is in {one} and in {other}; write {one}/{name}");
+    }
+    Ok(Chosen {
+        replica: Replica {
+            namespace: Some(first.namespace.clone()),
+            name: (*name).clone(),
+        },
+        of: (!is_exact).then_some(found.len()),
+    })
+}
+
 /// Asks the sidecar of a replica. `rules` say where a rule is written that it names.
 pub(super) fn ask(
     rules: &Rules,
     mesh: &MeshArgs,
-    replica: &Replica,
+    chosen: &Chosen,
     (caller, port): (&Caller, u16),
 ) -> anyhow::Result<Explained> {
+    let replica = &chosen.replica;
     let source = match caller {
         Caller::Identity(id) => id.to_string(),
         Caller::Address(addr) => addr.to_string(),
@@ -59,13 +122,13 @@ pub(super) fn ask(
     };
     let decided = serde_json::from_str(&text);
     let decided: Decided = decided.context("the sidecar's answer is of another version")?;
-    Ok(explained(rules, decided, replica, (caller, port)))
+    Ok(explained(rules, decided, chosen, (caller, port)))
 }
 
 fn explained(
     rules: &Rules,
     decided: Decided,
-    replica: &Replica,
+    chosen: &Chosen,
     (caller, port): (&Caller, u16),
 ) -> Explained {
     let place = |name: &str| match name_of(rules, name) {
@@ -80,10 +143,14 @@ fn explained(
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
-        to: replica.to_string(),
+        to: chosen.replica.to_string(),
         labels: Default::default(),
         port,
+        proxy: Some(chosen.replica.to_string()),
+        replicas: chosen.of,
         revision: Some(decided.revision),
+        enforced: Some(true),
+        without_sidecar: Vec::new(),
         decision: decided.decision,
         reason: decided.reason,
         rule: decided.rule.as_deref().map(place),

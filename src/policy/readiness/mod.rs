@@ -28,8 +28,7 @@ use crate::args::{MeshArgs, Output};
 pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
-    /// Only what began lately, such as 7d: who has not called anew for longer is not waited for, even if its connection
-    /// is still open
+    /// Only what was in use lately, such as 7d: who has had no connection for longer is not waited for
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
     #[command(flatten)]
@@ -40,6 +39,7 @@ pub(crate) struct ReadinessArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Decides every connection that was let through once more, as if its namespace were strict and enforced, and as if rules in
 shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
+A connection that is open is in use: its sidecar tells that again every half minute.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop
@@ -228,7 +228,7 @@ impl Judges {
             ..settings
         };
         let closed = NamespaceSettings::default();
-        let beside = beside::of(rules, &edge.caller);
+        let beside = counted::beside(rules, edge);
         let denied = |policy: &Policy, settings| {
             let destination = edge.called.destination(&rules.trust_domain, settings);
             let caller = (&edge.caller, &*beside);
@@ -262,7 +262,7 @@ fn broken(rules: &Rules, edge: &Edge, by: By, verdict: &Verdict) -> Break {
     let Seen { count, first, last } = edge.seen;
     Break {
         to: edge.called.to_string(),
-        from: counted::named(rules, &edge.caller),
+        from: counted::named(rules, edge),
         port: edge.port,
         // A caller in clear that a closing in shadow let through is one that mutual TLS keeps out.
         by: match (&edge.caller, by, edge.decided) {

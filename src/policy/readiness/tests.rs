@@ -1,3 +1,6 @@
+use palisade_api::usage::Resident;
+
+use super::super::rules::sample;
 use super::super::usage::tests::{Counting, counts, shop};
 use super::*;
 
@@ -77,4 +80,59 @@ fn only_what_was_asked_for_counts_and_what_is_not_known_is_not_ready() {
     for wrong in ["", "/", "a/", "a/b/c"] {
         assert!(wrong.parse::<What>().is_err(), "{wrong}");
     }
+}
+
+/// Its pod is gone, and its address may be somebody else's.
+#[test]
+fn who_came_in_clear_is_held_to_the_name_that_it_had_then() {
+    let rules = sample::rules(
+        "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  rules:
+  - {name: in-clear, effect: allow, from: [{unauthenticated: {cidr: 10.0.0.0/8}}]}
+  - {name: no-cart, effect: deny, mode: shadow, from: [{serviceAccount: shop/cart}]}
+",
+    );
+    let mut usage = counts(&[("10.0.0.77", 80, Decided::AllowedByRule, None)]);
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    assert!(report(&rules, &usage, (None, i64::MIN), now).ready);
+    let cart = Resident {
+        namespace: "shop".to_owned(),
+        name: "cart-7".to_owned(),
+        service_account: "cart".to_owned(),
+    };
+    for counted in &mut usage.workloads {
+        let at = "10.0.0.77".parse().unwrap();
+        counted.callers.insert(at, cart.clone());
+    }
+    let breaks = report(&rules, &usage, (None, i64::MIN), now).breaks;
+    let told: Vec<_> = breaks
+        .iter()
+        .map(|one| (&*one.from, one.by, one.rule.as_deref()))
+        .collect();
+    let named = "10.0.0.77 (shop/cart-7, in clear)";
+    let rule = Some("shop/orders/no-cart");
+    assert_eq!(told, [(named, By::Mode, rule); 2]);
+}
+
+#[test]
+fn what_shadow_said_of_a_caller_makes_no_other_of_it() {
+    let rules = shop("");
+    let mut usage = counts(&[("shop/cart", 80, Decided::AllowedByRule, None)]);
+    for counted in &mut usage.workloads {
+        let (mut key, seen) = counted.totals.edges.pop_first().unwrap();
+        counted.totals.edges.insert(key.clone(), seen);
+        key.shadow = Some(palisade_api::usage::Shadow {
+            effect: Effect::Deny.into(),
+            rule: "shop/orders/no-cart".to_owned(),
+        });
+        counted.totals.edges.insert(key, seen);
+    }
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let report = report(&rules, &usage, (None, i64::MIN), now);
+    assert_eq!((report.edges, report.breaks.len()), (1, 1));
+    // Of two replicas, each counted twice.
+    assert_eq!(report.breaks[0].count, 8);
 }

@@ -225,7 +225,7 @@ fn denied(rules: &Rules, edges: &[Edge]) -> Vec<Tried> {
         .iter()
         .filter(|edge| !edge.decided.is_allowed())
         .map(|edge| Tried {
-            from: counted::named(rules, &edge.caller),
+            from: counted::named(rules, edge),
             to: edge.called.to_string(),
             port: edge.port,
             count: edge.seen.count,

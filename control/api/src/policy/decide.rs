@@ -1,5 +1,7 @@
 //! [`Policy`]: rules compiled into an index, and the one function that decides.
 
+use std::net::IpAddr;
+
 use time::OffsetDateTime;
 
 use super::expiring::{self, ExpiringRules};
@@ -8,6 +10,7 @@ use super::{
     AllowReason, AuthorizationPolicy, Decision, DenyReason, Destination, Difference, Effect, Mode,
     NearMiss, RuleName, Source, Verdict,
 };
+use crate::spiffe::SpiffeId;
 use crate::workload::{Closing, Mtls};
 
 /// Policy objects, compiled.
@@ -57,16 +60,47 @@ impl Policy {
             now,
         };
         let about: Vec<&Compiled> = self.index.about(asked.source, destination).collect();
-        let mut said = Said::default();
-        for rule in &about {
-            if rule.has_port(port) && !rule.has_expired(now) {
-                said.hear(rule);
-            }
-        }
+        let said = Said::by(about.iter().copied(), asked);
         Decision {
             verdict: verdict(&said, asked, || self.near_miss(&about, asked)),
             shadow: shadow(&said, asked),
         }
+    }
+
+    /// Decides on a caller that proves nothing, and at whose address these identities are known (`beside`).
+    ///
+    /// What the rules for such callers allow is held against the denials of those identities, too: nobody sheds a denied
+    /// name by leaving it at home. That no rule allows them denies nothing here. A denial in shadow is told of as any
+    /// other. What is denied already is held against nothing more, and what it says of shadow is of the first rules alone.
+    pub fn decide_in_clear(
+        &self,
+        (addr, beside): (IpAddr, &[SpiffeId]),
+        destination: &Destination<'_>,
+        port: u16,
+        now: OffsetDateTime,
+    ) -> Decision {
+        let mut decision = self.decide(Source::Unauthenticated(addr), destination, port, now);
+        if matches!(decision.verdict, Verdict::Deny(_)) {
+            return decision;
+        }
+        for id in beside {
+            let asked = Asked {
+                source: Source::Authenticated(id),
+                destination,
+                port,
+                now,
+            };
+            let said = Said::by(self.index.about(asked.source, destination), asked);
+            if let Some(rule) = said.deny {
+                return Decision {
+                    verdict: Verdict::Deny(DenyReason::Rule(rule.clone())),
+                    shadow: None,
+                };
+            }
+            let denied = || said.shadow_deny.map(|rule| (Effect::Deny, rule.clone()));
+            decision.shadow = decision.shadow.or_else(denied);
+        }
+        decision
     }
 
     /// The next moment after `now` at which a rule expires: live connections are decided again then.
@@ -175,6 +209,17 @@ struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
+    /// What those say that fit in port and time; all of them fit in source and destination.
+    fn by(about: impl Iterator<Item = &'a Compiled>, asked: Asked<'_>) -> Self {
+        let mut said = Self::default();
+        for rule in about {
+            if rule.has_port(asked.port) && !rule.has_expired(asked.now) {
+                said.hear(rule);
+            }
+        }
+        said
+    }
+
     fn hear(&mut self, rule: &'a Compiled) {
         let said = match (rule.effect, rule.mode) {
             (Effect::Deny, Mode::Enforce) => &mut self.deny,

@@ -27,7 +27,7 @@ pub struct Seen {
     pub count: u64,
     /// The first time.
     pub first: i64,
-    /// The last time.
+    /// The last time, and while one is open, now or some half a minute ago.
     pub last: i64,
 }
 
@@ -36,7 +36,7 @@ pub struct Seen {
 pub struct Use {
     /// How often.
     pub count: u64,
-    /// The last time; 0: never.
+    /// The last time, and while a connection is open that it let in, now or some half a minute ago; 0: never.
     pub last: i64,
     /// How often it would have decided otherwise, were it not in shadow.
     pub shadow_count: u64,

@@ -27,6 +27,15 @@ impl Asked {
         self.with(|source, destination| policy.decide(source, destination, self.port, NOW))
     }
 
+    /// As it comes to one without an identity, at whose address the one is known that it has.
+    fn in_clear(&self, policies: Vec<AuthorizationPolicy>) -> Decision {
+        let policy = Policy::new(policies);
+        let beside = self.id.as_slice();
+        self.with(|_, destination| {
+            policy.decide_in_clear((self.addr, beside), destination, self.port, NOW)
+        })
+    }
+
     pub(super) fn with<T>(&self, ask: impl FnOnce(Source<'_>, &Destination<'_>) -> T) -> T {
         let source = self
             .id
@@ -309,6 +318,14 @@ fn asked() -> impl Strategy<Value = Asked> {
     })
 }
 
+/// The same, with nothing in shadow.
+fn enforced(mut policies: Vec<AuthorizationPolicy>) -> Vec<AuthorizationPolicy> {
+    for rule in policies.iter_mut().flat_map(|policy| &mut policy.rules) {
+        rule.mode = Mode::Enforce;
+    }
+    policies
+}
+
 /// A rule that is about everybody, everywhere, always.
 fn baseline(effect: Effect) -> AuthorizationPolicy {
     let domains = ["one.test", "two.test"].map(|name| From::TrustDomain(name.parse().unwrap()));
@@ -372,12 +389,22 @@ proptest! {
 
     #[test]
     fn what_shadow_says_is_what_enforcing_it_does(policies in policies(), asked in asked()) {
-        let mut enforced = policies.clone();
-        for rule in enforced.iter_mut().flat_map(|policy| &mut policy.rules) {
-            rule.mode = Mode::Enforce;
-        }
-        let decision = asked.of(policies);
-        let changes = allows(&decision) != allows(&asked.of(enforced));
+        let decision = asked.of(policies.clone());
+        let changes = allows(&decision) != allows(&asked.of(enforced(policies)));
         prop_assert_eq!(decision.shadow.is_some(), changes);
+    }
+
+    #[test]
+    fn who_comes_without_its_identity_has_two_denials_to_pass(policies in policies(), asked in asked()) {
+        let without = Asked { id: None, ..asked.clone() };
+        let decision = asked.in_clear(policies.clone());
+        let is_denied_by_name = asked.id.is_some()
+            && matches!(plain(&policies, &asked).verdict, Verdict::Deny(DenyReason::Rule(_)));
+        let passes = allows(&plain(&policies, &without)) && !is_denied_by_name;
+        prop_assert_eq!(allows(&decision), passes);
+        if passes {
+            let changes = !allows(&asked.in_clear(enforced(policies)));
+            prop_assert_eq!(decision.shadow.is_some(), changes);
+        }
     }
 }

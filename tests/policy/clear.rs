@@ -1,0 +1,187 @@
+//! Callers without an identity: what a sidecar holds them to, counts of them, and says of them when it is asked.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::ORDERS;
+use crate::harness::{Mesh, json_lines, signal, stdout, text, wait_until};
+
+const WORKLOADS: &str = r#"
+- {name: orders, namespace: shop, replicas: 2, command: [palisade, demo, http, --listen, "[::]:8080"], ports: [8080]}
+- {name: web, namespace: shop, command: [palisade, demo, wait]}
+- {name: outsider, namespace: shop, command: [palisade, demo, wait], meshed: false}
+- {name: late, namespace: shop, command: [palisade, demo, wait], meshed: false}
+"#;
+
+/// Whoever comes in clear is let in, and one of them would be denied by name.
+const RULES: &str = r#"
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  target: {labels: {app: orders}}
+  rules:
+  - {name: web, effect: allow, from: [{serviceAccount: shop/web}]}
+  - {name: in-clear, effect: allow, from: [{unauthenticated: {cidr: 0.0.0.0/0}}, {unauthenticated: {cidr: "::/0"}}]}
+  - {name: not-outsider, effect: deny, from: [{serviceAccount: shop/outsider}], mode: shadow}
+"#;
+
+const NOT_OUTSIDER: &str = "shop/orders/not-outsider";
+
+fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
+    let mut command = mesh.palisade();
+    command.arg("policy").args(arguments);
+    command.output().unwrap()
+}
+
+/// What is answered of each of the caller's addresses, and the exit code.
+fn explained(mesh: &Mesh, from: &str, whom: [&str; 2]) -> (Vec<Value>, i32) {
+    let asked = ["explain", "--from", from, "--port", "8080", "-o", "json"];
+    let output = policy(mesh, &[&asked[..], &whom].concat());
+    assert!(output.stderr.is_empty(), "{output:?}");
+    (json_lines(&output.stdout), output.status.code().unwrap())
+}
+
+const WRITTEN: [&str; 2] = ["--to", "shop/orders"];
+const ENFORCED: [&str; 2] = ["--proxy", "shop/orders-0"];
+
+#[test]
+fn a_caller_in_clear_is_held_to_its_name_and_what_shadow_says_of_that_is_told() {
+    let mesh = Mesh::up(WORKLOADS, RULES);
+    mesh.answers("web", &[ORDERS]);
+    for whom in [WRITTEN, ENFORCED] {
+        let (answers, code) = explained(&mesh, "shop/outsider", whom);
+        assert_eq!((answers.len(), code), (2, 0), "{answers:?}");
+        for answer in answers {
+            assert_eq!(answer["rule"]["name"], "shop/orders/in-clear", "{answer}");
+            assert_eq!(answer["shadow"]["would"], "deny", "{answer}");
+            assert_eq!(answer["shadow"]["name"], NOT_OUTSIDER, "{answer}");
+        }
+        let (others, _) = explained(&mesh, "shop/late", whom);
+        assert!(others.iter().all(|answer| answer["shadow"].is_null()));
+    }
+    stdout(&mesh.call_once("outsider", ORDERS));
+    let record = mesh.record("the call", |r| {
+        r["src.workload"] == "outsider-0" && r["event"] == "close"
+    });
+    assert_eq!(record["policy.decision"], "allow", "{record}");
+    assert_eq!(record["policy.shadow"], format!("deny {NOT_OUTSIDER}"));
+    counted(&mesh);
+
+    mesh.write_rules(&RULES.replace(", mode: shadow", ""));
+    wait_until("the denial to be in force", || {
+        (explained(&mesh, "shop/outsider", ENFORCED).1 == 1).then_some(())
+    });
+    for whom in [WRITTEN, ENFORCED] {
+        let (answers, code) = explained(&mesh, "shop/outsider", whom);
+        let rules = answers.iter().map(|answer| &answer["rule"]["name"]);
+        assert!(
+            rules.clone().all(|rule| rule == NOT_OUTSIDER),
+            "{answers:?}"
+        );
+        assert_eq!((rules.len(), code), (2, 1));
+    }
+    assert!(!mesh.call_once("outsider", ORDERS).status.success());
+}
+
+/// The one call, and none of the questions; and that it could not be made were the rule enforced.
+fn counted(mesh: &Mesh) {
+    let (edge, used) = wait_until("the call to be counted", || {
+        let counters: Value = serde_json::from_slice(&policy(mesh, &["counters"]).stdout).ok()?;
+        let of = |key: &'static str| {
+            let workloads = counters["workloads"].as_array().unwrap().iter();
+            workloads.flat_map(move |one| one[key].as_array().unwrap())
+        };
+        let mut edges = of("edges").filter(|edge| edge.get("address").is_some());
+        let edge = edges.next()?.clone();
+        assert_eq!(edges.next(), None, "{counters}");
+        let used = of("rules").find(|rule| rule["rule"] == NOT_OUTSIDER);
+        Some((edge, used?.clone()))
+    });
+    assert_eq!(edge["count"], 1, "{edge}");
+    assert_eq!(
+        edge["shadow"],
+        json!({"effect": "deny", "rule": NOT_OUTSIDER})
+    );
+    assert_eq!(
+        (&used["count"], &used["shadow_count"]),
+        (&json!(0), &json!(1))
+    );
+
+    let told = policy(mesh, &["readiness", "shop/orders", "-o", "json"]);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let mut breaks = report["breaks"].as_array().unwrap().iter();
+    let one = breaks.find(|one| one["rule"] == NOT_OUTSIDER).unwrap();
+    assert_eq!(one["by"], "mode", "{one}");
+    assert!(one["from"].as_str().unwrap().contains("shop/outsider"));
+}
+
+#[test]
+fn where_control_is_silent_a_sidecar_says_what_it_does() {
+    let mesh = Mesh::up(WORKLOADS, RULES);
+    mesh.answers("web", &[ORDERS]);
+    let control = mesh.control_pid();
+    signal(control, "STOP");
+    let called = mesh.call_once("late", ORDERS);
+    let answered = explained(&mesh, "192.0.2.7", ENFORCED);
+    signal(control, "CONT");
+    assert!(!called.status.success());
+    let record = mesh.record("the refusal", |r| {
+        r["event"] == "denied" && r["direction"] == "inbound" && r.get("src.identity").is_none()
+    });
+    let (answers, code) = answered;
+    assert_eq!(code, 1, "{answers:?}");
+    assert_eq!(answers[0]["decision"], "deny");
+    assert_eq!(answers[0]["reason"], record["error"], "{record}");
+    assert_eq!(answers[0]["reason"], "unknown_address");
+    assert!(answers[0]["revision"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn an_answer_names_whose_sidecar_gave_it_and_where_there_is_none() {
+    let mesh = Mesh::up(WORKLOADS, RULES);
+    let one = |whom| {
+        let (mut answers, code) = explained(&mesh, "shop/web", whom);
+        (answers.remove(0), code)
+    };
+    let (first, code) = one(["--proxy", "shop/orders"]);
+    assert_eq!((&first["proxy"], code), (&json!("shop/orders-0"), 0));
+    assert_eq!(first["replicas"], 2);
+    let (other, _) = one(["--proxy", "shop/orders-1"]);
+    assert_eq!(other["proxy"], "shop/orders-1");
+    assert_eq!(other.get("replicas"), None);
+    for answer in [&first, &other] {
+        assert!(answer["revision"].as_u64().unwrap() > 0, "{answer}");
+    }
+    let (written, _) = one(WRITTEN);
+    assert_eq!(
+        (&written["enforced"], written.get("proxy")),
+        (&json!(true), None)
+    );
+
+    // Rules about one without a sidecar are words.
+    let (words, code) = one(["--to", "shop/outsider"]);
+    assert_eq!(
+        (&words["decision"], &words["enforced"]),
+        (&json!("deny"), &json!(false))
+    );
+    assert_eq!(words["without_sidecar"], json!(["shop/outsider-0"]));
+    assert_eq!(code, 2);
+    let asked = [
+        "explain", "--from", "shop/web", "--port", "8080", "-o", "text",
+    ];
+    let said = |whom: [&str; 2]| policy(&mesh, &[&asked[..], &whom].concat());
+    let printed = text(&said(["--to", "shop/outsider"]).stdout);
+    assert!(
+        printed.contains("not enforced at shop/outsider-0"),
+        "{printed}"
+    );
+    let printed = text(&said(["--proxy", "shop/orders"]).stdout);
+    let named = "the sidecar of shop/orders-0 (one of 2 replicas), at revision";
+    assert!(printed.contains(named), "{printed}");
+    let nobody = said(["--proxy", "shop/outsider"]);
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+    assert!(text(&nobody.stderr).contains("shop/outsider has no sidecar"));
+}
