@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use palisade_api::sidecar;
+use palisade_api::spiffe::SpiffeId;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -267,6 +268,7 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
         prober: Arc::new(Prober::new(&pod.config.probes, pod.config.mark())),
         config: Arc::new(status(pod)),
         policy: pod.policy.clone(),
+        revoked: Arc::new(revoked(pod)),
         book: pod.book.clone(),
         patience: pod.config.args.lookup_timeout,
     };
@@ -290,6 +292,15 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
 }
 
 /// What the loopback admin page says.
+fn revoked(pod: &Arc<Pod>) -> impl Fn(&SpiffeId) -> bool + Send + Sync + 'static {
+    let identity = Arc::clone(&pod.identity);
+    move |id| {
+        let snapshot = identity.snapshot();
+        let revocations = snapshot.revocations.as_ref();
+        revocations.is_some_and(|revocations| revocations.revoke_name(id))
+    }
+}
+
 fn status(pod: &Arc<Pod>) -> impl Fn() -> serde_json::Value + Send + Sync + 'static {
     let pod = Arc::clone(pod);
     move || {

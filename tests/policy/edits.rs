@@ -6,6 +6,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::tools::answer;
 use super::{CALLERS, ORDERS, RULES};
 use crate::harness::{Mesh, allow, at, wait_until};
 
@@ -190,6 +191,9 @@ fn a_revoked_identity_loses_its_connections_and_gets_no_new_ones() {
             && matches!(r["event"].as_str(), Some("denied" | "tls_failed"))
     });
     assert_eq!(refused["bytes_recv"], 0);
+    let asked = ["explain", "--from", "shop/batch", "--port", "5432"];
+    let (said, code) = answer(&mesh, &[&asked[..], &["--proxy", "shop/db-0"]].concat());
+    assert_eq!((&said["reason"], code), (&"revoked".into(), 1), "{said}");
     lives.says_more(5);
     assert_eq!(lives.failures(), 0);
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::authorize::{Permit, PolicyState, Refusal, authorize};
 use crate::discovery::addresses::AddressBook;
 use crate::inbound::clear::{self, Decided, Turned};
+use crate::outcome::Denied;
 
 /// A question that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,14 @@ impl Question {
         };
         Ok(Self { caller, port })
     }
+
+    /// Of one that proves who it is.
+    pub(super) fn identity(&self) -> Option<&SpiffeId> {
+        match &self.caller {
+            Caller::Identity(id) => Some(id),
+            Caller::Address(_) => None,
+        }
+    }
 }
 
 /// Answers one question as the data path would, with the words of records. Nothing is counted or recorded. Control is
@@ -85,6 +94,11 @@ pub(super) async fn decide(
             }
         }
     }
+}
+
+/// The answer for a name that is revoked: no rule is asked, and none has a revision.
+pub(super) fn revoked() -> Value {
+    said(0, Denied::Revoked.as_str(), None)
 }
 
 fn permitted(permit: &Permit) -> Value {

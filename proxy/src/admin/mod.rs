@@ -17,6 +17,7 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use palisade_api::spiffe::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +33,9 @@ use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
 use decide::Question;
 
+/// Whether every certificate with a name is revoked.
+pub type Revoked = Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>;
+
 /// What the pages show.
 #[derive(Clone)]
 pub struct Admin {
@@ -45,6 +49,8 @@ pub struct Admin {
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// `/decide`: the rules in force.
     pub policy: watch::Receiver<PolicyState>,
+    /// `/decide`: who is denied before any rule is asked.
+    pub revoked: Revoked,
     /// `/decide`: who is known at an address.
     pub book: AddressBook,
     /// Longest wait for control to say that.
@@ -185,6 +191,9 @@ async fn answer(
 async fn decide(admin: &Admin, query: &str) -> Response<Full<Bytes>> {
     let known = (&admin.book, admin.patience);
     match Question::of(query) {
+        Ok(question) if question.identity().is_some_and(|id| (admin.revoked)(id)) => {
+            respond(StatusCode::OK, JSON, format!("{}\n", decide::revoked()))
+        }
         Ok(question) => {
             let decided = decide::decide(&admin.policy, known, &question).await;
             respond(StatusCode::OK, JSON, format!("{decided}\n"))

@@ -12,6 +12,7 @@ fn admin(readiness: Readiness) -> Admin {
         prober: Arc::new(Prober::new(&Probes::parse(PROBES).unwrap(), None)),
         config: Arc::new(|| serde_json::json!({"revision": 7})),
         policy: watch::channel(PolicyState::Waiting).1,
+        revoked: Arc::new(|id| id.to_string().ends_with("/revoked")),
         book: AddressBook::new().0,
         patience: Duration::from_secs(3),
     }
@@ -154,4 +155,18 @@ async fn a_connection_is_answered_over_tcp_while_others_stay_silent() {
     client.read_to_string(&mut text).await.unwrap();
     assert!(text.ends_with("live\n"));
     server.abort();
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_denied_before_any_rule_is_asked() {
+    for (name, reason) in [("revoked", "revoked"), ("web", "no_policy")] {
+        let path = format!("/decide?source=spiffe://a.test/ns/shop/sa/{name}&port=80");
+        let text = get(Pages::All, "GET", &path).await;
+        let body = text.split("\r\n\r\n").nth(1).unwrap();
+        let said: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(
+            (&said["decision"], &said["reason"]),
+            (&"deny".into(), &reason.into())
+        );
+    }
 }

@@ -142,7 +142,12 @@ impl Revocations {
     ///
     /// `serial` is in the form that `VerifiedPeer::serial` and `Svid::serial` give.
     pub fn revoke(&self, id: &SpiffeId, serial: &str) -> bool {
-        self.identities.contains(id) || self.serials.contains(serial)
+        self.revoke_name(id) || self.serials.contains(serial)
+    }
+
+    /// Whether every certificate with this name is revoked.
+    pub fn revoke_name(&self, id: &SpiffeId) -> bool {
+        self.identities.contains(id)
     }
 }
 

@@ -189,6 +189,8 @@ async fn proxy(
     };
     let _open = pod.usage.permitted(call, permit.decision());
     record.permitted(&permit);
+    // A long stream must not keep the rules under which it began.
+    drop(state);
 
     let app = match connect(pod, &permit).await {
         Ok(app) => app,
