@@ -22,6 +22,10 @@ pub(super) struct Line<'a> {
     src_addr: Text<'a>,
     #[serde(rename = "src.identity", borrow)]
     src_identity: Option<Text<'a>>,
+    #[serde(rename = "src.workload", borrow)]
+    src_workload: Option<Text<'a>>,
+    #[serde(rename = "src.namespace", borrow)]
+    src_namespace: Option<Text<'a>>,
     #[serde(rename = "dst.identity", borrow)]
     dst_identity: Option<Text<'a>>,
     #[serde(rename = "dst.workload", borrow)]
@@ -117,6 +121,11 @@ impl<'a> Line<'a> {
     /// The caller's proven name; none where it came without.
     pub(super) fn src_identity(&self) -> Option<&str> {
         plain(&self.src_identity)
+    }
+
+    /// Who is known at its address: namespace and replica.
+    pub(super) fn src_workload(&self) -> Option<(&str, &str)> {
+        plain(&self.src_namespace).zip(plain(&self.src_workload))
     }
 
     pub(super) fn src_ip(&self) -> Option<IpAddr> {
