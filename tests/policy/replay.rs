@@ -171,6 +171,7 @@ fn what_holds_no_record_is_refused() {
             "explain --conn 00000000000000000000000000000001 -f examples/local/shop.yaml",
             "Cargo.lock",
         ),
+        ("check examples/local/shop-rules", "README.md"),
     ] {
         let mut arguments: Vec<&str> = arguments.split(' ').collect();
         arguments.extend(["--records", file]);

@@ -1,5 +1,6 @@
 //! Recorded connections: who called whom at which port, how often, and what was decided.
 
+mod admitted;
 mod cluster;
 mod edges;
 mod line;
@@ -29,6 +30,7 @@ use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
+pub(crate) use admitted::Admitted;
 pub(crate) use edges::Edge;
 pub(crate) use line::Was;
 pub(crate) use stranger::{Beside, Denials};
