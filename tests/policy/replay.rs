@@ -50,8 +50,9 @@ fn recorded_calls_flip_where_rules_are_edited() {
     let flipped = simulate(rules, &who);
     assert_eq!(code(&flipped), Some(1), "{}", text(&flipped.stderr));
     assert!(
-        text(&flipped.stderr).contains("1 of "),
-        "the line that is no record is told of"
+        text(&flipped.stderr).contains("the first is tests/policy/shop.jsonl:"),
+        "the line that is no record is told of: {}",
+        text(&flipped.stderr)
     );
     let lines = json_lines(&flipped.stdout);
     let flips: Vec<_> = lines
@@ -161,6 +162,29 @@ fn records_come_from_stdin_too_and_what_cannot_be_read_is_told() {
 }
 
 #[test]
+fn what_holds_no_record_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, file) in [
+        ("simulate examples/local/shop-rules", "README.md"),
+        ("suggest", "/dev/null"),
+        (
+            "explain --conn 00000000000000000000000000000001 -f examples/local/shop.yaml",
+            "Cargo.lock",
+        ),
+        ("check examples/local/shop-rules", "README.md"),
+    ] {
+        let mut arguments: Vec<&str> = arguments.split(' ').collect();
+        arguments.extend(["--records", file]);
+        let output = policy(folder.path(), &arguments);
+        assert_eq!(code(&output), Some(2), "{arguments:?}");
+        let said = text(&output.stderr);
+        let expected = format!("no record of a connection in {file}: ");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains("palisade logs -o json >"), "{said}");
+    }
+}
+
+#[test]
 fn differences_are_told_of_by_who_reaches_whom() {
     let edited = edited();
     let rules = edited.path().to_str().unwrap();
@@ -227,14 +251,22 @@ fn a_running_mesh_is_asked_where_no_file_is_named() {
         (&flips[0]["from"], &flips[0]["becomes"]),
         (&Value::from("shop/web"), &Value::from("deny"))
     );
-    let differs = run(&["diff", file]);
-    assert_eq!(code(&differs), Some(1));
-    let becomes: Vec<_> = json_lines(&differs.stdout)
-        .iter()
-        .map(|line| (line["from"].clone(), line["becomes"].clone()))
-        .collect();
-    let of = |from: &str, becomes: &str| (Value::from(from), Value::from(becomes));
-    assert_eq!(becomes, [of("shop/batch", "allow"), of("shop/web", "deny")]);
+    let differs = |arguments: &[&str]| {
+        let differs = run(&[&["diff"], arguments].concat());
+        assert_eq!(code(&differs), Some(1), "{}", text(&differs.stderr));
+        let lines = json_lines(&differs.stdout).into_iter();
+        let becomes = lines.map(|line| {
+            [&line["from"], &line["becomes"]].map(|field| field.as_str().unwrap().to_owned())
+        });
+        becomes.collect::<Vec<_>>()
+    };
+    let (added, replaced) = (["shop/batch", "allow"], ["shop/web", "deny"]);
+    assert_eq!(differs(&[file]), [added], "as apply would");
+    assert_eq!(differs(&[file, "--instead"]), [added, replaced]);
+    let same = folder.path().join("same.yaml");
+    let same_name = allow("orders", "batch").replace("orders-from-batch", "orders-from-web");
+    std::fs::write(&same, same_name).unwrap();
+    assert_eq!(differs(&[same.to_str().unwrap()]), [added, replaced]);
 }
 
 #[test]

@@ -164,13 +164,13 @@ fn seen(callers: &[(&str, u16)]) -> Seen {
         };
         writeln!(
             file,
-            r#"{{"event": "close", "direction": "inbound", {who}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "a1", "event": "close", "direction": "inbound", {who}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
         )
         .unwrap();
         // The caller's side decides nothing.
         writeln!(
             file,
-            r#"{{"direction": "outbound", {who}, "dst.port": 1, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "a1", "event": "close", "direction": "outbound", {who}, "dst.port": 1, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
         )
         .unwrap();
     }

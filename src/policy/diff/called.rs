@@ -1,11 +1,13 @@
-//! Everybody who may be called in one namespace, in classes that no rule of either side tells apart.
+//! Everybody who may be called in one namespace and may be answered otherwise, in classes that no rule of either side
+//! tells apart.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use palisade_api::policy::{AuthorizationPolicy, Target};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::callers::unused;
-use super::{Rules, Sides, TooManyError};
+use super::changed::Sentence;
+use super::targets::{Asked, Targets};
+use super::{Sides, TooManyError};
+use crate::policy::rules::Workload;
 use crate::policy::subject::{self, Called};
 
 /// One that is known, or that stands for all that have the same labels and account as far as rules ask for them.
@@ -24,197 +26,196 @@ impl Place {
     /// Whether people would take the other for one of these: it has all that these are named by, and more.
     pub(super) fn includes(&self, other: &Self) -> bool {
         match (&self.asked, &other.asked) {
-            (Some(own), Some(other)) => {
-                *own != Asked::default() && own != other && own.is_part_of(other)
-            }
+            (Some(own), Some(other)) => !own.is_nothing() && own != other && own.is_part_of(other),
             (None, _) | (_, None) => false,
         }
     }
 }
 
-/// What a target asks of a workload, beside its namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Asked {
-    account: Option<String>,
-    labels: BTreeMap<String, String>,
+/// The meshed workloads of either side, by namespace.
+#[derive(Debug)]
+pub(super) struct Inhabitants<'a> {
+    by_namespace: HashMap<&'a str, [BTreeSet<Called>; 2]>,
 }
 
-impl Asked {
-    fn of(target: &Target) -> Self {
-        Self {
-            account: target.service_account.clone(),
-            labels: target.labels.clone(),
+impl<'a> Inhabitants<'a> {
+    /// Replicas that rules cannot tell apart are one.
+    pub(super) fn of(sides: Sides<'a>) -> Self {
+        let mut keys = subject::selected_labels(sides.before);
+        keys.extend(subject::selected_labels(sides.after));
+        let mut by_namespace: HashMap<&str, [BTreeSet<Called>; 2]> = HashMap::new();
+        let is_meshed = |one: &&Workload| one.meshed;
+        for one in sides.before.known.workloads.iter().filter(is_meshed) {
+            let [before, _] = by_namespace.entry(&one.namespace).or_default();
+            before.insert(subject::of(one, &keys));
         }
-    }
-
-    fn fits(&self, called: &Called) -> bool {
-        let is_account = self
-            .account
-            .as_ref()
-            .is_none_or(|own| *own == called.service_account);
-        let mut labels = self.labels.iter();
-        is_account && labels.all(|(key, value)| called.labels.get(key) == Some(value))
-    }
-
-    fn is_part_of(&self, more: &Self) -> bool {
-        let mut labels = self.labels.iter();
-        (self.account.is_none() || self.account == more.account)
-            && labels.all(|(key, value)| more.labels.get(key) == Some(value))
-    }
-
-    /// Both; none where nobody can be both.
-    fn and(&self, other: &Self) -> Option<Self> {
-        let mut both = self.clone();
-        match (&both.account, &other.account) {
-            (Some(own), Some(other)) if own != other => return None,
-            (None, Some(other)) => both.account = Some(other.clone()),
-            _ => {}
+        for one in sides.after.known.workloads.iter().filter(is_meshed) {
+            let [_, after] = by_namespace.entry(&one.namespace).or_default();
+            after.insert(subject::of(one, &keys));
         }
-        for (key, value) in &other.labels {
-            let held = both
-                .labels
-                .entry(key.clone())
-                .or_insert_with(|| value.clone());
-            if held != value {
-                return None;
-            }
-        }
-        Some(both)
+        Self { by_namespace }
     }
 
-    fn shown(&self, namespace: &str) -> String {
-        let labels = self
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
-        let labels: Vec<_> = labels.collect();
-        let labels = match labels.as_slice() {
-            [] => String::new(),
-            labels => format!(" labelled {}", labels.join(", ")),
+    /// Those of a namespace, as both sides know them.
+    fn places(&self, namespace: &str) -> BTreeSet<Place> {
+        let Some([before, after]) = self.by_namespace.get(namespace) else {
+            return BTreeSet::new();
         };
-        let account = self
-            .account
-            .as_ref()
-            .map(|account| format!(" of account {account}"));
-        let account = account.unwrap_or_default();
-        if labels.is_empty() && account.is_empty() {
-            return format!("any other workload of {namespace}");
-        }
-        format!("any workload of {namespace}{account}{labels}")
+        let [old, new] = [before, after].map(by_name);
+        let one_of = |side: &BTreeMap<&str, Vec<&Called>>, name: &str| match side.get(name) {
+            Some(found) => match found.as_slice() {
+                [one] => Some((*one).clone()),
+                _ => None,
+            },
+            None => None,
+        };
+        let places = before.union(after).map(|called| {
+            // One that has other labels now was something else before.
+            let sides = one_of(&old, &called.name).zip(one_of(&new, &called.name));
+            let (before, after) = sides.unwrap_or_else(|| (called.clone(), called.clone()));
+            Place {
+                shown: called.to_string(),
+                before,
+                after,
+                asked: None,
+            }
+        });
+        places.collect()
     }
 }
 
-/// Whether a policy protects workloads of a namespace.
-pub(super) fn protects(policy: &AuthorizationPolicy, namespace: &str) -> bool {
-    match &policy.namespace {
-        Some(own) => own == namespace,
-        None => {
-            let named = &policy.target.namespaces;
-            named.is_empty() || named.iter().any(|own| own == namespace)
-        }
+fn by_name(side: &BTreeSet<Called>) -> BTreeMap<&str, Vec<&Called>> {
+    let mut by_name: BTreeMap<&str, Vec<&Called>> = BTreeMap::new();
+    for called in side {
+        by_name.entry(&called.name).or_default().push(called);
     }
+    by_name
 }
 
-/// Everybody of a namespace; `shown` is its name for people.
+/// Those of a namespace who may be answered otherwise, with what decides on them.
+#[derive(Debug, Default)]
+pub(super) struct Concerned<'a> {
+    pub(super) places: Vec<(Place, Deciding<'a>)>,
+    /// Whether these are all of the namespace.
+    pub(super) is_everybody: bool,
+}
+
+/// The rules of both sides that select one place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Deciding<'a> {
+    /// Where one side has others, or has them for others.
+    pub(super) otherwise: Vec<Sentence<'a>>,
+    pub(super) alike: Vec<Sentence<'a>>,
+}
+
+/// Finds those of a namespace who may be answered otherwise; `shown` is its name for people. Where it `is_set` otherwise,
+/// that is everybody.
 ///
 /// # Errors
 ///
 /// Where there are more than `most`.
-pub(super) fn places(
-    sides: Sides<'_>,
+pub(super) fn concerned<'a>(
+    inhabitants: &Inhabitants<'_>,
+    sentences: &[Sentence<'a>],
     (namespace, shown): (&str, &str),
-    most: u64,
-) -> Result<Vec<Place>, TooManyError> {
-    let policies = [sides.before, sides.after].map(|side| side.policies.iter());
-    let targets: BTreeSet<Asked> = policies
-        .into_iter()
-        .flatten()
-        .filter(|policy| protects(policy, namespace))
-        .map(|policy| Asked::of(&policy.target))
-        .collect();
-    let mut places = known(sides, namespace);
-    let fitting = |called: &Called| {
-        targets
-            .iter()
-            .map(|one| one.fits(called))
-            .collect::<Vec<bool>>()
-    };
-    let mut seen: BTreeSet<Vec<bool>> = places
-        .iter()
-        .filter(|place| fitting(&place.before) == fitting(&place.after))
-        .map(|place| fitting(&place.after))
-        .collect();
-    for asked in together(&targets, most)? {
-        let other = unused("other", |name| {
-            targets
-                .iter()
-                .any(|one| one.account.as_deref() == Some(name))
-        });
+    (is_set, most): (bool, u64),
+) -> Result<Concerned<'a>, TooManyError> {
+    let known = inhabitants.places(namespace);
+    let is_moved = known.iter().any(|place| place.before != place.after);
+    if !is_set && !is_moved && !sentences.iter().any(|sentence| sentence.is_changed) {
+        return Ok(Concerned::default());
+    }
+    let by_target = ByTarget::of(sentences);
+    let ByTarget {
+        targets, changed, ..
+    } = &by_target;
+    let seeds = changed.iter().filter_map(|number| targets.at(*number));
+    let mut seeds: BTreeSet<Asked> = seeds.cloned().collect();
+    if is_set {
+        seeds.insert(Asked::default());
+    }
+    let is_everybody = seeds.contains(&Asked::default());
+    let mut places = Vec::new();
+    let mut seen = BTreeSet::new();
+    for place in known {
+        let before = targets.fitting(&Asked::had_by(&place.before));
+        let after = targets.fitting(&Asked::had_by(&place.after));
+        let is_moved = before != after;
+        let is_concerned = is_everybody || is_moved || !before.is_disjoint(changed);
+        if is_concerned {
+            places.push((place, by_target.deciding(&before, &after)));
+        }
+        if !is_moved {
+            seen.insert(after);
+        }
+    }
+    let other = unused("other", |name| targets.has_account(name));
+    for asked in targets.together(seeds, most)? {
+        let fitting = targets.fitting(&asked);
+        if seen.contains(&fitting) {
+            continue;
+        }
         let called = Called {
             namespace: namespace.to_owned(),
             name: String::new(),
-            service_account: asked.account.clone().unwrap_or(other),
-            labels: asked.labels.clone(),
-        };
-        if seen.insert(fitting(&called)) {
-            places.push(Place {
-                shown: asked.shown(shown),
-                before: called.clone(),
-                after: called,
-                asked: Some(asked),
-            });
-        }
-    }
-    Ok(places)
-}
-
-/// All that workloads can be asked for at once. Whoever fits some targets has all that these ask for; so what is asked
-/// by each set of targets that do not exclude each other stands for everybody.
-fn together(targets: &BTreeSet<Asked>, most: u64) -> Result<BTreeSet<Asked>, TooManyError> {
-    let mut all = BTreeSet::from([Asked::default()]);
-    for target in targets {
-        let more: Vec<Asked> = all.iter().filter_map(|asked| asked.and(target)).collect();
-        all.extend(more);
-        let needed = u64::try_from(all.len()).unwrap_or(u64::MAX);
-        if needed > most {
-            return Err(TooManyError { needed, most });
-        }
-    }
-    Ok(all)
-}
-
-/// The workloads that either side knows, replicas that rules cannot tell apart as one.
-fn known(sides: Sides<'_>, namespace: &str) -> Vec<Place> {
-    let mut keys = subject::selected_labels(sides.before);
-    keys.extend(subject::selected_labels(sides.after));
-    let of = |side: &Rules| -> BTreeSet<Called> {
-        let workloads = side.known.workloads.iter();
-        let own = workloads.filter(|one| one.meshed && one.namespace == namespace);
-        own.map(|one| subject::of(one, &keys)).collect()
-    };
-    let (before, after) = (of(sides.before), of(sides.after));
-    let mut places = Vec::new();
-    for called in before.union(&after) {
-        let of_name = |side: &BTreeSet<Called>| -> Vec<Called> {
-            side.iter()
-                .filter(|one| one.name == called.name)
-                .cloned()
-                .collect()
-        };
-        // One that has other labels now was something else before.
-        let (before, after) = match (of_name(&before).as_slice(), of_name(&after).as_slice()) {
-            ([before], [after]) => (before.clone(), after.clone()),
-            _ => (called.clone(), called.clone()),
+            service_account: asked.account().unwrap_or(&other).to_owned(),
+            labels: asked.labels(),
         };
         let place = Place {
-            shown: called.to_string(),
-            before,
-            after,
-            asked: None,
+            shown: asked.shown(shown),
+            before: called.clone(),
+            after: called,
+            asked: Some(asked),
         };
-        if !places.contains(&place) {
-            places.push(place);
-        }
+        places.push((place, by_target.deciding(&fitting, &fitting)));
     }
-    places
+    Ok(Concerned {
+        places,
+        is_everybody,
+    })
+}
+
+/// The rules of one namespace, by what their targets ask for.
+#[derive(Debug, Default)]
+struct ByTarget<'a> {
+    targets: Targets,
+    /// By the number of the target.
+    sentences: Vec<Vec<Sentence<'a>>>,
+    /// The targets of rules that only one side has.
+    changed: BTreeSet<usize>,
+}
+
+impl<'a> ByTarget<'a> {
+    fn of(sentences: &[Sentence<'a>]) -> Self {
+        let mut all = Self::default();
+        for sentence in sentences {
+            let number = all.targets.number(sentence.target);
+            if number >= all.sentences.len() {
+                all.sentences.resize_with(number + 1, Vec::new);
+            }
+            if let Some(held) = all.sentences.get_mut(number) {
+                held.push(*sentence);
+            }
+            if sentence.is_changed {
+                all.changed.insert(number);
+            }
+        }
+        all
+    }
+
+    /// The rules of the targets that a workload fits, on both sides.
+    fn deciding(&self, before: &BTreeSet<usize>, after: &BTreeSet<usize>) -> Deciding<'a> {
+        let mut deciding = Deciding::default();
+        for number in before.union(after) {
+            let is_moved = before.contains(number) != after.contains(number);
+            for sentence in self.sentences.get(*number).into_iter().flatten() {
+                if is_moved || sentence.is_changed {
+                    deciding.otherwise.push(*sentence);
+                } else {
+                    deciding.alike.push(*sentence);
+                }
+            }
+        }
+        deciding
+    }
 }

@@ -1,13 +1,13 @@
 //! Everybody who may call, in classes that no rule of either side tells apart: each has one that stands for all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use palisade_api::policy::From;
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
 use super::Sides;
+use super::networks::{self, InClear, Networks};
 use crate::policy::subject::Caller;
 
 /// A class of callers.
@@ -21,24 +21,35 @@ pub(super) enum Callers {
     OtherIn(TrustDomain),
     /// All other identities.
     OtherIdentity,
-    /// A workload without a sidecar, at its address.
-    Workload(String, IpAddr),
-    /// Addresses in this network, but in no narrower one that is named.
+    /// A workload that comes without an identity: it has no sidecar, or goes around it.
+    InClear(InClear),
+    /// Addresses in this network, but in no narrower one that is named, at which nobody is known.
     Network(IpNet),
     /// All other addresses.
     OtherAddress,
 }
 
+/// Who stands for a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stands {
+    pub(super) caller: Caller,
+    /// The identities that are known at its address, where it comes without one: their denials hold for it.
+    pub(super) beside: Vec<SpiffeId>,
+}
+
 /// The classes, and who stands for each.
-pub(super) type Classes = BTreeMap<Callers, Caller>;
+pub(super) type Classes = BTreeMap<Callers, Stands>;
 
 /// Everybody.
 pub(super) fn classes(sides: Sides<'_>) -> Classes {
     let named = Named::of(sides);
     let mut classes = Classes::new();
     for id in &named.identities {
-        let caller = Caller::Identity(id.clone());
-        classes.insert(Callers::Identity(id.clone()), caller);
+        add(
+            &mut classes,
+            Callers::Identity(id.clone()),
+            Some(id.clone()),
+        );
     }
     let stranger = unused("other", |name| named.has_namespace(name));
     let own = sides.trust_domain;
@@ -57,56 +68,16 @@ pub(super) fn classes(sides: Sides<'_>) -> Classes {
         .ok()
         .and_then(|domain| SpiffeId::of_service_account(&domain, &stranger, "other").ok());
     add(&mut classes, Callers::OtherIdentity, id);
-    addresses(&named, &mut classes);
+    networks::classes(&named.networks, &mut classes);
     classes
 }
 
 fn add(classes: &mut Classes, callers: Callers, id: Option<SpiffeId>) {
-    classes.extend(id.map(|id| (callers, Caller::Identity(id))));
-}
-
-fn addresses(named: &Named, classes: &mut Classes) {
-    for (net, workload) in &named.networks {
-        let inside = named
-            .networks
-            .keys()
-            .filter(|other| is_within(**other, *net));
-        if let Some(addr) = first_outside(*net, &inside.copied().collect::<Vec<_>>()) {
-            let callers = match workload {
-                Some(name) => Callers::Workload(name.clone(), addr),
-                None => Callers::Network(*net),
-            };
-            classes.insert(callers, Caller::Address(addr));
-        }
-    }
-    let all: Vec<IpNet> = named.networks.keys().copied().collect();
-    let everywhere = [
-        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
-    ];
-    let other = everywhere.iter().find_map(|net| first_outside(*net, &all));
-    classes.extend(other.map(|addr| (Callers::OtherAddress, Caller::Address(addr))));
-}
-
-fn is_within(inner: IpNet, outer: IpNet) -> bool {
-    inner != outer && outer.contains(&inner)
-}
-
-/// The first address of a network that is in none of the others; none where they fill it.
-fn first_outside(net: IpNet, others: &[IpNet]) -> Option<IpAddr> {
-    let mapped = IpNet::V6(Ipv6Net::new_assert(MAPPED, 96));
-    let mut addr = net.network();
-    while net.contains(&addr) {
-        let mut within = others.iter().chain([&mapped]);
-        let Some(within) = within.find(|other| other.contains(&addr)) else {
-            return Some(addr);
-        };
-        addr = match within.broadcast() {
-            IpAddr::V4(last) => IpAddr::V4(u32::from(last).checked_add(1)?.into()),
-            IpAddr::V6(last) => IpAddr::V6(u128::from(last).checked_add(1)?.into()),
-        };
-    }
-    None
+    let stands = id.map(|id| Stands {
+        caller: Caller::Identity(id),
+        beside: Vec::new(),
+    });
+    classes.extend(stands.map(|stands| (callers, stands)));
 }
 
 /// What rules of either side name, and who is known.
@@ -117,8 +88,7 @@ struct Named {
     namespaces: BTreeSet<String>,
     /// Named as a whole.
     trust_domains: BTreeSet<TrustDomain>,
-    /// With the workload, where it is one's address.
-    networks: BTreeMap<IpNet, Option<String>>,
+    networks: Networks,
 }
 
 impl Named {
@@ -135,23 +105,23 @@ impl Named {
     }
 
     fn know(&mut self, side: &super::Rules, own: &TrustDomain) {
+        let accounts_of = |is_meshed: bool| -> BTreeSet<(&str, &str)> {
+            let workloads = side.known.workloads.iter();
+            let workloads = workloads.filter(|one| one.meshed == is_meshed);
+            workloads
+                .map(|one| (one.namespace.as_str(), one.service_account.as_str()))
+                .collect()
+        };
+        let (meshed, others) = (accounts_of(true), accounts_of(false));
         for (namespace, account) in &side.known.accounts {
-            let of_account = || {
-                let workloads = side.known.workloads.iter();
-                workloads
-                    .filter(|one| (&one.namespace, &one.service_account) == (namespace, account))
-            };
-            let comes_with_it = of_account().next().is_none() || of_account().any(|one| one.meshed);
-            if comes_with_it {
+            let key = (namespace.as_str(), account.as_str());
+            if meshed.contains(&key) || !others.contains(&key) {
                 let id = SpiffeId::of_service_account(own, namespace, account);
                 self.identities.extend(id);
             }
         }
-        for workload in side.known.workloads.iter().filter(|one| !one.meshed) {
-            for addr in &workload.addresses {
-                let name = format!("{}/{}", workload.namespace, workload.name);
-                self.networks.insert(IpNet::from(*addr), Some(name));
-            }
+        for workload in &side.known.workloads {
+            self.networks.know(workload, own);
         }
     }
 
@@ -170,15 +140,13 @@ impl Named {
             From::TrustDomain(domain) => {
                 self.trust_domains.insert(domain.clone());
             }
-            From::Unauthenticated(net) => {
-                self.networks.entry(net.trunc()).or_default();
-            }
+            From::Unauthenticated(net) => self.networks.name(*net),
         }
     }
 
     fn has_namespace(&self, name: &str) -> bool {
-        let accounts = self.identities.iter().filter_map(SpiffeId::service_account);
-        self.namespaces.contains(name) || accounts.into_iter().any(|(own, _)| own == name)
+        let mut accounts = self.identities.iter().filter_map(SpiffeId::service_account);
+        self.namespaces.contains(name) || accounts.any(|(own, _)| own == name)
     }
 
     fn has_account(&self, domain: &TrustDomain, namespace: &str, name: &str) -> bool {
@@ -213,42 +181,49 @@ impl Callers {
             | Self::OtherOf(_)
             | Self::OtherIn(_)
             | Self::OtherIdentity
-            | Self::Workload(..)
+            | Self::InClear(_)
             | Self::OtherAddress => None,
         }
     }
 
-    /// As people call them; `all` are the classes beside this one.
-    pub(super) fn shown(&self, all: &Classes, own: &TrustDomain) -> String {
+    /// As people call them; `all` are the classes beside this one. Of a network, `but` are those at its addresses of whom
+    /// it is not said.
+    pub(super) fn shown(&self, all: &Classes, own: &TrustDomain, but: &[&InClear]) -> String {
         match self {
             Self::Identity(id) => Caller::Identity(id.clone()).short(own),
             Self::OtherOf(namespace) => format!("any other account of namespace {namespace}"),
             Self::OtherIn(domain) => format!("any other identity of {domain}"),
             Self::OtherIdentity => "any other identity".to_owned(),
-            Self::Workload(name, addr) => format!("{name} ({addr}, without an identity)"),
+            Self::InClear(who) => who.to_string(),
             Self::Network(net) if net.prefix_len() == net.max_prefix_len() => {
                 format!("{}, without an identity", net.addr())
             }
             Self::Network(net) => {
-                let but: Vec<String> = inside(*net, all).iter().map(ToString::to_string).collect();
-                let but = match but.as_slice() {
-                    [] => String::new(),
-                    but => format!(", but not in {},", but.join(" or ")),
-                };
+                let inner = inside(*net, all).into_iter();
+                let inner = inner.map(|net| format!("in {net}"));
+                let but = networks::but(inner.collect(), but);
                 format!("addresses in {net}{but} without an identity")
             }
-            Self::OtherAddress => "any other address without an identity".to_owned(),
+            Self::OtherAddress => {
+                let but = networks::but(Vec::new(), but);
+                format!("any other address{but} without an identity")
+            }
         }
     }
 }
 
 /// The widest of the networks within this one that are classes of their own.
 fn inside(net: IpNet, all: &Classes) -> Vec<IpNet> {
-    let networks = all.keys().filter_map(Callers::network);
-    let inside: Vec<IpNet> = networks.filter(|other| is_within(*other, net)).collect();
-    let is_widest = |one: &&IpNet| !inside.iter().any(|other| is_within(**one, *other));
-    inside.iter().filter(is_widest).copied().collect()
+    let first = Callers::Network(net);
+    let last = Callers::Network(IpNet::from(net.broadcast()));
+    let within = all.range(first..=last).map(|(class, _)| class);
+    let mut inside: Vec<IpNet> = Vec::new();
+    // Wider ones come before those that they contain.
+    for other in within.filter_map(Callers::network) {
+        let is_widest = inside.last().is_none_or(|last| !last.contains(&other));
+        if other != net && is_widest {
+            inside.push(other);
+        }
+    }
+    inside
 }
-
-/// IPv4 in IPv6's form, which no caller has.
-const MAPPED: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);

@@ -1,20 +1,19 @@
 //! Asks both sides the same questions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::policy::{
-    AllowReason, Decision, DenyReason, Policy, PortRange, RuleName, Source, Verdict,
+    AllowReason, Decision, DenyReason, Policy, PortRange, Rule, RuleName, Verdict,
 };
-use palisade_api::spiffe::SpiffeId;
 use palisade_api::workload::NamespaceSettings;
 use time::OffsetDateTime;
 
-use super::called::{self, Place};
+use super::about::Index;
+use super::called::{self, Concerned, Deciding, Inhabitants, Place};
 use super::callers::{self, Callers, Classes};
-use super::changed::{self, Changed};
+use super::changed::{self, Sentences};
 use super::{Sides, TooManyError};
 use crate::policy::beside;
-use crate::policy::subject::Caller;
 use crate::policy::traffic::Was;
 
 /// All differences, and among whom they were looked for.
@@ -29,8 +28,10 @@ pub(super) struct Compared {
 pub(super) struct Namespace {
     /// As people call it.
     pub(super) shown: String,
-    /// Everybody who may be called, also those of whom nothing changes.
+    /// Everybody who may be answered otherwise, also those of whom nothing changes in the end.
     pub(super) places: Vec<Place>,
+    /// Whether these are all of the namespace.
+    pub(super) is_everybody: bool,
     pub(super) flips: Vec<Flip>,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Flip {
     pub(super) why: Why,
     pub(super) from: Callers,
     pub(super) to: Place,
-    /// Ports that no rule of the namespace tells apart.
+    /// Ports that no rule tells apart which is about them.
     pub(super) ports: PortRange,
 }
 
@@ -72,145 +73,181 @@ pub(super) fn compare(
     most: u64,
 ) -> Result<Compared, TooManyError> {
     let callers = callers::classes(sides);
-    let mut named: Vec<(String, String)> = changed::namespaces(sides)
-        .into_iter()
-        .map(|name| (name.to_owned(), name.to_owned()))
-        .collect();
-    let other = callers::unused("other", |name| named.iter().any(|(own, _)| own == name));
-    named.push((other, "any other namespace".to_owned()));
+    let index = Index::of(&callers, sides.trust_domain);
+    let sentences = Sentences::of(sides);
+    let inhabitants = Inhabitants::of(sides);
     let mut all = Vec::new();
     let mut needed = 0_u64;
-    for (name, shown) in named {
-        let changed = Changed::of(sides, &name);
-        let places = called::places(sides, (&name, &shown), most)?;
-        let is_moved = places.iter().any(|place| place.before != place.after);
-        if changed.is_nothing() && !is_moved {
+    for (name, shown) in namespaces(sides) {
+        let settings = changed::settings(sides, &name);
+        let is_set = settings[0] != settings[1];
+        let about: Vec<_> = sentences.about(&name).collect();
+        let limits = (is_set, most);
+        let concerned = called::concerned(&inhabitants, &about, (&name, &shown), limits)?;
+        if concerned.places.is_empty() {
             continue;
         }
-        let asked = Asked::of(sides, &changed, (&name, &places), &callers);
-        needed = needed.saturating_add(asked.count());
-        all.push((shown, changed.settings, places.clone(), asked));
-    }
-    if needed > most {
-        return Err(TooManyError { needed, most });
+        let Concerned {
+            places,
+            is_everybody,
+        } = concerned;
+        let mut asked = Vec::new();
+        for (place, deciding) in places {
+            let questions = questions(&index, &deciding, is_set);
+            let ports = questions.iter().map(|(_, ports)| ports.len());
+            needed = needed.saturating_add(u64::try_from(ports.sum::<usize>()).unwrap_or(u64::MAX));
+            if needed > most {
+                return Err(TooManyError { needed, most });
+            }
+            asked.push((place, questions));
+        }
+        all.push((shown, settings, is_everybody, asked));
     }
     let decider = Decider {
         sides,
         policies: [sides.before.compiled(), sides.after.compiled()],
+        index: &index,
         now,
     };
-    let namespaces = all.into_iter().map(|(shown, settings, places, asked)| {
-        let flips = decider.flips(&asked, settings);
-        Namespace {
+    let namespaces = all
+        .into_iter()
+        .map(|(shown, settings, is_everybody, asked)| Namespace {
             shown,
-            places,
-            flips,
-        }
-    });
+            is_everybody,
+            flips: decider.flips(&asked, settings),
+            places: asked.into_iter().map(|(place, _)| place).collect(),
+        });
+    let namespaces = namespaces.collect();
     Ok(Compared {
-        namespaces: namespaces.collect(),
+        namespaces,
         callers,
     })
 }
 
-/// The questions of one namespace that both sides may answer otherwise.
-struct Asked {
-    /// With the identities that are known at the address of one that comes without.
-    callers: Vec<(Callers, Caller, Vec<SpiffeId>)>,
-    places: Vec<Place>,
-    ports: Vec<PortRange>,
+/// Each by its name, and by its name for people; one that nobody tells of stands for all others.
+fn namespaces(sides: Sides<'_>) -> Vec<(String, String)> {
+    let named = changed::namespaces(sides);
+    let other = callers::unused("other", |name| named.contains(name));
+    let named = named
+        .into_iter()
+        .map(|name| (name.to_owned(), name.to_owned()));
+    named
+        .chain([(other, "any other namespace".to_owned())])
+        .collect()
 }
 
-impl Asked {
-    fn of(
-        sides: Sides<'_>,
-        changed: &Changed<'_>,
-        (namespace, places): (&str, &[Place]),
-        callers: &Classes,
-    ) -> Self {
-        // Who has other labels now may have been about any rule.
-        let is_moved = places.iter().any(|place| place.before != place.after);
-        let places = places.iter().filter(|place| changed.is_about(place));
-        let callers = callers.iter().map(|(class, caller)| {
-            let beside = beside_of(sides, caller);
-            (class.clone(), caller.clone(), beside)
-        });
-        let callers = callers.filter(|(_, caller, beside)| {
-            let beside = beside.iter().map(Source::Authenticated);
-            let mut sources = beside.chain([caller.source()]);
-            is_moved || sources.any(|source| changed.names(source, sides.trust_domain))
-        });
-        let ports = ports(sides, namespace).into_iter();
-        Self {
-            callers: callers.collect(),
-            places: places.cloned().collect(),
-            ports: ports
-                .filter(|range| is_moved || changed.has_port(range.first))
-                .collect(),
+/// What is asked about one place: classes of callers, by their numbers, and for each the ports.
+type Questions = Vec<(usize, Vec<PortRange>)>;
+
+/// Where one side has other rules about a caller, the ports of these; where the namespace `is_set` otherwise, all.
+fn questions(index: &Index<'_>, deciding: &Deciding<'_>, is_set: bool) -> Questions {
+    let mut about: BTreeMap<usize, About<'_>> = BTreeMap::new();
+    if is_set {
+        about.extend((0..index.all.len()).map(|number| (number, About::default())));
+    }
+    for sentence in &deciding.otherwise {
+        for number in index.find(sentence.rule) {
+            about
+                .entry(number)
+                .or_default()
+                .otherwise
+                .push(sentence.rule);
         }
     }
-
-    fn count(&self) -> u64 {
-        let sizes = [self.callers.len(), self.places.len(), self.ports.len()];
-        let sizes = sizes.map(|size| u64::try_from(size).unwrap_or(u64::MAX));
-        sizes.into_iter().fold(1, u64::saturating_mul)
-    }
-}
-
-/// The identities of the workloads without a sidecar that are known at a caller's address, on either side.
-fn beside_of(sides: Sides<'_>, caller: &Caller) -> Vec<SpiffeId> {
-    let Caller::Address(addr) = caller else {
+    if about.is_empty() {
         return Vec::new();
-    };
-    let known = [sides.before, sides.after].map(|side| side.known.workloads.iter());
-    let known = known.into_iter().flatten().filter(|one| !one.meshed);
-    beside::identities(known, *addr, sides.trust_domain)
+    }
+    for sentence in &deciding.alike {
+        for number in index.find(sentence.rule) {
+            if let Some(about) = about.get_mut(&number) {
+                about.alike.push(sentence.rule);
+            }
+        }
+    }
+    let questions = about.into_iter();
+    questions
+        .map(|(number, about)| (number, about.ports(is_set)))
+        .collect()
 }
 
-/// All ports, cut wherever a rule of the namespace begins or ends.
-fn ports(sides: Sides<'_>, namespace: &str) -> Vec<PortRange> {
-    let mut firsts = BTreeSet::from([1]);
-    for side in [sides.before, sides.after] {
-        for (_, rule) in changed::rules(side, namespace) {
+/// The rules about one caller that select one place.
+#[derive(Default)]
+struct About<'a> {
+    otherwise: Vec<&'a Rule>,
+    alike: Vec<&'a Rule>,
+}
+
+impl About<'_> {
+    /// Ports, cut wherever one of these rules begins or ends, of which answers may differ.
+    fn ports(&self, is_set: bool) -> Vec<PortRange> {
+        let mut firsts = BTreeSet::from([1]);
+        for rule in self.otherwise.iter().chain(&self.alike) {
             for PortRange { first, last } in &rule.ports {
                 firsts.insert(*first);
                 firsts.extend(last.checked_add(1));
             }
         }
+        let firsts: Vec<u16> = firsts.into_iter().collect();
+        let ends = firsts.iter().skip(1).map(|next| next - 1);
+        let ends = ends.chain([u16::MAX]);
+        let ranges = firsts.iter().copied().zip(ends);
+        let is_all = is_set || self.otherwise.iter().any(|rule| rule.ports.is_empty());
+        let wanted = self.otherwise.iter().flat_map(|rule| &rule.ports);
+        let wanted = together(wanted.copied().collect());
+        let is_wanted = |port: u16| {
+            let before = wanted.partition_point(|range| range.first <= port);
+            let range = before.checked_sub(1).and_then(|number| wanted.get(number));
+            range.is_some_and(|range| range.contains(port))
+        };
+        ranges
+            .map(|(first, last)| PortRange { first, last })
+            .filter(|range| is_all || is_wanted(range.first))
+            .collect()
     }
-    let firsts: Vec<u16> = firsts.into_iter().collect();
-    let ends = firsts.iter().skip(1).map(|next| next - 1);
-    let ends = ends.chain([u16::MAX]);
-    let ranges = firsts.iter().copied().zip(ends);
-    ranges
-        .map(|(first, last)| PortRange { first, last })
-        .collect()
+}
+
+/// Ranges in their order, of which none meets another.
+fn together(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
+    ranges.sort_unstable();
+    let mut all: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match all.last_mut() {
+            Some(held) if range.first <= held.last => held.last = held.last.max(range.last),
+            _ => all.push(range),
+        }
+    }
+    all
 }
 
 struct Decider<'a> {
     sides: Sides<'a>,
     policies: [Policy; 2],
+    index: &'a Index<'a>,
     now: OffsetDateTime,
 }
 
 impl Decider<'_> {
-    fn flips(&self, asked: &Asked, settings: (NamespaceSettings, NamespaceSettings)) -> Vec<Flip> {
+    fn flips(&self, asked: &[(Place, Questions)], settings: [NamespaceSettings; 2]) -> Vec<Flip> {
         let [old, new] = &self.policies;
+        let [set_before, set_after] = settings;
         let mut flips = Vec::new();
-        for to in &asked.places {
+        for (to, questions) in asked {
             let domain = self.sides.trust_domain;
-            let before = to.before.destination(domain, settings.0);
-            let after = to.after.destination(domain, settings.1);
-            for (from, caller, beside) in &asked.callers {
-                let caller = (caller, &**beside);
-                for ports in &asked.ports {
+            let before = to.before.destination(domain, set_before);
+            let after = to.after.destination(domain, set_after);
+            for (number, ports) in questions {
+                let Some((from, stands)) = self.index.all.get(*number) else {
+                    continue;
+                };
+                let caller = (&stands.caller, &*stands.beside);
+                for ports in ports {
                     let port = ports.first;
                     let before = beside::decide(old, caller, &before, port, self.now);
                     let after = beside::decide(new, caller, &after, port, self.now);
                     if let Some(why) = Why::of(&before, &after) {
                         flips.push(Flip {
                             why,
-                            from: from.clone(),
+                            from: (*from).clone(),
                             to: to.clone(),
                             ports: *ports,
                         });

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
 use palisade_api::policy::PortRange;
 use palisade_api::spiffe::TrustDomain;
 
 use super::called::Place;
-use super::callers::{Callers, Classes};
+use super::callers::Callers;
 use super::compare::{Compared, Namespace, Why};
+use super::groups::Groups;
 
 /// Who may, or may no longer, reach whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,7 @@ pub(super) struct Line {
 /// Puts together ports, callers and called ones of which the same is to be said.
 pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
     let mut lines = Vec::new();
+    let groups = Groups::of(&compared.callers, own);
     for namespace in &compared.namespaces {
         let mut callers: By<'_, &Place, &Callers> = By::new();
         for ((why, from, to), ports) in by_ports(namespace) {
@@ -30,7 +31,7 @@ pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
         }
         let mut called: By<'_, String, &Place> = By::new();
         for ((why, ports, to), from) in callers {
-            for from in whole(from, &compared.callers, own) {
+            for from in groups.shown(from) {
                 let held = called.entry((why, ports.clone(), from)).or_default();
                 held.insert(to);
             }
@@ -42,7 +43,7 @@ pub(super) fn lines(compared: &Compared, own: &TrustDomain) -> Vec<Line> {
                 ports: ports.clone(),
                 why: why.clone(),
             };
-            if to.len() > 1 && to.len() == namespace.places.len() {
+            if namespace.is_everybody && to.len() > 1 && to.len() == namespace.places.len() {
                 lines.push(line(format!("every workload of {}", namespace.shown)));
             } else {
                 let is_said = |one: &&&Place| to.iter().any(|other| other.includes(one));
@@ -71,87 +72,4 @@ fn by_ports(namespace: &Namespace) -> BTreeMap<Edge<'_>, Vec<PortRange>> {
         }
     }
     merged
-}
-
-/// Classes by their names; those that make up a whole by the name of that.
-fn whole(mut left: BTreeSet<&Callers>, all: &Classes, own: &TrustDomain) -> Vec<String> {
-    let mut shown = Vec::new();
-    let mut take = |name: String, is_part: &dyn Fn(&Callers) -> bool| {
-        let parts: BTreeSet<&Callers> = all.keys().filter(|one| is_part(one)).collect();
-        if parts.len() > 1 && parts.is_subset(&left) {
-            left.retain(|one| !parts.contains(one));
-            shown.push(name);
-        }
-    };
-    take("everybody".to_owned(), &|_| true);
-    take("every identity".to_owned(), &Callers::has_identity);
-    for class in all.keys() {
-        if let Callers::OtherIn(domain) = class {
-            let name = format!("every identity of {domain}");
-            take(name, &|one| one.is_in(domain, own));
-        }
-    }
-    for class in all.keys() {
-        if let Callers::OtherOf(namespace) = class {
-            let name = format!("every account of namespace {namespace}");
-            take(name, &|one| one.is_of(namespace, own));
-        }
-    }
-    let name = "every address without an identity".to_owned();
-    take(name, &|one| !one.has_identity());
-    for class in all.keys() {
-        if let Callers::Network(net) = class {
-            let name = format!("every address in {net} without an identity");
-            take(name, &|one| one.is_within(*net));
-        }
-    }
-    shown.extend(left.into_iter().map(|one| one.shown(all, own)));
-    shown
-}
-
-impl Callers {
-    fn has_identity(&self) -> bool {
-        match self {
-            Self::Identity(_) | Self::OtherOf(_) | Self::OtherIn(_) | Self::OtherIdentity => true,
-            Self::Workload(..) | Self::Network(_) | Self::OtherAddress => false,
-        }
-    }
-
-    fn is_in(&self, domain: &TrustDomain, own: &TrustDomain) -> bool {
-        match self {
-            Self::Identity(id) => id.trust_domain() == domain,
-            Self::OtherOf(_) => domain == own,
-            Self::OtherIn(other) => other == domain,
-            Self::OtherIdentity | Self::Workload(..) | Self::Network(_) | Self::OtherAddress => {
-                false
-            }
-        }
-    }
-
-    fn is_of(&self, namespace: &str, own: &TrustDomain) -> bool {
-        match self {
-            Self::Identity(id) => {
-                let account = id.service_account();
-                id.trust_domain() == own && account.is_some_and(|(of, _)| of == namespace)
-            }
-            Self::OtherOf(of) => of == namespace,
-            Self::OtherIn(_)
-            | Self::OtherIdentity
-            | Self::Workload(..)
-            | Self::Network(_)
-            | Self::OtherAddress => false,
-        }
-    }
-
-    fn is_within(&self, net: IpNet) -> bool {
-        match self {
-            Self::Workload(_, addr) => net.contains(addr),
-            Self::Network(other) => net.contains(other),
-            Self::Identity(_)
-            | Self::OtherOf(_)
-            | Self::OtherIn(_)
-            | Self::OtherIdentity
-            | Self::OtherAddress => false,
-        }
-    }
 }

@@ -1,13 +1,18 @@
 //! `palisade policy diff`: what becomes allowed and what becomes denied between two sets of rules.
 
+mod about;
+mod applied;
 mod called;
 mod callers;
 mod changed;
 mod compare;
+mod groups;
 mod merge;
+mod networks;
 mod print;
 #[cfg(test)]
 mod property;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +32,15 @@ use crate::args::{MeshArgs, Output};
 /// `palisade policy diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The rules as they are: a file or directory. Where only one is named, it is what the mesh's rules would become
+    /// The rules as they are: a file or directory. Where only one is named, what `apply` of it would change in the mesh
     #[arg(value_name = "A")]
     first: PathBuf,
     /// The rules as they would be: a file or directory
     #[arg(value_name = "B")]
     second: Option<PathBuf>,
+    /// Where only one is named: as if the mesh had its rules only, and all others were deleted
+    #[arg(long, conflicts_with = "second")]
+    instead: bool,
     /// Mesh files and Kubernetes manifests that say who there is, for both; may be repeated
     #[arg(long, value_name = "PATH")]
     who: Vec<PathBuf>,
@@ -53,10 +61,14 @@ pub(crate) struct DiffArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Asks both sets of rules about everybody who is known or named in a rule, and about everybody else, at every port, and
 says where the answers differ: + becomes allowed, - becomes denied. Names and comments of rules make no difference.
+Of those who are known, calls that go around their sidecars are told of, too: shop/web, in clear from 10.2.0.7.
+One argument is compared with the running mesh: its policies are added to the mesh's, or take the place of those of the
+same name, as `palisade policy apply` does it. What deleting the others would change is told with --instead.
 Exits with 0 where there is none, with 1 where there is one, with 2 where that cannot be told.
 
   palisade policy diff rules/ edited/
-  palisade policy diff edited/                  # the running mesh's rules, and what they would become
+  palisade policy diff orders.yaml              # what would `palisade policy apply orders.yaml` change?
+  palisade policy diff rules/ --instead         # what, if the mesh had these rules and no others?
   palisade policy diff rules/ edited/ --who shop.yaml";
 
 /// Both sets of rules.
@@ -88,7 +100,15 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let first = of(&args.first)?;
     let (mut before, mut after) = match &args.second {
         Some(second) => (first, of(second)?),
-        None => (rules::of_mesh(&args.mesh)?, first),
+        None => {
+            let mesh = rules::of_mesh(&args.mesh)?;
+            if args.instead {
+                (mesh, first)
+            } else {
+                let after = applied::applied(&mesh, first);
+                (mesh, after)
+            }
+        }
     };
     if !args.who.is_empty() {
         for side in [&mut before, &mut after] {
@@ -96,7 +116,15 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
         }
     }
     super::warn(&before.warnings);
-    super::warn(&after.warnings);
+    let is_new = |warning: &&String| !before.warnings.contains(warning);
+    super::warn(
+        &after
+            .warnings
+            .iter()
+            .filter(is_new)
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
     // Rules alone say nothing of it.
     let knowing = [&after, &before]
         .into_iter()

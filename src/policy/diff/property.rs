@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use palisade_api::policy::{
-    AuthorizationPolicy, Destination, Effect, From, Mode, PortRange, Rule, Source, Target, Verdict,
+    AuthorizationPolicy, Destination, Effect, From, Mode, PortRange, Rule, Target, Verdict,
 };
 use palisade_api::spiffe::SpiffeId;
 use proptest::collection::vec;
@@ -13,10 +13,13 @@ use proptest::sample::select;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+use super::called::Place;
 use super::callers::{Callers, Classes};
 use super::changed;
 use super::compare::{Compared, compare};
 use super::{Rules, Sides, rules};
+use crate::policy::beside;
+use crate::policy::rules::Workload;
 use crate::policy::subject::Caller;
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 03:00 UTC);
@@ -103,11 +106,31 @@ fn any_policy() -> impl Strategy<Value = AuthorizationPolicy> {
     )
 }
 
+/// One that has a sidecar, around which it may go, and one that has none.
+fn known() -> Vec<Workload> {
+    let workload = |namespace: &str, account: &str, addr: &str, meshed| Workload {
+        namespace: namespace.into(),
+        name: account.into(),
+        service_account: account.into(),
+        labels: BTreeMap::new(),
+        replicas: Vec::new(),
+        addresses: vec![addr.parse().unwrap()],
+        meshed,
+    };
+    vec![
+        workload("a", "x", "10.1.1.1", true),
+        workload("b", "y", "10.255.255.255", false),
+    ]
+}
+
 /// Policies that both sides may have.
 fn any_sides() -> impl Strategy<Value = [Rules; 2]> {
-    vec((any_policy(), 1_u8..4), 1..8).prop_map(|policies| {
+    (vec((any_policy(), 1_u8..4), 1..8), any::<bool>()).prop_map(|(policies, is_known)| {
         [1, 2].map(|side| {
             let mut rules = rules::of_files(&[], None).unwrap();
+            if is_known {
+                rules.known.workloads = known();
+            }
             for (number, (policy, of)) in policies.iter().enumerate() {
                 let mut policy = policy.clone();
                 policy.name = format!("p{number}");
@@ -184,6 +207,11 @@ fn class(caller: &Caller, all: &Classes) -> Callers {
                 .unwrap_or(Callers::OtherIdentity)
         }
         Caller::Address(addr) => {
+            let is_there = |class: &&Callers| matches!(class, Callers::InClear(who) if who.addresses.contains(addr));
+            let in_clear = all.keys().find(is_there);
+            if let Some(class) = in_clear {
+                return class.clone();
+            }
             let networks = all.keys().filter_map(Callers::network);
             let networks = networks.filter(|net| net.contains(addr));
             let narrowest = networks.max_by_key(|net| net.prefix_len());
@@ -201,8 +229,8 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
         "any other namespace"
     };
     let namespace = compared.namespaces.iter().find(|one| one.shown == shown)?;
+    let sentences = changed::Sentences::of(sides);
     let targets = |account: &str, labels: &BTreeMap<String, String>| -> Vec<bool> {
-        let all = [sides.before, sides.after].map(|side| changed::rules(side, &question.namespace));
         let fits = |target: &Target| {
             target
                 .service_account
@@ -213,16 +241,18 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
                     .iter()
                     .all(|(key, value)| labels.get(key) == Some(value))
         };
-        all.iter()
-            .flatten()
-            .map(|(target, _)| fits(target))
-            .collect()
+        let all = sentences.about(&question.namespace);
+        all.map(|sentence| fits(sentence.target)).collect()
     };
     let asked = targets(&question.account, &question.labels);
     let mut places = namespace.places.iter();
-    let place = places
-        .find(|place| targets(&place.after.service_account, &place.after.labels) == asked)
-        .expect("everybody is of some class");
+    let mut is_asked =
+        |place: &&Place| targets(&place.after.service_account, &place.after.labels) == asked;
+    let place = places.find(&mut is_asked);
+    let Some(place) = place else {
+        assert!(!namespace.is_everybody, "everybody is of some class");
+        return None;
+    };
     let from = class(&question.caller, &compared.callers);
     let mut flips = namespace.flips.iter();
     let flip = flips.find(|flip| {
@@ -239,10 +269,9 @@ fn is_allowed(rules: &Rules, question: &Question) -> bool {
         trust_domain: &rules.trust_domain,
         settings: rules.known.settings(&question.namespace),
     };
-    let source: Source<'_> = question.caller.source();
-    let decision = rules
-        .compiled()
-        .decide(source, &destination, question.port, NOW);
+    let beside = beside::of(rules, &question.caller);
+    let caller = (&question.caller, &*beside);
+    let decision = beside::decide(&rules.compiled(), caller, &destination, question.port, NOW);
     matches!(decision.verdict, Verdict::Allow(_))
 }
 

@@ -231,8 +231,40 @@ spec: {serviceAccount: legacy, addresses: [10.2.0.9], meshed: false}
     assert_eq!(
         diff(&before, &after),
         [
-            "- shop/legacy (10.2.0.9, without an identity) → any workload of shop labelled app=orders all ports"
+            "- shop/legacy, in clear from 10.2.0.9 → any workload of shop labelled app=orders all ports"
         ]
+    );
+}
+
+#[test]
+fn calls_that_go_around_a_sidecar_are_told_of() {
+    let web = "apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: web-0, namespace: shop}
+spec: {serviceAccount: web, addresses: [10.2.0.7]}
+---
+";
+    let plain = "effect: allow, from: [{unauthenticated: {cidr: 10.2.0.0/16}}]";
+    let deny = "effect: deny, from: [{serviceAccount: shop/web}]";
+    let side = |rules: &[&str]| policy(ORDERS, rules) + web;
+    let line = "→ any workload of shop labelled app=orders all ports";
+    assert_eq!(
+        diff(&side(&[plain]), &side(&[plain, deny])),
+        [format!("- shop/web, in clear from 10.2.0.7 {line}")],
+    );
+    assert_eq!(
+        diff(&side(&[deny]), &side(&[plain, deny])),
+        [format!(
+            "+ addresses in 10.2.0.0/16, but not of shop/web, without an identity {line}"
+        )],
+        "nobody sheds a denied identity"
+    );
+    let other = "effect: allow, from: [{serviceAccount: shop/batch}]";
+    assert_eq!(
+        diff(&side(&[other]), &side(&[plain, other])),
+        [format!(
+            "+ every address in 10.2.0.0/16 without an identity {line}"
+        )],
     );
 }
 

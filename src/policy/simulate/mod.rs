@@ -22,7 +22,7 @@ use super::beside;
 use super::explain::{self, Placed};
 use super::rules::{self, Rules};
 use super::subject::Called;
-use super::traffic::{self, Edge, Traffic, TrafficArgs, Was, Workloads};
+use super::traffic::{self, Beside, Denials, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy simulate`.
@@ -50,7 +50,8 @@ pub(crate) struct SimulateArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Decides every recorded connection anew by the rules of DIR, and says what would become of it otherwise than it was.
 Who has which labels is said by --who, or by manifests beside the rules, else by the mesh; where it is not known and rules
-ask for it, the connection is listed as unknown.
+ask for it, the connection is listed as unknown; so is one in clear that rules admit, where they deny an account that may
+be at its address.
 Exits with 0 where nothing flips, with 1 where something does, with 2 where that cannot be told of all.
 
   palisade policy simulate edited/
@@ -174,6 +175,7 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
     let policy = rules.compiled();
     let selected = super::subject::selected_labels(rules);
     let workloads = Workloads::of(&rules.known);
+    let denials = Denials::of(rules, now);
     let shown = settings::Shown::of(rules, &traffic.edges);
     let mut told = told::Told::default();
     for edge in &traffic.edges {
@@ -182,7 +184,6 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
         let asked = Asked {
             rules,
             policy: &policy,
-            workloads: &workloads,
             settings: shown.settings(rules, &edge.namespace),
             now,
         };
@@ -190,13 +191,22 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
             told.unknown(rules, (edge, to), NO_LABELS);
             continue;
         };
-        let decisions = called.iter().map(|one| asked.decide(edge, one));
+        let trust_domain = edge.trust_domain(&rules.trust_domain);
+        let beside = workloads.beside(edge, trust_domain);
+        let decisions = called.iter().map(|one| asked.decide(edge, one, &beside));
         let decisions: Vec<Decision> = decisions.collect();
         let becomes: BTreeSet<Was> = decisions.iter().map(was).collect();
         let (Some(decision), 1) = (decisions.first(), becomes.len()) else {
             told.unknown(rules, (edge, to), DIFFERENT_LABELS);
             continue;
         };
+        let mut maybe = called
+            .iter()
+            .filter_map(|one| denials.maybe(&beside, (one, trust_domain), edge.port));
+        if was(decision) == Was::Allowed && maybe.next().is_some() {
+            told.unknown(rules, (edge, to), NOT_KNOWN_BESIDE);
+            continue;
+        }
         if was(decision) != edge.was || decision.shadow.is_some() {
             told.flip(rules, (edge, to), decision);
         } else {
@@ -210,17 +220,15 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
 struct Asked<'a> {
     rules: &'a Rules,
     policy: &'a Policy,
-    workloads: &'a Workloads<'a>,
     settings: NamespaceSettings,
     now: OffsetDateTime,
 }
 
 impl Asked<'_> {
-    fn decide(&self, edge: &Edge, called: &Called) -> Decision {
+    fn decide(&self, edge: &Edge, called: &Called, beside: &Beside) -> Decision {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
         let destination = called.destination(trust_domain, self.settings);
-        let beside = self.workloads.beside(&edge.from, trust_domain);
-        let caller = (&edge.from, &*beside);
+        let caller = (&edge.from, &*beside.known);
         beside::decide(self.policy, caller, &destination, edge.port, self.now)
     }
 }
@@ -252,4 +260,5 @@ impl Count {
 
 const NO_LABELS: &str =
     "the labels of the called one are not known, and rules of its namespace select by them";
+const NOT_KNOWN_BESIDE: &str = "it came without an identity, the account at its address is not known, and a rule denies one that may be it";
 const DIFFERENT_LABELS: &str = "workloads of the called one's account have different labels, and the record does not say which it was";

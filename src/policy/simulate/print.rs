@@ -128,7 +128,7 @@ fn unknown(text: &mut String, unknown: &[Unknown]) {
         let _written = writeln!(text, "    {}", one.why);
     }
     text.push_str(
-        "  name a mesh file or Kubernetes manifests with --who: they say who has which labels\n\n",
+        "  name a mesh file or Kubernetes manifests with --who: they say who has which labels and account\n\n",
     );
 }
 

@@ -199,6 +199,91 @@ spec: {{serviceAccount: banned, addresses: [10.0.0.9]}}
     );
 }
 
+const BANNED: &str = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: banned-0, namespace: shop}
+spec: {serviceAccount: banned, addresses: [10.0.0.1]}
+";
+
+/// Rules for all addresses that deny an account.
+fn denying(who: &str, account: &str) -> String {
+    format!(
+        "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: db, namespace: shop}}
+spec:
+  target: {{serviceAccount: db}}
+  rules:
+  - {{name: plain, effect: allow, from: [{{unauthenticated: {{cidr: 10.0.0.0/8}}}}]}}
+  - {{name: banned, effect: deny, from: [{{serviceAccount: {account}}}], ports: [5432]}}
+{who}"
+    )
+}
+
+#[test]
+fn what_may_be_denied_by_who_is_at_an_address_is_no_flip() {
+    let at = |was: Was, port: u16, at: Option<(&str, &str)>| {
+        let mut edge = edge("10.0.0.9", "db-0", port, was);
+        edge.at = at.map(|(namespace, replica)| (namespace.into(), replica.into()));
+        edge
+    };
+    let banned = Some(("shop", "banned-0"));
+    // Flips, and what is not known.
+    for (text, edge, expected) in [
+        (
+            denying("", "shop/banned"),
+            at(Was::Denied, 5432, banned),
+            (0, 1),
+        ),
+        (
+            denying("", "shop/banned"),
+            at(Was::Denied, 5432, None),
+            (0, 1),
+        ),
+        (
+            denying("", "shop/banned"),
+            at(Was::Allowed, 5432, banned),
+            (0, 1),
+        ),
+        (
+            denying("", "shop/banned"),
+            at(Was::Allowed, 5432, None),
+            (0, 0),
+        ),
+        (
+            denying("", "shop/banned"),
+            at(Was::Denied, 1, banned),
+            (1, 0),
+        ),
+        (
+            denying("", "b/banned"),
+            at(Was::Denied, 5432, banned),
+            (1, 0),
+        ),
+        // It has another address now, and is known by what the record says.
+        (
+            denying(BANNED, "shop/banned"),
+            at(Was::Denied, 5432, banned),
+            (0, 0),
+        ),
+        (
+            denying(BANNED, "shop/banned"),
+            at(Was::Allowed, 5432, banned),
+            (1, 0),
+        ),
+        (
+            denying(BANNED, "shop/other"),
+            at(Was::Denied, 5432, banned),
+            (1, 0),
+        ),
+    ] {
+        let told = simulated(&text, vec![edge.clone()]);
+        let counts = (told.flips.len(), told.unknown.len());
+        assert_eq!(counts, expected, "{edge:?} by\n{text}");
+    }
+}
+
 #[test]
 fn what_is_shown_says_which_way_how_often_and_why() {
     let text = format!("{RULES}{ORDERS}");

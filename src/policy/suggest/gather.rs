@@ -11,7 +11,7 @@ use super::target::Selected;
 use crate::policy::beside;
 use crate::policy::rules::Rules;
 use crate::policy::subject::{self, Called, Caller};
-use crate::policy::traffic::{self, Edge, Traffic, Was, Workloads};
+use crate::policy::traffic::{self, Beside, Denials, Edge, Traffic, Was, Workloads};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -53,6 +53,8 @@ pub(super) struct Calls {
     pub(super) conn: String,
     /// Rules that deny it whatever is allowed.
     pub(super) denied_by: BTreeSet<String>,
+    /// Rules that may, by who is at its address.
+    pub(super) may_be_denied_by: BTreeSet<String>,
 }
 
 /// Puts together what rules are to be made of.
@@ -65,6 +67,7 @@ pub(super) fn gather(
     let policy = rules.compiled();
     let selected = subject::selected_labels(rules);
     let workloads = Workloads::of(&rules.known);
+    let denials = Denials::of(rules, now);
     let mut gathered = Gathered::default();
     let mut nameless = 0_u64;
     for edge in &traffic.edges {
@@ -74,8 +77,14 @@ pub(super) fn gather(
             continue;
         };
         let called = whom.called(rules, &selected, edge).unwrap_or_default();
-        let verdicts = verdicts(rules, (&policy, &workloads), (edge, &called), now);
+        let trust_domain = edge.trust_domain(&rules.trust_domain);
+        let beside = workloads.beside(edge, trust_domain);
+        let verdicts = verdicts(rules, (&policy, &beside), (edge, &called), now);
+        let at = (trust_domain, edge.port);
+        let may_be_denied_by = may_be_denied_by(&denials, &beside, &called, at);
+        let is_in_doubt = edge.was == Was::Denied && !may_be_denied_by.is_empty();
         let is_admitted = !verdicts.is_empty()
+            && !is_in_doubt
             && verdicts
                 .iter()
                 .all(|one| matches!(one, Verdict::Allow(AllowReason::Rule(_))));
@@ -94,7 +103,9 @@ pub(super) fn gather(
             .iter()
             .filter(|verdict| verdict.effect() == Effect::Deny);
         let denied_by = denied.filter_map(Verdict::rule).map(ToString::to_string);
-        seen.take(edge, wanted, denied_by.collect());
+        let mut calls = Calls::of(edge, denied_by.collect());
+        calls.may_be_denied_by = may_be_denied_by;
+        seen.take(edge, wanted, calls);
     }
     if nameless > 0 {
         gathered.warnings.push(format!(
@@ -112,7 +123,7 @@ pub(super) fn gather(
 /// What the rules that exist say of it; nothing where there are none, or too little is known.
 fn verdicts(
     rules: &Rules,
-    (policy, workloads): (&Policy, &Workloads<'_>),
+    (policy, beside): (&Policy, &Beside),
     (edge, called): (&Edge, &[Called]),
     now: OffsetDateTime,
 ) -> Vec<Verdict> {
@@ -121,18 +132,29 @@ fn verdicts(
     }
     let trust_domain = edge.trust_domain(&rules.trust_domain);
     let settings = rules.known.settings(&edge.namespace);
-    let beside = workloads.beside(&edge.from, trust_domain);
     let verdicts = called.iter().map(|one| {
         let destination = one.destination(trust_domain, settings);
-        let caller = (&edge.from, &*beside);
+        let caller = (&edge.from, &*beside.known);
         beside::decide(policy, caller, &destination, edge.port, now).verdict
     });
     verdicts.collect()
 }
 
+/// The denials that may hold for a caller, as nothing says whose account is at its address.
+fn may_be_denied_by(
+    denials: &Denials<'_>,
+    beside: &Beside,
+    called: &[Called],
+    (trust_domain, port): (&TrustDomain, u16),
+) -> BTreeSet<String> {
+    let maybe = called
+        .iter()
+        .filter_map(|one| denials.maybe(beside, (one, trust_domain), port));
+    maybe.map(|rule| rule.to_string()).collect()
+}
+
 impl Seen {
-    fn take(&mut self, edge: &Edge, wanted: Wanted, denied_by: BTreeSet<String>) {
-        let calls = Calls::of(edge, denied_by);
+    fn take(&mut self, edge: &Edge, wanted: Wanted, calls: Calls) {
         if edge.was == Was::Denied && !wanted.include_denied {
             let key = (edge.from.clone(), edge.port);
             join(&mut self.denied, key, calls);
@@ -206,6 +228,7 @@ impl Calls {
             last: edge.last,
             conn: edge.conn(),
             denied_by,
+            may_be_denied_by: BTreeSet::new(),
         }
     }
 
@@ -219,6 +242,7 @@ impl Calls {
             self.conn = other.conn;
         }
         self.denied_by.extend(other.denied_by);
+        self.may_be_denied_by.extend(other.may_be_denied_by);
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -203,6 +203,33 @@ fn what_was_denied_is_admitted_where_it_is_asked_for() {
 }
 
 #[test]
+fn what_was_denied_is_not_called_admitted_where_nobody_knows_who_it_is() {
+    let existing = "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  target: {serviceAccount: db}
+  rules:
+  - {name: plain, effect: allow, from: [{unauthenticated: {cidr: 10.0.0.0/8}}]}
+  - {name: banned, effect: deny, from: [{serviceAccount: shop/banned}]}
+";
+    let mut denied = edge("10.0.0.9", "db-0", 5432, Was::Denied);
+    denied.at = Some(("shop".into(), "banned-0".into()));
+    let found = suggested(existing, vec![denied.clone()], LEAST);
+    assert_eq!((found.admitted, found.targets[0].denied.len()), (0, 1));
+    let wanted = Wanted {
+        include_denied: true,
+        ..LEAST
+    };
+    let found = suggested(existing, vec![denied], wanted);
+    let unsure = &found.targets[0].evidence[0].unsure;
+    assert!(
+        unsure[2].starts_with("shop/db/banned may deny it"),
+        "{unsure:?}"
+    );
+}
+
+#[test]
 fn what_is_not_sure_is_marked() {
     let once = |from: &str| {
         let mut once = edge(from, "orders-0", 8080, Was::Allowed);

@@ -174,7 +174,14 @@ fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain)
         From::Caller(Caller::Address(addr)) => {
             let mut workloads = known.workloads.iter();
             let at = workloads.find(|one| one.addresses.contains(addr));
-            let at = at.map(|one| format!(", that of {}/{}", one.namespace, one.name));
+            let at = at.map(|one| {
+                let around = if one.meshed {
+                    ", around its sidecar"
+                } else {
+                    ""
+                };
+                format!(", that of {}/{}{around}", one.namespace, one.name)
+            });
             unsure.push(format!(
                 "caller without an identity, at an address{}",
                 at.unwrap_or_default()
@@ -188,6 +195,10 @@ fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain)
     }
     let denials = calls.denied_by.iter();
     unsure.extend(denials.map(|rule| format!("{rule} denies it, whatever is allowed")));
+    let denials = calls.may_be_denied_by.iter();
+    unsure.extend(denials.map(|rule| {
+        format!("{rule} may deny it, whatever is allowed: the account at its address is not known")
+    }));
     unsure
 }
 

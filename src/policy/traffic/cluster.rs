@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use palisade_api::cluster::PROXY_CONTAINER;
 use tokio::time::timeout;
 
-use super::edges::Edges;
+use super::read::{self, Skipped, Take};
 use crate::args::MeshArgs;
 use crate::kubernetes::client::{self, Scope};
 use crate::kubernetes::{self, list, pod};
@@ -20,7 +20,7 @@ use crate::kubernetes::{self, list, pod};
 pub(super) fn read(
     mesh: &MeshArgs,
     since: Option<Duration>,
-    edges: &mut Edges,
+    take: &mut Take<'_>,
 ) -> anyhow::Result<Vec<String>> {
     kubernetes::complete(async {
         let client = client::client(&mesh.kube).await?;
@@ -39,17 +39,18 @@ pub(super) fn read(
         let logs = pods.iter().map(|one| log(&client, one, since));
         let logs = stream::iter(logs).buffer_unordered(AT_ONCE);
         let mut logs = std::pin::pin!(logs.take_until(tokio::time::sleep(MOST_TIME)));
-        let mut read = 0_usize;
+        let (mut read, mut skipped) = (0_usize, Skipped::default());
         while let Some(log) = logs.next().await {
             match log {
                 Ok(text) => {
                     read += 1;
-                    super::read::lines(text.as_bytes(), edges)?;
+                    read::lines(text.as_bytes(), "a sidecar's log", &mut skipped, take)?;
                 }
                 Err(why) if !warnings.contains(&why) => warnings.push(why),
                 Err(_said_already) => {}
             }
         }
+        warnings.extend(skipped.told());
         if read < sidecars {
             warnings.push(format!(
                 "the records of {read} of {sidecars} sidecars were read; name a namespace with -n, or collect them in \

@@ -14,6 +14,8 @@ use crate::policy::subject::{self, Caller};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Edge {
     pub(crate) from: Caller,
+    /// Who was known at the address of one that came without an identity.
+    pub(crate) at: Option<Replica>,
     pub(crate) namespace: Arc<str>,
     /// The replica that was called, where control knew it.
     pub(crate) workload: Option<Arc<str>>,
@@ -34,12 +36,12 @@ pub(crate) struct Edge {
     pub(crate) conn: u128,
 }
 
-/// How the lines were read.
+/// Namespace and name.
+type Replica = (Arc<str>, Arc<str>);
+
+/// What records were left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Read {
-    pub(super) lines: u64,
-    /// Lines that are no records.
-    pub(super) skipped: u64,
     /// Records that say nothing of what rules decide.
     pub(super) undecided: u64,
     /// Records that were left out, as there are more edges than are kept.
@@ -86,6 +88,7 @@ pub(super) struct Edges {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     from: usize,
+    at: Option<(usize, usize)>,
     namespace: usize,
     workload: Option<usize>,
     identity: Option<usize>,
@@ -117,21 +120,23 @@ impl Edges {
         }
     }
 
-    /// Takes one line, whatever it is.
-    pub(super) fn take(&mut self, bytes: &[u8]) {
-        self.read.lines += 1;
+    /// Takes one line, whatever it is; says whether it is a record.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
         let line = Line::of(bytes);
         let record = line
             .as_ref()
             .and_then(|line| Some((line, line.at()?, line.conn()?)));
         let Some((line, at, conn)) = record else {
-            self.read.skipped += 1;
-            return;
+            return false;
         };
         let is_another = self.only.is_some_and(|only| only != conn);
-        if is_another || self.since.is_some_and(|since| at < since) {
-            return;
+        if !is_another && self.since.is_none_or(|since| at >= since) {
+            self.take_record(line, (at, conn));
         }
+        true
+    }
+
+    fn take_record(&mut self, line: &Line<'_>, (at, conn): (OffsetDateTime, u128)) {
         let Some(told) = line.told() else {
             self.read.undecided += 1;
             return;
@@ -221,8 +226,13 @@ impl Edges {
     /// A new edge, of which nothing was counted yet.
     fn add(&mut self, key: Key, at: OffsetDateTime, conn: u128) -> Option<usize> {
         let identity = key.identity.and_then(|id| self.identities.at(id));
+        let at_address = key.at.and_then(|(namespace, replica)| {
+            let namespace = self.names.at(namespace)?.clone();
+            Some((namespace, self.names.at(replica)?.clone()))
+        });
         let edge = Edge {
             from: self.callers.at(key.from)?.clone(),
+            at: at_address,
             namespace: self.names.at(key.namespace)?.clone(),
             workload: key.workload.and_then(|name| self.names.at(name)).cloned(),
             identity: identity.cloned(),
@@ -268,8 +278,16 @@ impl Edges {
             None if account.is_some() => None,
             None => return None,
         };
+        let at = match (line.src_identity(), line.src_workload()) {
+            (None, Some((of, replica))) => {
+                let of = self.names.number(of, name)?;
+                Some((of, self.names.number(replica, name)?))
+            }
+            (Some(_), _) | (None, None) => None,
+        };
         Some(Key {
             from,
+            at,
             namespace,
             workload,
             identity,

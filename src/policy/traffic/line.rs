@@ -7,6 +7,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::policy::subject::Caller;
+
 /// What is wanted of a record. Nothing is copied where its texts have no escapes.
 #[derive(Debug, Deserialize)]
 pub(super) struct Line<'a> {
@@ -22,6 +24,10 @@ pub(super) struct Line<'a> {
     src_addr: Text<'a>,
     #[serde(rename = "src.identity", borrow)]
     src_identity: Option<Text<'a>>,
+    #[serde(rename = "src.workload", borrow)]
+    src_workload: Option<Text<'a>>,
+    #[serde(rename = "src.namespace", borrow)]
+    src_namespace: Option<Text<'a>>,
     #[serde(rename = "dst.identity", borrow)]
     dst_identity: Option<Text<'a>>,
     #[serde(rename = "dst.workload", borrow)]
@@ -117,6 +123,19 @@ impl<'a> Line<'a> {
     /// The caller's proven name; none where it came without.
     pub(super) fn src_identity(&self) -> Option<&str> {
         plain(&self.src_identity)
+    }
+
+    /// None where it is named by something that is no name.
+    pub(super) fn caller(&self) -> Option<Caller> {
+        match self.src_identity() {
+            Some(id) => id.parse().ok().map(Caller::Identity),
+            None => self.src_ip().map(Caller::Address),
+        }
+    }
+
+    /// Who is known at its address: namespace and replica.
+    pub(super) fn src_workload(&self) -> Option<(&str, &str)> {
+        plain(&self.src_namespace).zip(plain(&self.src_workload))
     }
 
     pub(super) fn src_ip(&self) -> Option<IpAddr> {

@@ -1,5 +1,6 @@
 //! Recorded connections: who called whom at which port, how often, and what was decided.
 
+mod admitted;
 mod cluster;
 mod edges;
 mod line;
@@ -7,6 +8,7 @@ mod names;
 mod read;
 #[cfg(test)]
 pub(crate) mod sample;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod whom;
@@ -24,11 +26,14 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use self::edges::{Edges, Read};
+use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
+pub(crate) use admitted::Admitted;
 pub(crate) use edges::Edge;
 pub(crate) use line::Was;
+pub(crate) use stranger::{Beside, Denials};
 pub(crate) use whom::{Whom, Workloads};
 
 /// Which records are meant.
@@ -76,15 +81,15 @@ pub(crate) fn connection(
 }
 
 fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Result<Traffic> {
-    let mut warnings = Vec::new();
-    if !args.records.is_empty() {
-        read::files(&args.records, &mut edges)?;
+    let take: &mut Take<'_> = &mut |line| edges.take(line);
+    let mut warnings = if !args.records.is_empty() {
+        read::files(&args.records, take)?.told()
     } else {
         match meant(mesh)? {
-            Meant::Local => read::local(mesh.name.as_deref(), &mut edges)?,
-            Meant::Cluster => warnings = cluster::read(mesh, args.since, &mut edges)?,
+            Meant::Local => read::local(mesh.name.as_deref(), take)?.told(),
+            Meant::Cluster => cluster::read(mesh, args.since, take)?,
         }
-    }
+    };
     let (edges, read) = edges.finish();
     warnings.extend(told(&read));
     Ok(Traffic { edges, warnings })
@@ -92,12 +97,6 @@ fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Resu
 
 fn told(read: &Read) -> Vec<String> {
     let mut told = Vec::new();
-    if read.skipped > 0 {
-        told.push(format!(
-            "{} of {} lines are no records, and were skipped",
-            read.skipped, read.lines
-        ));
-    }
     if read.beyond > 0 {
         told.push(format!(
             "{} records are left out: they are of more different edges than are kept; read fewer files at once, or only \

@@ -15,6 +15,7 @@ pub(crate) fn edge(from: &str, to: &str, port: u16, was: Was) -> Edge {
     let identity = format!("spiffe://cluster.local/ns/shop/sa/{account}");
     Edge {
         from,
+        at: None,
         namespace: "shop".into(),
         workload: Some(to.into()),
         identity: Some(identity.parse().unwrap()),

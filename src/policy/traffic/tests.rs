@@ -34,7 +34,9 @@ fn edges(records: &[Value]) -> (Vec<Edge>, Read) {
 
 fn bounded(records: &[Value], most: Most) -> (Vec<Edge>, Read) {
     let mut edges = Edges::new(most, None);
-    records.iter().for_each(|one| edges.take(&record(one)));
+    for one in records {
+        edges.take(&record(one));
+    }
     edges.finish()
 }
 
@@ -152,7 +154,7 @@ fn lines_that_are_no_records_are_counted_and_forged_names_are_no_edges() {
         "\u{1b}",
         r#"{"records_dropped": 3}"#,
     ] {
-        edges.take(line.as_bytes());
+        assert!(!edges.take(line.as_bytes()), "{line}");
     }
     for forged in [
         json!({"dst.workload": "x\u{1b}[31m"}),
@@ -160,12 +162,11 @@ fn lines_that_are_no_records_are_counted_and_forged_names_are_no_edges() {
         json!({"src.identity": "nobody"}),
         json!({"dst.identity": "spiffe://a"}),
     ] {
-        edges.take(&record(&forged));
+        assert!(edges.take(&record(&forged)));
     }
-    edges.take(&record(&json!({"conn.id": "no number"})));
+    assert!(!edges.take(&record(&json!({"conn.id": "no number"}))));
     let (found, read) = edges.finish();
-    assert_eq!(found, []);
-    assert_eq!((read.lines, read.skipped, read.undecided), (10, 6, 4));
+    assert_eq!((found, read.undecided), (vec![], 4));
 }
 
 #[test]
@@ -192,8 +193,42 @@ fn a_line_that_is_too_long_is_no_record() {
     text.push(b'\n');
     text.extend(record(&json!({})));
     let mut edges = Edges::new(Most::default(), None);
-    read::lines(text.as_slice(), &mut edges).unwrap();
-    let (found, read) = edges.finish();
-    assert_eq!(found.len(), 1);
-    assert!(read.skipped > 0);
+    let mut skipped = read::Skipped::default();
+    let take: &mut Take<'_> = &mut |line| edges.take(line);
+    read::lines(text.as_slice(), "a.json", &mut skipped, take).unwrap();
+    assert_eq!(edges.finish().0.len(), 1);
+    assert_eq!(
+        skipped.told(),
+        ["1 of 2 lines are no records, and were skipped; the first is a.json:1"]
+    );
+}
+
+#[test]
+fn what_has_no_record_is_no_file_of_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.json");
+    let read = |content: &[u8], path: &std::path::Path| {
+        std::fs::write(folder.path().join("b.json"), content).unwrap();
+        let mut edges = Edges::new(Most::default(), None);
+        read::files(&[path.to_owned()], &mut |line| edges.take(line))
+    };
+    for content in [
+        &b""[..],
+        b"\n",
+        b"# Words\n",
+        b"{}\n[]\n3\n",
+        b"\x7fELF\0\xff\x1b[31m",
+    ] {
+        let error = read(content, &path).unwrap_err().to_string();
+        assert!(error.contains("palisade logs -o json >"), "{error}");
+        assert!(!error.contains(char::is_control), "{error:?}");
+        assert!(read(content, folder.path()).is_err(), "a directory of such");
+    }
+    std::fs::write(folder.path().join("a.json"), record(&json!({}))).unwrap();
+    let told = read(b"\nwords\n", folder.path()).unwrap().told();
+    assert!(
+        told[0].starts_with("1 of 2 lines") && told[0].ends_with("b.json:2"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("no record in"), "{told:?}");
 }

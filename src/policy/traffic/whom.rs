@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 
-use super::Edge;
+use super::stranger::{Beside, Stranger};
+use super::{Edge, Was};
 use crate::policy::beside;
 use crate::policy::rules::{Known, Rules, Workload};
 use crate::policy::subject::{self, Called, Caller};
@@ -17,6 +19,7 @@ pub(crate) struct Workloads<'a> {
     by_namespace: HashMap<&'a str, Vec<&'a Workload>>,
     by_replica: HashMap<(&'a str, &'a str), Vec<&'a Workload>>,
     by_address: HashMap<IpAddr, Vec<&'a Workload>>,
+    is_complete: bool,
 }
 
 /// Who was called.
@@ -32,7 +35,10 @@ pub(crate) enum Whom<'a> {
 
 impl<'a> Workloads<'a> {
     pub(crate) fn of(known: &'a Known) -> Self {
-        let mut all = Self::default();
+        let mut all = Self {
+            is_complete: known.is_complete,
+            ..Self::default()
+        };
         for workload in &known.workloads {
             let namespace = workload.namespace.as_str();
             all.by_namespace
@@ -55,13 +61,32 @@ impl<'a> Workloads<'a> {
         self.by_address.get(&addr).map_or(&[], Vec::as_slice)
     }
 
-    /// The identities that are known at a caller's address; none of one that proves who it is.
-    pub(crate) fn beside(&self, caller: &Caller, trust_domain: &TrustDomain) -> Vec<SpiffeId> {
-        match caller {
-            Caller::Address(addr) => {
-                beside::identities(self.at(*addr).iter().copied(), *addr, trust_domain)
-            }
-            Caller::Identity(_) => Vec::new(),
+    /// Who is at a caller's address: as the record says it, and as it is known now. Who proves who it is has nobody beside.
+    ///
+    /// What a sidecar let in had nobody beside, where its record names nobody: it does not let in whom it cannot look up.
+    pub(crate) fn beside(&self, edge: &Edge, trust_domain: &TrustDomain) -> Beside {
+        let Caller::Address(addr) = edge.from else {
+            return Beside::default();
+        };
+        let known = self.at(addr).iter().copied();
+        let mut identities = beside::identities(known, addr, trust_domain);
+        if let Some((namespace, replica)) = &edge.at {
+            let found = self.by_replica.get(&(&**namespace, &**replica));
+            let found = found.into_iter().flatten().filter_map(|one| {
+                let account = &one.service_account;
+                SpiffeId::of_service_account(trust_domain, namespace, account).ok()
+            });
+            identities.extend(found);
+        }
+        let stranger = match &edge.at {
+            _ if !identities.is_empty() => Stranger::Nobody,
+            Some((namespace, _)) => Stranger::Of(Arc::clone(namespace)),
+            None if edge.was == Was::Denied && !self.is_complete => Stranger::Anybody,
+            None => Stranger::Nobody,
+        };
+        Beside {
+            known: identities,
+            stranger,
         }
     }
 

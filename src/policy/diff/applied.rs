@@ -1,0 +1,99 @@
+//! A mesh's rules, after others were applied to them.
+
+use std::collections::BTreeSet;
+
+use palisade_api::policy::AuthorizationPolicy;
+
+use crate::policy::rules::Rules;
+
+/// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name. Who there
+/// is stays as the mesh knows it; how namespaces are set is as the files say it, where they do.
+pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
+    let new: BTreeSet<String> = files
+        .policies
+        .iter()
+        .map(AuthorizationPolicy::title)
+        .collect();
+    let is_replaced = |policy: &AuthorizationPolicy| new.contains(&policy.title());
+    let (gone, kept): (Vec<_>, Vec<_>) = mesh.policies.iter().cloned().partition(is_replaced);
+    let own = files.known;
+    let mut after = Rules {
+        trust_domain: mesh.trust_domain.clone(),
+        known: mesh.known.clone(),
+        policies: files.policies,
+        places: files.places,
+        documents: files.documents,
+        doubtful: Vec::new(),
+        texts: files.texts,
+        mistakes: files.mistakes,
+        warnings: files.warnings,
+    };
+    let gone: BTreeSet<_> = gone
+        .iter()
+        .flat_map(AuthorizationPolicy::rule_names)
+        .collect();
+    for (rule, place) in &mesh.places {
+        if !gone.contains(rule) {
+            after
+                .places
+                .entry(rule.clone())
+                .or_insert_with(|| place.clone());
+        }
+    }
+    for namespace in &own.told {
+        let settings = own.settings(namespace);
+        after.known.namespaces.insert(namespace.clone(), settings);
+        after.known.told.insert(namespace.clone());
+    }
+    after.policies.extend(kept);
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::rules::sample::rules;
+
+    fn policy(name: &str, account: &str) -> String {
+        format!(
+            "---
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  rules:
+  - {{name: r, effect: allow, from: [{{serviceAccount: shop/{account}}}]}}
+"
+        )
+    }
+
+    #[test]
+    fn policies_are_added_or_replaced_by_name_and_all_else_stays() {
+        let permissive = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Namespace
+metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
+";
+        let mut mesh = rules(&(policy("orders", "web") + &policy("db", "orders") + permissive));
+        mesh.known.is_complete = true;
+        let after = applied(
+            &mesh,
+            rules(&(policy("orders", "batch") + &policy("new", "x"))),
+        );
+        let mut said: Vec<_> = after
+            .policies
+            .iter()
+            .map(|policy| format!("{}: {:?}", policy.name, policy.rules[0].from))
+            .collect();
+        said.sort();
+        assert_eq!(said.len(), 3);
+        for (said, part) in said.iter().zip(["orders", "x", "batch"]) {
+            assert!(said.contains(&format!("name: \"{part}\"")), "{said}");
+        }
+        assert_eq!(after.places.len(), 3);
+        assert_eq!(after.known, mesh.known, "nothing is said of namespaces");
+        let strict = permissive.replace("permissive", "strict");
+        let after = applied(&mesh, rules(&strict));
+        assert_ne!(after.known.settings("shop"), mesh.known.settings("shop"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Callers without an identity at whose address somebody may be whose denials nobody can tell.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName};
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use time::OffsetDateTime;
+
+use crate::policy::rules::Rules;
+use crate::policy::subject::Called;
+
+/// Who is at the address of a caller, whose denials sidecars hold it to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    pub(crate) known: Vec<SpiffeId>,
+    pub(super) stranger: Stranger,
+}
+
+/// Who may be there of whom no account is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Stranger {
+    #[default]
+    Nobody,
+    /// Somebody of this namespace.
+    Of(Arc<str>),
+    Anybody,
+}
+
+/// The denials of identities, by the namespaces that they protect.
+#[derive(Debug, Default)]
+pub(crate) struct Denials<'a> {
+    by_namespace: HashMap<&'a str, Vec<Denial<'a>>>,
+    of_cluster: Vec<Denial<'a>>,
+}
+
+type Denial<'a> = (&'a AuthorizationPolicy, &'a Rule);
+
+impl<'a> Denials<'a> {
+    /// Those that act at `now`.
+    pub(crate) fn of(rules: &'a Rules, now: OffsetDateTime) -> Self {
+        let mut denials = Self::default();
+        for policy in &rules.policies {
+            let acts = |rule: &&Rule| {
+                (rule.effect, rule.mode) == (Effect::Deny, Mode::Enforce)
+                    && rule.expires.is_none_or(|end| end > now)
+            };
+            let acting = policy.rules.iter().filter(acts).map(|rule| (policy, rule));
+            match policy.namespace.as_deref() {
+                Some(own) => denials.by_namespace.entry(own).or_default().extend(acting),
+                None => denials.of_cluster.extend(acting),
+            }
+        }
+        denials
+    }
+
+    /// One that may hold for a caller, as somebody may be at its address whose account is not known.
+    pub(crate) fn maybe(
+        &self,
+        beside: &Beside,
+        (called, trust_domain): (&Called, &TrustDomain),
+        port: u16,
+    ) -> Option<RuleName> {
+        if beside.stranger == Stranger::Nobody {
+            return None;
+        }
+        let own = self.by_namespace.get(called.namespace.as_str());
+        let mut all = own.into_iter().flatten().chain(&self.of_cluster);
+        let found = all.find(|(policy, rule)| {
+            let is_at_port =
+                rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(port));
+            is_at_port
+                && policy.selects(&called.namespace, &called.service_account, &called.labels)
+                && rule
+                    .from
+                    .iter()
+                    .any(|from| beside.stranger.may_be(from, trust_domain))
+        });
+        found.map(|(policy, rule)| RuleName {
+            namespace: policy.namespace.clone(),
+            policy: policy.name.clone(),
+            rule: rule.name.clone(),
+        })
+    }
+}
+
+impl Stranger {
+    fn may_be(&self, from: &From, own: &TrustDomain) -> bool {
+        let is_of = |namespace: &str| match self {
+            Self::Nobody => false,
+            Self::Of(known) => &**known == namespace,
+            Self::Anybody => true,
+        };
+        match from {
+            From::ServiceAccount { namespace, .. } | From::Namespace(namespace) => is_of(namespace),
+            From::Identity(id) if id.trust_domain() == own => id
+                .service_account()
+                .is_some_and(|(namespace, _)| is_of(namespace)),
+            From::TrustDomain(domain) => domain == own,
+            From::Identity(_) | From::Unauthenticated(_) => false,
+        }
+    }
+}
