@@ -80,15 +80,18 @@ pub(crate) fn parse() -> Cli {
 
 /// With what was typed as text: a terminal obeys control characters, and what is typed may come from elsewhere.
 fn shown(mut error: clap::Error) -> clap::Error {
-    let escaped = error.context().filter_map(|(kind, value)| match value {
-        ContextValue::String(text) => Some((kind, ContextValue::String(escaped(text)?))),
-        ContextValue::Strings(texts) if texts.iter().any(|text| escaped(text).is_some()) => {
-            let shown = texts
-                .iter()
-                .map(|text| escaped(text).unwrap_or_else(|| text.clone()));
-            Some((kind, ContextValue::Strings(shown.collect())))
+    let escaped = error.context().filter_map(|(kind, value)| {
+        if let ContextValue::String(text) = value {
+            return Some((kind, ContextValue::String(escaped(text)?)));
         }
-        _ => None,
+        let ContextValue::Strings(texts) = value else {
+            return None;
+        };
+        let shown = texts
+            .iter()
+            .map(|text| escaped(text).unwrap_or_else(|| text.clone()));
+        let has_escaped = texts.iter().any(|text| escaped(text).is_some());
+        has_escaped.then(|| (kind, ContextValue::Strings(shown.collect())))
     });
     let escaped: Vec<_> = escaped.collect();
     if !escaped.is_empty() {

@@ -126,8 +126,8 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         Output::Json => {
             let enforced = progress.as_ref().map(put::Progress::report);
             let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
-            if let Some(was) = was {
-                said["was_to_expire"] = was.into();
+            if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
+                said.insert("was_to_expire".to_owned(), was.into());
             }
             writeln!(out, "{said}")?;
         }

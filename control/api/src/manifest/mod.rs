@@ -40,7 +40,7 @@ pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
 pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
 pub use known::{Known, KnownWorkload};
-pub use object::{ObjectDiagnostic, check_object};
+pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
 pub use snippet::{Part, Snippet, Style};
