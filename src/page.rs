@@ -1,11 +1,17 @@
 //! One page, asked for over a connection that carries nothing else.
 
+use std::path::Path;
+
+use anyhow::Context;
 use http::header::{AUTHORIZATION, HOST};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+
+use crate::up::state::part;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +30,15 @@ pub(crate) enum GetError {
         /// In its words.
         said: String,
     },
+}
+
+/// The page at a path of the control of a local mesh, which has its socket in the mesh's state directory.
+pub(crate) async fn of_control(state: &Path, path: &str) -> anyhow::Result<String> {
+    let connection = UnixStream::connect(state.join(part::CONTROL)).await;
+    let connection = connection
+        .context("control does not answer; it may be starting, or there is no meshed workload")?;
+    let page = get(connection, path, None).await;
+    page.with_context(|| format!("control has no {path}; it may be of another version"))
 }
 
 /// GETs the page at a path, with a token for whoever answers.

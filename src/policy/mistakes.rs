@@ -6,6 +6,7 @@ use std::fmt;
 use anstyle::Style;
 use palisade_api::manifest::{self, Diagnostic, Severity};
 
+use super::rules::Texts;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
 
 /// Mistakes, and the texts that they are in. Its `Display` has colours, for a stream that takes away what its reader has
@@ -18,15 +19,12 @@ pub(crate) struct Mistakes {
 
 impl Mistakes {
     /// What is wrong with the files of a mesh, by themselves and together; none where nothing is.
-    pub(crate) fn of(texts: BTreeMap<String, String>) -> Option<Self> {
-        let (mut documents, mut found) = (Vec::new(), Vec::new());
-        for (file, text) in &texts {
-            match manifest::read(file, text) {
-                Ok(read) => documents.extend(read),
-                Err(wrong) => found.extend(wrong),
-            }
-        }
-        found.extend(manifest::together(&documents));
+    pub(crate) fn of(texts: Texts) -> Option<Self> {
+        let mut found = texts.unreadable;
+        let texts = texts.by_file;
+        let files = texts.iter();
+        let read = manifest::read_together(files.map(|(file, text)| (&**file, &**text)));
+        found.extend(read.mistakes);
         (!found.is_empty()).then(|| Self::new(found, texts))
     }
 

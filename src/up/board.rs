@@ -239,7 +239,7 @@ impl Board {
                 Ok(way) => send(&mut writing, &way).await,
                 Err(error) => send(&mut writing, &Problem { error }).await,
             },
-            Question::Usage => match crate::usage::of_control(&self.state).await {
+            Question::Usage => match crate::page::of_control(&self.state, "/usage").await {
                 Ok(answer) => Ok(writing.write_all(format!("{answer}\n").as_bytes()).await?),
                 Err(error) => {
                     let error = format!("{error:#}");

@@ -3,19 +3,15 @@
 mod cluster;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use palisade_api::usage::Usage;
-use tokio::net::UnixStream;
 
 use crate::args::MeshArgs;
 use crate::ask::{self, Question};
+use crate::kubernetes;
 use crate::kubernetes::meant::{Meant, meant};
-use crate::up::state::part;
-use crate::{kubernetes, page};
 
 /// `palisade policy counters`.
 #[derive(Debug, Args)]
@@ -51,14 +47,4 @@ pub(crate) fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
         }
         Meant::Cluster => kubernetes::complete(cluster::usage(mesh)),
     }
-}
-
-/// What control of a local mesh answers, as it is.
-pub(crate) async fn of_control(state: &Path) -> anyhow::Result<String> {
-    let socket = state.join(part::CONTROL);
-    let connection = UnixStream::connect(&socket).await;
-    let connection = connection
-        .context("control does not answer; it may be starting, or there is no meshed workload")?;
-    let page = page::get(connection, "/usage", None).await;
-    page.context("control says nothing of its counts")
 }

@@ -1,5 +1,6 @@
 //! Who is let in, who is not, and how that is recorded.
 
+mod broken;
 mod edits;
 mod replay;
 mod tools;

@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{CALLERS, ORDERS, RULES};
 use crate::harness::{Mesh, at, json_lines, stdout, text, wait_until};
 
-fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
+pub(super) fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
     let mut command = mesh.palisade();
     command.arg("policy").args(arguments).args(["-o", "json"]);
     command.output().unwrap()
 }
 
 /// One answer, and the exit code.
-fn answer(mesh: &Mesh, arguments: &[&str]) -> (Value, i32) {
+pub(super) fn answer(mesh: &Mesh, arguments: &[&str]) -> (Value, i32) {
     let output = policy(mesh, arguments);
     let said = text(&output.stdout);
     let answer = said
@@ -163,7 +163,7 @@ fn assert_refused(mesh: &Mesh, rules: &str) {
     std::fs::remove_dir(in_force.join(".z.yaml.new")).unwrap();
 }
 
-fn allow(mesh: &Mesh, from: &str, span: &str) -> Output {
+pub(super) fn allow(mesh: &Mesh, from: &str, span: &str) -> Output {
     let said = ["--to", "shop/orders", "--port", "8080"];
     let why = ["--reason", "INC-7: they wait"];
     let arguments = [&["allow", "--from", from, "--for", span], &said[..], &why];

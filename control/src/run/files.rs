@@ -14,24 +14,28 @@ use crate::config::{Config, Files};
 use crate::file::Directories;
 use crate::identity::{Attestor, chain};
 use crate::index::Index;
-use crate::source::Source;
+use crate::source::{InForce, Source};
 use crate::telemetry::metrics::Metrics;
 use crate::token;
 
-/// Reads everything once, and follows its changes.
+/// Reads everything once, and follows its changes; `tell` hears what is in force.
 pub(super) fn known(
     config: &Config,
     files: &Files,
-    metrics: &Arc<Metrics>,
+    (metrics, tell): (&Arc<Metrics>, watch::Sender<InForce>),
     running: &mut Running,
 ) -> Result<Known, RunError> {
     let ca = Arc::new(ca::load_or_create(&files.store, &config.trust_domain)?);
     let directories = Directories::watch(files.directories.clone());
     let (source, index) = first_index(config, files, &ca)?;
+    tell.send_replace(source.in_force());
     let (publish, index) = watch::channel(index);
-    running
-        .tasks
-        .spawn(follow(directories, source, publish, Arc::clone(metrics)));
+    running.tasks.spawn(follow(
+        directories,
+        source,
+        (publish, tell),
+        Arc::clone(metrics),
+    ));
     running.tasks.spawn(sweep(files.store.clone()));
     Ok(Known {
         ca,
@@ -56,7 +60,7 @@ fn first_index(config: &Config, files: &Files, ca: &Ca) -> Result<(Source, Arc<I
 async fn follow(
     directories: Directories,
     mut source: Source,
-    publish: watch::Sender<Arc<Index>>,
+    (publish, tell): (watch::Sender<Arc<Index>>, watch::Sender<InForce>),
     metrics: Arc<Metrics>,
 ) {
     let mut unreadable = None;
@@ -81,6 +85,7 @@ async fn follow(
         }
         metrics.config_errors(update.errors);
         if let Some(index) = update.index {
+            tell.send_replace(source.in_force());
             publish.send_replace(index);
         }
     }

@@ -31,6 +31,7 @@ use crate::index::{Ground, Index};
 use crate::kubernetes::{self, ConnectError};
 use crate::listen;
 use crate::mesh::{MeshService, Roster};
+use crate::source::InForce;
 use crate::telemetry::{admin, metrics::Metrics};
 use crate::tls::{Identity, TlsError};
 use crate::token::{self, CreateTokenError};
@@ -142,19 +143,21 @@ impl Control {
         let roster = Arc::new(Roster::default());
         let usage = Arc::new(counted(&config, &metrics));
         let (awaits, awaited) = watch::channel(String::new());
+        let (tell, in_force) = watch::channel(InForce::default());
         let mut running = Running::default();
         let admin = admin::Admin {
             metrics: Arc::clone(&metrics),
             proxies: matches!(config.mode, Mode::Files(_)).then(|| admin::Proxies {
                 roster: Arc::clone(&roster),
                 usage: Arc::clone(&usage),
+                in_force,
             }),
             ready: is_ready,
             awaited,
         };
         let telemetry = pages::show(&config, admin, &mut running.tasks).await?;
         let known = match &config.mode {
-            Mode::Files(files) => files::known(&config, files, &metrics, &mut running)?,
+            Mode::Files(files) => files::known(&config, files, (&metrics, tell), &mut running)?,
             Mode::Kubernetes(replica) => {
                 let shared = cluster::Shared {
                     shown: kubernetes::Shown {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_api::manifest::{self, Manifest};
+use serde::{Deserialize, Serialize};
 
 use crate::digest::{Sha256, sha256};
 use crate::index::{Facts, Ground, Index};
@@ -19,9 +20,18 @@ pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
 pub struct Source {
     ground: Ground,
     good: Files,
+    /// The texts of the same.
+    texts: BTreeMap<String, String>,
     /// What was seen last of each file, good or not.
     seen: BTreeMap<String, Sha256>,
     errors: BTreeSet<String>,
+}
+
+/// The texts of files that are in force, by name: of a file with mistakes that which was good last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// By the files' names, as control was told of their directories.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Manifests with their file's name, as the validator takes them.
@@ -46,6 +56,7 @@ impl Source {
         Self {
             ground,
             good: Files::new(),
+            texts: BTreeMap::new(),
             seen: BTreeMap::new(),
             errors: BTreeSet::new(),
         }
@@ -78,7 +89,14 @@ impl Source {
                 Err(messages) => errors.extend(messages),
             }
         }
-        let index = self.merge(&mut good, changed, &mut errors);
+        let taken: BTreeSet<_> = changed.keys().cloned().collect();
+        let (index, left) = self.merge(&mut good, changed, &mut errors);
+        self.texts.retain(|file, _| good.contains_key(file));
+        for file in taken.difference(&left) {
+            let content = found.get(file).and_then(|content| content.as_ref().ok());
+            let text = content.map(|content| String::from_utf8_lossy(content).into_owned());
+            self.texts.extend(text.map(|text| (file.clone(), text)));
+        }
         self.seen = seen;
         self.good = good;
         let new_errors = errors.difference(&self.errors).cloned().collect();
@@ -90,18 +108,25 @@ impl Source {
         }
     }
 
-    /// Puts changed files in force: all together or, where they clash, each that fits.
+    /// The texts of what is in force.
+    pub fn in_force(&self) -> InForce {
+        InForce {
+            files: self.texts.clone(),
+        }
+    }
+
+    /// Puts changed files in force: all together or, where they clash, each that fits. Also tells which do not.
     fn merge(
         &self,
         good: &mut Files,
         mut changed: Files,
         errors: &mut BTreeSet<String>,
-    ) -> Option<Arc<Index>> {
+    ) -> (Option<Arc<Index>>, BTreeSet<String>) {
         let mut whole = good.clone();
         whole.extend(changed.clone());
         if let Ok(index) = self.index(&whole) {
             *good = whole;
-            return Some(index);
+            return (Some(index), BTreeSet::new());
         }
         let mut index = self.index(good).ok();
         loop {
@@ -117,6 +142,7 @@ impl Source {
             *good = with;
             index = Some(fitting);
         }
+        let left = changed.keys().cloned().collect();
         for (file, manifests) in changed {
             let mut with = good.clone();
             with.insert(file, manifests);
@@ -124,7 +150,7 @@ impl Source {
                 errors.extend(messages);
             }
         }
-        index
+        (index, left)
     }
 
     fn index(&self, files: &Files) -> Result<Arc<Index>, Vec<String>> {

@@ -114,3 +114,32 @@ fn no_files_are_a_mesh_without_workloads() {
     let mut source = source();
     assert!(source.update(&Found::new()).index.is_some());
 }
+
+#[test]
+fn the_texts_in_force_are_those_that_were_good_last() {
+    let mut source = source();
+    let (a, b) = (workload("a", "10.0.0.1"), workload("b", "10.0.0.2"));
+    let texts = |source: &Source| -> Vec<(String, String)> {
+        source.in_force().files.into_iter().collect()
+    };
+    let of = |files: &[(&str, &str)]| -> Vec<(String, String)> {
+        files
+            .iter()
+            .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()))
+            .collect()
+    };
+    source.update(&found(&[("a.yaml", &a), ("b.yaml", &b)]));
+    assert_eq!(texts(&source), of(&[("a.yaml", &a), ("b.yaml", &b)]));
+
+    // One is broken, and one takes the other's name.
+    let clash = workload("a", "10.0.0.3");
+    source.update(&found(&[
+        ("a.yaml", "a: ["),
+        ("b.yaml", &b),
+        ("c.yaml", &clash),
+    ]));
+    assert_eq!(texts(&source), of(&[("a.yaml", &a), ("b.yaml", &b)]));
+
+    source.update(&found(&[("b.yaml", &b), ("c.yaml", &clash)]));
+    assert_eq!(texts(&source), of(&[("b.yaml", &b), ("c.yaml", &clash)]));
+}

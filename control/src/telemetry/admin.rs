@@ -1,4 +1,4 @@
-//! `/metrics`, `/ready`, `/live` and, from files, `/proxies` and `/usage` over plain HTTP: nothing here is secret, and
+//! `/metrics`, `/ready`, `/live` and, from files, `/proxies`, `/rules` and `/usage` over plain HTTP: nothing here is secret, and
 //! nothing can be changed.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use crate::http::{self, Answer, Listener, json, text};
 use crate::mesh::Roster;
+use crate::source::InForce;
 use crate::usage::Usage;
 
 /// What is shown.
@@ -28,6 +29,8 @@ pub(crate) struct Admin {
 pub(crate) struct Proxies {
     pub(crate) roster: Arc<Roster>,
     pub(crate) usage: Arc<Usage>,
+    /// The texts of the files that are in force.
+    pub(crate) in_force: watch::Receiver<InForce>,
 }
 
 /// Serves until it is dropped.
@@ -59,8 +62,11 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Answer {
         },
         path => match (path, &admin.proxies) {
             ("/proxies", Some(proxies)) => json(&proxies.roster.list()),
+            ("/rules", Some(proxies)) => json(&*proxies.in_force.borrow()),
             ("/usage", Some(proxies)) => json(&proxies.usage.answer(None)),
-            (_, Some(_)) => nothing("there are /metrics, /ready, /live, /proxies and /usage\n"),
+            (_, Some(_)) => {
+                nothing("there are /metrics, /ready, /live, /proxies, /rules and /usage\n")
+            }
             (_, None) => nothing("there are /metrics, /ready and /live\n"),
         },
     }

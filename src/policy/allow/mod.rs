@@ -20,7 +20,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::put::{self, Change, Wait};
+use super::put::{self, Change, NewFile, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
 use super::{apply, beside};
@@ -93,8 +93,14 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             Settled::Denied(_) => super::NO,
         });
     }
+    let file = format!("{}.yaml", policy.name);
+    let file = NewFile {
+        place: file.clone(),
+        name: file,
+        text: text(&policy),
+    };
     let change = Change {
-        files: vec![(format!("{}.yaml", policy.name), text(&policy))],
+        files: vec![file],
         policies: vec![policy.clone()],
         force: false,
         label: Some(BREAK_GLASS_LABEL),

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::put::{self, Change, Progress, Put, Wait};
+use super::put::{self, Change, NewFile, Progress, Put, Wait};
 use super::rules;
 use crate::args::{MeshArgs, Output};
 
@@ -60,7 +60,11 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         let name = PathBuf::from(file);
         let name = name.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| anyhow!("{file} has no name that can be kept"))?;
-        files.push((name.to_owned(), text.clone()));
+        files.push(NewFile {
+            name: name.to_owned(),
+            text: text.clone(),
+            place: file.clone(),
+        });
     }
     let change = Change {
         policies: rules.policies,

@@ -24,24 +24,29 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Every rule that was read.
+    /// Every rule of a file, or object, that is good.
     pub(super) fn each(&self) -> impl Iterator<Item = Placed<'a>> + use<'a> {
-        let policies = self.documents.iter().filter_map(|document| {
-            let Manifest::Policy(policy) = &document.manifest else {
-                return None;
-            };
-            Some((document, policy))
-        });
-        policies.flat_map(|(document, policy)| {
-            let rules = policy.rules.iter().zip(&document.rules);
-            rules.map(move |(rule, place)| Placed {
-                document,
-                policy,
-                rule,
-                place,
-            })
-        })
+        rules_of(self.documents)
     }
+}
+
+/// Every rule of some documents.
+pub(super) fn rules_of(documents: &[Document]) -> impl Iterator<Item = Placed<'_>> {
+    let policies = documents.iter().filter_map(|document| {
+        let Manifest::Policy(policy) = &document.manifest else {
+            return None;
+        };
+        Some((document, policy))
+    });
+    policies.flat_map(|(document, policy)| {
+        let rules = policy.rules.iter().zip(&document.rules);
+        rules.map(move |(rule, place)| Placed {
+            document,
+            policy,
+            rule,
+            place,
+        })
+    })
 }
 
 /// All of it but what needs records.
@@ -119,9 +124,12 @@ fn permissive(rules: &Rules) -> Vec<&str> {
 
 /// By the validator's own warning, of one rule at a time, so that it can be placed.
 fn permissive_denial(placed: &Placed<'_>, permissive: &[&str]) -> Option<Finding> {
+    let policy = placed.policy;
     let alone = AuthorizationPolicy {
+        namespace: policy.namespace.clone(),
+        name: policy.name.clone(),
+        target: policy.target.clone(),
         rules: vec![placed.rule.clone()],
-        ..placed.policy.clone()
     };
     let said = manifest::warnings(&alone, permissive).pop()?;
     let (message, remedy) = said.split_once("; ").unwrap_or((&said, ""));

@@ -59,7 +59,9 @@ pub(crate) struct CheckArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Tells of every mistake of every file at once, then of what is allowed and may still be a mistake: the code in brackets is
-for --allow. Where a mesh file, Kubernetes manifests or a running mesh say who there is, names are held against that.
+for --allow. Where a mesh file, Kubernetes manifests or a running mesh say who there is, names are held against that; the
+rules of a mesh file count where no others are named. Of a file that is no YAML, only the first mistake of each document
+is known.
 Exits with 0, with 1 where there are mistakes (with --deny-warnings: or warnings), with 2 where it could not look.
 
   palisade policy check rules/
@@ -129,13 +131,9 @@ fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let rules: &Rules = asked.rules;
     let mut mistakes = rules.mistakes.clone();
     mistakes.extend(rules::expectations(&rules.texts).1);
-    let mut found: Vec<Finding> = Vec::new();
-    for diagnostic in mistakes {
-        let is_told = found.iter().any(|one| one.diagnostic == diagnostic);
-        if !is_told {
-            found.push(Finding::mistake(diagnostic));
-        }
-    }
+    let mut told = HashSet::new();
+    mistakes.retain(|one| told.insert(one.clone()));
+    let mut found: Vec<_> = mistakes.into_iter().map(Finding::mistake).collect();
     let lints = lints::lints(asked);
     let mut unknown = who::unknown(asked);
     // Of one account, one finding is enough.

@@ -275,3 +275,30 @@ fn objects_have_fields_where_files_have_lines() {
         "{text}"
     );
 }
+
+#[test]
+fn names_and_conflicts_are_told_beside_mistakes_of_form() {
+    let rules = policy(
+        "  - {name: a, effect: allow, from: [{serviceAccount: shop/wbe}], ports: [0]}
+  - {name: b, effect: alow, from: [{serviceAccount: shop/web}]}
+  - {name: c, effect: allow, from: [{serviceAccount: shop/web}], reason: x, expires: 2026-11-01T00:00:00Z}
+",
+    );
+    let twice = rules.replace("labels: {app: orders}", "labels: {app: oders}");
+    let broken = "kind: [\n";
+    let found = found_with(&[&*rules, broken, &*twice].join("---\n"), None);
+    let expected = [
+        "unknown 7:54",
+        "invalid 7:74",
+        "invalid 8:23",
+        "expired 9:86",
+        "invalid 11:7",
+        "invalid 13:1",
+        "selects-nothing 17:26",
+        "unknown 19:54",
+        "invalid 19:74",
+        "invalid 20:23",
+        "expired 21:86",
+    ];
+    assert_eq!(found, expected);
+}

@@ -3,24 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_api::manifest::{self, Document, Known, KnownWorkload, Severity};
+use time::OffsetDateTime;
 
 use super::super::rules::Rules;
 use super::finding::{Code, Finding, Placed};
-use super::lints::Asked;
+use super::lints::{Asked, rules_of};
 
-/// What the validator says of rules whose mesh it knows.
+/// What the validator says of rules whose mesh it knows, also of those beside which others have mistakes.
 pub(super) fn unknown(asked: &Asked<'_>) -> Vec<Finding> {
     let known = known(asked.rules);
+    let mut found = named(asked.documents, &known, asked.now);
+    found.extend(named(&asked.rules.doubtful, &known, asked.now));
+    // Of rules alone, nothing says who there is.
     let is_known = !known.service_accounts.is_empty() || !known.workloads.is_empty();
-    let said = manifest::against(asked.documents, &known, asked.now);
+    found.retain(|one| is_known || one.code == Code::Expired);
+    found
+}
+
+fn named(documents: &[Document], known: &Known, now: OffsetDateTime) -> Vec<Finding> {
+    let said = manifest::against(documents, known, now);
     let mut placed = HashMap::new();
-    for rule in asked.each() {
+    for rule in rules_of(documents) {
         for at in rule.places() {
             let key = (&*rule.document.file, at.line, at.column);
             placed.entry(key).or_insert(rule);
         }
     }
-    let targets: HashSet<_> = asked.documents.iter().flat_map(targets).collect();
+    let targets: HashSet<_> = documents.iter().flat_map(targets).collect();
     let found = said.into_iter().map(|diagnostic| {
         let key = (&*diagnostic.file, diagnostic.line, diagnostic.column);
         let placed = placed.get(&key);
@@ -40,10 +49,7 @@ pub(super) fn unknown(asked: &Asked<'_>) -> Vec<Finding> {
             diagnostic,
         }
     });
-    // Of rules alone, nothing says who there is.
-    found
-        .filter(|one| is_known || one.code == Code::Expired)
-        .collect()
+    found.collect()
 }
 
 /// Where a document's target stands, and what it selects by.

@@ -1,21 +1,19 @@
 //! The mesh of this machine: its rules are the files of one directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use palisade_api::manifest::{self, Manifest};
+use palisade_api::manifest::{self, Diagnostic, Manifest};
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use super::{Change, Done, Progress, Put, Wait};
+use super::{Change, Done, NewFile, Progress, Put, Wait};
 use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules};
-use crate::up::state::part;
 use crate::{ask, kubernetes, page, up};
 
 /// What control says of one sidecar.
@@ -33,18 +31,16 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     change
         .files
         .iter()
-        .try_for_each(|(name, _)| file_name(name))?;
+        .try_for_each(|new| file_name(&new.name))?;
     check(&running.rules, &change.files)?;
     write(&running.rules, &change.files)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
-    let put = change.policies.iter().map(|policy| Put {
-        policy: policy.title(),
-        place: policy
-            .rule_names()
-            .next()
-            .map(|rule| now.place(&rule))
-            .unwrap_or_default(),
+    let places = places(&running.rules, &change.files);
+    let put = change.policies.iter().map(|policy| {
+        let policy = policy.title();
+        let place = places.get(&policy).cloned().unwrap_or_default();
+        Put { policy, place }
     });
     let put = put.collect();
     let Some(patience) = wait.patience else {
@@ -54,19 +50,46 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     Ok((put, Some(progress)))
 }
 
-/// Nothing is written where the directory would not be as control takes it.
-fn check(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
+/// Nothing is written that control would not take. What was wrong before with other files is no reason: control goes on
+/// with how they were.
+fn check(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
     let mut texts = rules::texts_of_directory(directory)?;
-    for (name, text) in files {
-        let file = directory.join(name).display().to_string();
-        if let Some(former) = texts.insert(file, text.clone()) {
-            keeps(name, &former, text)?;
+    let former: HashSet<_> = mistakes(&texts.by_file).into_iter().collect();
+    for new in files {
+        let file = directory.join(&new.name).display().to_string();
+        if let Some(former) = texts.by_file.remove(&file) {
+            keeps(&new.name, &former, &new.text)?;
         }
+        texts.by_file.insert(new.place.clone(), new.text.clone());
     }
-    match Mistakes::of(texts) {
-        Some(mistakes) => Err(LoadRulesError::Mistakes(mistakes).into()),
-        None => Ok(()),
+    let mut found = mistakes(&texts.by_file);
+    found.retain(|one| !former.contains(one));
+    if found.is_empty() {
+        return Ok(());
     }
+    let mistakes = Mistakes::new(found, texts.by_file);
+    Err(LoadRulesError::Mistakes(mistakes).into())
+}
+
+fn mistakes(texts: &BTreeMap<String, String>) -> Vec<Diagnostic> {
+    let texts = texts.iter();
+    manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str()))).mistakes
+}
+
+/// Where each policy stands now.
+fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
+    let documents = files.iter().flat_map(|new| {
+        let file = directory.join(&new.name).display().to_string();
+        manifest::read(&file, &new.text).unwrap_or_default()
+    });
+    let places = documents.filter_map(|document| {
+        let Manifest::Policy(policy) = &document.manifest else {
+            return None;
+        };
+        let line = document.rules.first()?.name.line;
+        Some((policy.title(), format!("{}:{line}", document.file)))
+    });
+    places.collect()
 }
 
 /// A file that is replaced may hold others, which would go with it.
@@ -97,9 +120,9 @@ fn keeps(name: &str, former: &str, text: &str) -> anyhow::Result<()> {
 
 /// Each under its name only once all of them are written: control reads files while they are, and what cannot be
 /// written shows before anything is in force.
-fn write(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
+fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
     let mut unfinished = Vec::new();
-    for (name, text) in files {
+    for NewFile { name, text, .. } in files {
         let (new, path) = (directory.join(format!(".{name}.new")), directory.join(name));
         if let Err(error) = write_one(&new, text) {
             unfinished
@@ -164,11 +187,7 @@ fn follow(
 
 /// As control knows them now.
 fn proxies(state: &Path) -> anyhow::Result<Vec<Proxy>> {
-    let answer = kubernetes::complete(async {
-        let connection = UnixStream::connect(state.join(part::CONTROL)).await;
-        let connection = connection.context("the mesh's control does not answer")?;
-        Ok(page::get(connection, "/proxies", None).await?)
-    });
+    let answer = kubernetes::complete(page::of_control(state, "/proxies"));
     serde_json::from_str(&answer?).context("control is of another version")
 }
 

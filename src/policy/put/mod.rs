@@ -18,12 +18,22 @@ pub(super) use progress::Progress;
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) policies: Vec<AuthorizationPolicy>,
-    /// The files of a local mesh that say so: name and text.
-    pub(super) files: Vec<(String, String)>,
+    /// The files of a local mesh that say so.
+    pub(super) files: Vec<NewFile>,
     /// On a cluster: takes fields over that somebody else manages.
     pub(super) force: bool,
     /// On a cluster: a label that the objects get.
     pub(super) label: Option<&'static str>,
+}
+
+/// A file for a local mesh's directory of rules.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    /// Its name there.
+    pub(super) name: String,
+    pub(super) text: String,
+    /// Where people find the text, to put it right.
+    pub(super) place: String,
 }
 
 /// What was put in force, and where.

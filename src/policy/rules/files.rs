@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use palisade_api::manifest::{self, Diagnostic};
+use anyhow::{Context, bail};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, Reading, Severity};
 use palisade_api::spiffe::TrustDomain;
 use palisade_control::file::Directories;
 
@@ -15,56 +15,78 @@ use crate::up;
 /// Reads files, and of directories the `*.yaml` and `*.yml` files, not what is below them. What is wrong with some of them
 /// is told by [`Rules::mistakes`].
 pub(super) fn read(paths: &[PathBuf], trust_domain: Option<TrustDomain>) -> anyhow::Result<Rules> {
-    let mut rules = Rules::of(super::usual_trust_domain()?);
-    let mut mistakes = Vec::new();
-    let (mut others, mut meshes) = (Vec::new(), Vec::new());
-    for (file, text) in texts(paths)? {
-        let split = split(&text);
-        others.extend(split.others);
-        match manifest::read(&file, &split.ours) {
-            Ok(documents) => documents.into_iter().for_each(|one| rules.take(one)),
-            Err(found) => mistakes.extend(found),
-        }
-        if split.is_mesh {
-            meshes.push(PathBuf::from(&file));
-        }
-        rules.texts.insert(file, text);
-    }
-    for file in meshes {
-        take_mesh(&mut rules, &file, &mut mistakes)?;
-    }
-    for object in &others {
-        objects::take(&mut rules.known, object);
-    }
-    mistakes.extend(manifest::together(&rules.documents));
-    rules.mistakes = mistakes;
+    let mut rules = of_texts(texts(paths)?)?;
     rules.trust_domain = trust_domain.unwrap_or(rules.trust_domain);
     Ok(rules)
 }
 
-/// Takes who a mesh file says there is, and the rules that it names.
-fn take_mesh(rules: &mut Rules, file: &Path, mistakes: &mut Vec<Diagnostic>) -> anyhow::Result<()> {
-    let described = up::described(file)?;
-    rules.trust_domain = described.trust_domain;
-    rules.known.is_complete = true;
-    let name = file.display().to_string();
-    let mut all = vec![(name, described.manifests)];
-    let named = texts_of_directory(&within(described.rules))?;
-    // Where both were named, they are read once.
-    let taken: Vec<_> = rules.texts.keys().filter_map(canonical).collect();
-    all.extend(
-        named
-            .into_iter()
-            .filter(|(file, _)| canonical(file).is_none_or(|file| !taken.contains(&file))),
-    );
-    for (file, text) in all {
-        match manifest::read(&file, &text) {
-            Ok(documents) => documents.into_iter().for_each(|one| rules.take(one)),
-            Err(found) => mistakes.extend(found),
+/// Reads texts of files. Where they describe a local mesh, its rules count where they have none of their own.
+pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
+    let mut rules = Rules::of(super::usual_trust_domain()?);
+    rules.mistakes = texts.unreadable;
+    rules.texts = texts.by_file;
+    let mut ours = BTreeMap::new();
+    let (mut others, mut meshes) = (Vec::new(), Vec::new());
+    for (file, text) in &rules.texts {
+        let split = split(text);
+        others.extend(split.others);
+        if split.is_mesh {
+            meshes.push(file.clone());
         }
-        rules.texts.entry(file).or_insert(text);
+        ours.insert(file.clone(), split.ours);
     }
-    Ok(())
+    let mut directories = Vec::new();
+    for file in meshes {
+        match up::described(Path::new(&file)) {
+            Ok(described) => {
+                rules.trust_domain = described.trust_domain;
+                rules.known.is_complete = true;
+                ours.insert(file, described.manifests);
+                directories.push(within(described.rules));
+            }
+            Err(error) => rules
+                .mistakes
+                .push(unreadable(&file, &format!("{error:#}"))),
+        }
+    }
+    for object in &others {
+        objects::take(&mut rules.known, object);
+    }
+    let mut read = together(&ours);
+    if !directories.is_empty() && !read.documents.iter().chain(&read.doubtful).any(is_policy) {
+        for directory in directories {
+            let named = texts_of_directory(&directory)?;
+            rules.mistakes.extend(named.unreadable);
+            ours.extend(named.by_file.clone());
+            rules.texts.extend(named.by_file);
+        }
+        read = together(&ours);
+    }
+    read.documents.into_iter().for_each(|one| rules.take(one));
+    rules.doubtful = read.doubtful;
+    rules.mistakes.extend(read.mistakes);
+    Ok(rules)
+}
+
+fn together(texts: &BTreeMap<String, String>) -> Reading {
+    let texts = texts.iter();
+    manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str())))
+}
+
+fn is_policy(one: &Document) -> bool {
+    matches!(one.manifest, Manifest::Policy(_))
+}
+
+fn unreadable(file: &str, why: &str) -> Diagnostic {
+    Diagnostic {
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        width: 0,
+        severity: Severity::Error,
+        message: why.to_owned(),
+        remedy: "put a file there that this user can read, or take it away".to_owned(),
+    }
 }
 
 /// As people would name it from where they are.
@@ -73,40 +95,60 @@ fn within(path: PathBuf) -> PathBuf {
     path.strip_prefix(&here).map(Path::to_owned).unwrap_or(path)
 }
 
-fn canonical(file: impl AsRef<Path>) -> Option<PathBuf> {
-    file.as_ref().canonicalize().ok()
+/// Texts of files, by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    pub(crate) by_file: BTreeMap<String, String>,
+    /// What is wrong with files that have no text.
+    pub(crate) unreadable: Vec<Diagnostic>,
 }
 
-/// Every file, with its text.
-pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut texts = BTreeMap::new();
+/// Every file, with its text. A file that is named itself must be there.
+pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
+    let mut texts = Texts::default();
     for path in paths {
         if !path.is_dir() {
-            let text = std::fs::read_to_string(path);
-            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-            texts.insert(path.display().to_string(), text);
+            let content = std::fs::read(path);
+            let content = content.with_context(|| format!("cannot read {}", path.display()))?;
+            texts.take(path.display().to_string(), Ok(content));
             continue;
         }
         let found = texts_of_directory(path)?;
-        if found.is_empty() {
+        if found.by_file.is_empty() && found.unreadable.is_empty() {
             bail!(
                 "there is no *.yaml or *.yml file in {}; directories below it are not read, so name them too",
                 path.display()
             );
         }
-        texts.extend(found);
+        texts.by_file.extend(found.by_file);
+        texts.unreadable.extend(found.unreadable);
     }
     Ok(texts)
 }
 
 /// Every file of a directory that control would read, with its text.
-pub(super) fn texts_of_directory(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut texts = BTreeMap::new();
+pub(super) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
+    let mut texts = Texts::default();
     for (file, content) in Directories::read(&[directory.to_owned()])? {
-        let bytes = content.map_err(|why| anyhow!("cannot read {file}: {why}"))?;
-        let text = String::from_utf8(bytes);
-        let text = text.with_context(|| format!("{file} is not UTF-8 text"))?;
-        texts.insert(file, text);
+        texts.take(file, content);
     }
     Ok(texts)
+}
+
+impl Texts {
+    fn take(&mut self, file: String, content: Result<Vec<u8>, String>) {
+        let text = content.and_then(|content| {
+            let text = String::from_utf8(content);
+            text.map_err(|error| {
+                let good = error.utf8_error().valid_up_to();
+                let before = error.as_bytes().iter().take(good);
+                let line = before.filter(|byte| **byte == b'\n').count() + 1;
+                format!("line {line} is not UTF-8 text")
+            })
+        });
+        match text {
+            Ok(text) => drop(self.by_file.insert(file, text)),
+            Err(why) => self.unreadable.push(unreadable(&file, &why)),
+        }
+    }
 }

@@ -23,6 +23,7 @@ use palisade_api::workload::NamespaceSettings;
 use super::mistakes::Mistakes;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
+pub(crate) use files::Texts;
 
 /// Which rules are meant.
 #[derive(Debug, Args)]
@@ -49,6 +50,8 @@ pub(crate) struct Rules {
     pub(crate) known: Known,
     /// What they were read from, where that was files.
     pub(crate) documents: Vec<Document>,
+    /// What is good of files with mistakes: to look for more of them, and for nothing else.
+    pub(crate) doubtful: Vec<Document>,
     /// The texts of the files, by name, to show what is wrong in them.
     pub(crate) texts: BTreeMap<String, String>,
     /// What is wrong with those that were left out; of objects, which have no lines, also told by the warnings.
@@ -121,26 +124,27 @@ pub(crate) fn all_of_files(
     files::read(paths, trust_domain)
 }
 
-/// The rules of the mesh that is meant, and all who are in it.
+/// The rules of the mesh that is meant, and all who are in it. Files of a local mesh that have mistakes count as they were
+/// before.
 pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
-        Meant::Local => local::read(mesh.name.as_deref())?.good(),
+        Meant::Local => local::in_force(mesh.name.as_deref()),
         Meant::Cluster => Ok(cluster::read(mesh)?),
     }
 }
 
 /// The rules of the mesh of this machine that is meant.
 pub(crate) fn of_running(name: Option<&str>) -> Result<Rules, LoadRulesError> {
-    local::read(name)?.good()
+    local::in_force(name)
 }
 
 /// The texts of files and directories, by file.
-pub(crate) fn texts(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
     files::texts(paths)
 }
 
 /// The texts of a directory of rules, by file; it may be empty.
-pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
     files::texts_of_directory(directory)
 }
 
@@ -173,6 +177,7 @@ impl Rules {
             places: BTreeMap::new(),
             known: Known::default(),
             documents: Vec::new(),
+            doubtful: Vec::new(),
             texts: BTreeMap::new(),
             mistakes: Vec::new(),
             warnings: Vec::new(),

@@ -3,6 +3,7 @@
 //! People keep rules beside what they are for. The validator reads ours only, so others are blanked out for it: lines
 //! stay where they are.
 
+use palisade_api::manifest;
 use serde_json::Value;
 
 /// A file's text, taken apart.
@@ -19,7 +20,7 @@ pub(super) struct Split {
 /// Takes a file apart. A document that cannot be read is ours: the validator says what is wrong with it.
 pub(super) fn split(text: &str) -> Split {
     let mut split = Split::default();
-    for document in documents(text) {
+    for (_, document) in manifest::apart(text) {
         match kind(document) {
             Kind::Ours => split.ours.push_str(document),
             Kind::Mesh => {
@@ -52,28 +53,6 @@ fn kind(document: &str) -> Kind {
         (Some(version), Some(_)) if !version.starts_with(GROUP) => Kind::Other(value),
         _ => Kind::Ours,
     }
-}
-
-/// Each with the marker before it. A line that begins with one can be inside of nothing else.
-fn documents(text: &str) -> Vec<&str> {
-    let mut starts = vec![0];
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let is_marker = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        if is_marker && at > 0 {
-            starts.push(at);
-        }
-        at += line.len();
-    }
-    let ends = starts.iter().copied().skip(1).chain([text.len()]);
-    starts
-        .iter()
-        .copied()
-        .zip(ends)
-        .filter_map(|(start, end)| text.get(start..end))
-        .collect()
 }
 
 fn blank(ours: &mut String, document: &str) {

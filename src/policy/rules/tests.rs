@@ -147,3 +147,64 @@ fn every_mistake_of_every_file_is_told_and_an_empty_directory_too() {
         "{error}"
     );
 }
+
+#[test]
+fn a_mesh_files_own_rules_count_where_no_others_are_given() {
+    let mesh = "apiVersion: palisade.dev/v1alpha1
+kind: LocalMesh
+metadata: {name: m}
+spec:
+  rules: own
+  workloads:
+  - {name: web, namespace: shop, command: [x]}
+  - {name: orders, namespace: shop, command: [x], ports: [8080]}
+";
+    let folder = directory(&[("mesh.yaml", mesh), ("edited.yaml", RULE)]);
+    std::fs::create_dir(folder.path().join("own")).unwrap();
+    std::fs::write(folder.path().join("own/r.yaml"), RULE).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let places = |paths: &[PathBuf]| {
+        let rules = of_files(paths, None).unwrap();
+        assert_eq!(rules.known.workloads.len(), 2);
+        let places = rules.places.into_values().collect::<Vec<_>>();
+        places
+            .join(" ")
+            .replace(&*folder.path().to_string_lossy(), "")
+    };
+    assert_eq!(places(&[path("mesh.yaml")]), "/own/r.yaml:7");
+    let edited = [path("edited.yaml"), path("mesh.yaml")];
+    assert_eq!(places(&edited), "/edited.yaml:7");
+    let own = [path("own"), path("mesh.yaml")];
+    assert_eq!(places(&own), "/own/r.yaml:7");
+}
+
+#[test]
+fn what_cannot_be_read_in_a_directory_is_a_mistake_beside_others() {
+    let folder = directory(&[("a.yaml", "a: ["), ("b.yaml", RULE)]);
+    std::fs::write(folder.path().join("c.yaml"), b"a: b\n# \xff\n").unwrap();
+    std::fs::create_dir(folder.path().join("d.yaml")).unwrap();
+    let fifo = folder.path().join("e.yaml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    std::os::unix::fs::symlink("/nowhere", folder.path().join("f.yaml")).unwrap();
+    let rules = all_of_files(&[folder.path().to_owned()], None).unwrap();
+    assert_eq!(rules.policies.len(), 1);
+    let mut said: Vec<_> = rules
+        .mistakes
+        .iter()
+        .map(|one| {
+            let file = one.file.rsplit('/').next().unwrap_or_default();
+            format!("{file} {}", one.message)
+        })
+        .collect();
+    said.sort();
+    assert_eq!(said.len(), 5, "{said:#?}");
+    for (said, expected) in said.iter().zip([
+        "a.yaml ",
+        "c.yaml line 2 ",
+        "d.yaml not a file",
+        "e.yaml not a file",
+        "f.yaml ",
+    ]) {
+        assert!(said.starts_with(expected), "{said}");
+    }
+}

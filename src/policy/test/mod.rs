@@ -153,15 +153,16 @@ fn mistakes(found: Vec<Diagnostic>, tests: &[PolicyTest]) -> ExpectationsError {
         .collect();
     let files: Vec<_> = files.into_iter().filter(|file| file.is_file()).collect();
     let texts = rules::texts(&files).unwrap_or_default();
-    ExpectationsError(Mistakes::new(found, texts))
+    ExpectationsError(Mistakes::new(found, texts.by_file))
 }
 
 /// Those that stand in files and directories.
 fn expectations(paths: &[PathBuf]) -> anyhow::Result<Vec<PolicyTest>> {
     let texts = rules::texts(paths)?;
-    let (tests, mistakes) = rules::expectations(&texts);
+    let (tests, mut mistakes) = rules::expectations(&texts.by_file);
+    mistakes.extend(texts.unreadable);
     if !mistakes.is_empty() {
-        return Err(ExpectationsError(Mistakes::new(mistakes, texts)).into());
+        return Err(ExpectationsError(Mistakes::new(mistakes, texts.by_file)).into());
     }
     if tests.is_empty() {
         bail!(

@@ -18,8 +18,8 @@ pub fn check(manifests: &[(String, Manifest)]) -> Vec<Diagnostic> {
 
 /// The same for documents, of which the places are known. What [`read`](super::read()) read of one file is not in conflict
 /// with itself.
-pub fn together(documents: &[Document]) -> Vec<Diagnostic> {
-    let placed = documents.iter().map(|document| {
+pub fn together<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<Diagnostic> {
+    let placed = documents.into_iter().map(|document| {
         let at = Position {
             line: document.line,
             column: 1,

@@ -8,7 +8,7 @@ use super::snippet::Snippet;
 /// What is wrong, where, and what to write instead.
 ///
 /// Its `Display` is one line, for a log; [`Diagnostic::snippet`] shows the text too, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// The file's name, as it was given.
     pub file: String,

@@ -84,18 +84,17 @@ pub enum Who {
 ///
 /// # Errors
 ///
-/// Everything that is wrong with them. Where the file is no YAML, only the first mistake is known.
+/// Everything that is wrong with them, and with what is no YAML: there one could be.
 pub fn read_tests(file: &str, text: &str) -> Result<Vec<PolicyTest>, Vec<Diagnostic>> {
-    let mut nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
+    let (mut nodes, mut mistakes) = node::documents(file, text);
     nodes.retain(is_test);
     let named: Arc<str> = file.into();
     let mut reader = Reader::new(Places::Lines);
     let tests = reader.each(&nodes, |reader, node| test(reader, node, &named));
     let found = reader.into_found();
-    tests.filter(|_| found.is_empty()).ok_or_else(|| {
-        let found = found.into_iter();
-        found.map(|found| found.in_file(file)).collect()
-    })
+    mistakes.extend(found.into_iter().map(|found| found.in_file(file)));
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    tests.filter(|_| mistakes.is_empty()).ok_or(mistakes)
 }
 
 /// Whether a document is one of these, however wrong the rest of it may be.

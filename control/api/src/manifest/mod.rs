@@ -17,6 +17,7 @@ mod place;
 mod policy;
 mod print;
 mod read;
+mod reading;
 mod resource;
 mod rule;
 mod selection;
@@ -29,7 +30,6 @@ mod warning;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::policy::AuthorizationPolicy;
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -40,9 +40,11 @@ pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
 pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
 pub use known::{Known, KnownWorkload};
+pub use node::apart;
 pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
+pub use reading::{Reading, read_all, read_together};
 pub use snippet::{Part, Snippet, Style};
 pub use warning::{NARROW, lets_nodes_in, warnings};
 
@@ -50,8 +52,8 @@ pub use warning::{NARROW, lets_nodes_in, warnings};
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the file: a file is good as a whole or not at all. Where it is no YAML, only
-/// the first mistake is known.
+/// Everything that is wrong with the file: a file is good as a whole or not at all. Of a document that is no YAML,
+/// only the first mistake is known.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
     let documents = read(file, text)?.into_iter();
     Ok(documents.map(|document| document.manifest).collect())
@@ -65,24 +67,16 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Vec<Diagnostic>> {
 ///
 /// Those of [`parse`].
 pub fn read(file: &str, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> {
-    let mut nodes = node::documents(file, text).map_err(|diagnostic| vec![diagnostic])?;
-    nodes.retain(|node| !expectation::is_test(node));
-    let mut reader = read::Reader::new(read::Places::Lines);
-    let name: Arc<str> = file.into();
-    let documents = nodes.iter().filter_map(|node| {
-        let manifest = resource::document(&mut reader, node)?;
-        Some(Document::new(&name, node, manifest))
-    });
-    let documents: Vec<_> = documents.collect();
-    let found = reader.into_found().into_iter();
-    let mut mistakes: Vec<_> = found.map(|found| found.in_file(file)).collect();
-    // Also of those that are good in a file that is not.
-    mistakes.extend(together(&documents));
+    let Reading {
+        documents,
+        mistakes,
+        ..
+    } = read_all(file, text);
     if mistakes.is_empty() {
-        return Ok(documents);
+        Ok(documents)
+    } else {
+        Err(mistakes)
     }
-    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    Err(mistakes)
 }
 
 /// One document.

@@ -43,8 +43,29 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// The documents of a file; empty ones are left out.
-pub(super) fn documents(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic> {
+/// The documents of a file, and what is wrong with those that cannot be read; empty ones are left out.
+pub(super) fn documents(file: &str, text: &str) -> (Vec<Node>, Vec<Diagnostic>) {
+    if let Ok(nodes) = parse(file, text) {
+        return (nodes, Vec::new());
+    }
+    // Where a document ends can be told without reading it, so one that is no YAML hides no other.
+    let (mut nodes, mut mistakes) = (Vec::new(), Vec::new());
+    for (lines_before, document) in apart(text) {
+        match parse(file, document) {
+            Ok(mut read) => {
+                read.iter_mut().for_each(|node| node.shift(lines_before));
+                nodes.extend(read);
+            }
+            Err(mut mistake) => {
+                mistake.line += if mistake.line > 0 { lines_before } else { 0 };
+                mistakes.push(mistake);
+            }
+        }
+    }
+    (nodes, mistakes)
+}
+
+fn parse(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic> {
     let documents: Vec<Spanned<Value>> = serde_saphyr::from_multiple_with_options(text, strict())
         .map_err(|error| diagnostic(file, &error))?;
     let documents: Vec<_> = documents.into_iter().map(Node::from).collect();
@@ -55,6 +76,27 @@ pub(super) fn documents(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic>
         }
         None => Ok(documents),
     }
+}
+
+/// A file's documents as texts, each with the marker before it, and with how many lines there are before it. A line that
+/// begins with a marker can be inside of nothing else.
+pub fn apart(text: &str) -> Vec<(u64, &str)> {
+    let (mut starts, mut at) = (vec![(0, 0)], 0);
+    for (number, line) in (0..).zip(text.split_inclusive('\n')) {
+        let is_marker = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_marker && at > 0 {
+            starts.push((number, at));
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().skip(1).map(|(_, start)| *start);
+    let ends: Vec<_> = ends.chain([text.len()]).collect();
+    let starts = starts.into_iter().zip(ends);
+    starts
+        .filter_map(|((number, start), end)| Some((number, text.get(start..end)?)))
+        .collect()
 }
 
 impl Node {
@@ -73,6 +115,19 @@ impl Node {
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::OtherNumber | Value::Text(_) => {
                 None
             }
+        }
+    }
+
+    /// Moves it down by some lines.
+    fn shift(&mut self, lines: u64) {
+        self.at.line += lines;
+        match &mut self.value {
+            Value::List(nodes) => nodes.iter_mut().for_each(|node| node.shift(lines)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+                entry.key_at.line += lines;
+                entry.value.shift(lines);
+            }),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::OtherNumber | Value::Text(_) => {}
         }
     }
 }

@@ -117,8 +117,10 @@ fn target(
 fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
     refuse_repeated_names(reader, nodes);
     let placed = reader.each(nodes, rule::rule)?;
+    let rules = placed.iter().map(|(rule, _)| rule);
+    let denials: Vec<_> = rules.filter(|rule| rule.effect == Effect::Deny).collect();
     for (allowance, at) in &placed {
-        let mut denials = placed.iter().map(|(rule, _)| rule);
+        let mut denials = denials.iter();
         if let Some(denial) = denials.find(|denial| overrules(denial, allowance)) {
             let message = format!(
                 "the rule `{}` can never allow anything: `{}` denies all of it",

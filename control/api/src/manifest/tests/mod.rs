@@ -9,6 +9,7 @@ mod kinds;
 mod objects;
 mod places;
 mod printed;
+mod reading;
 mod rules;
 mod snippets;
 mod sources;

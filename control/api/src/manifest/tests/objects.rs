@@ -182,8 +182,9 @@ const IN_OBJECT: &str = "at spec.rules[0].name";
 
 /// A document as the API server would hold it; `None` where the text is no document.
 fn object(text: &str) -> Option<Json> {
-    let documents = node::documents("f", text).ok()?;
-    documents.first().map(json_of)
+    let (documents, mistakes) = node::documents("f", text);
+    let document = documents.first().filter(|_| mistakes.is_empty());
+    document.map(json_of)
 }
 
 fn json_of(node: &Node) -> Json {

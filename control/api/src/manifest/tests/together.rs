@@ -74,7 +74,7 @@ fn two_objects_of_one_name_are_refused() {
         let expected = format!("b: {two} {name}, the other in a; {else_where}");
         assert_eq!(shown(&found), expected);
         let documents = ["a", "b"].map(|file| super::read(file, text).unwrap());
-        let found = together(&documents.concat());
+        let found = together(documents.concat().iter());
         let expected = format!("b:1:1: {two} {name}, the other in a, line 1; {else_where}");
         assert_eq!(shown(&found), expected);
     }

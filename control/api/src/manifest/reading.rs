@@ -1,0 +1,130 @@
+//! A file's documents, also of a file with mistakes: so that one run tells of what is wrong in the good ones, too.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::node::{self, Entry, Node, Value};
+use super::place::Document;
+use super::read::{Found, Places, Reader};
+use super::{Diagnostic, Position, expectation, resource, together};
+
+/// What a file says, and what is wrong with it.
+#[derive(Debug)]
+pub struct Reading {
+    /// Documents with which nothing is wrong. Where there are mistakes, the file is refused with them.
+    pub documents: Vec<Document>,
+    /// The others, without the parts that were refused: to look for more mistakes in them, and for nothing else. What a
+    /// rule says without one of its parts is not what its author meant.
+    pub doubtful: Vec<Document>,
+    /// Everything that is wrong, in the order of the text.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+/// Reads every document of a file, also those beside which others have mistakes; `file` is its name, for messages.
+///
+/// Of a document that is no YAML, only the first mistake is known. Documents of the kind `PolicyTest` are for
+/// [`read_tests`](super::read_tests), and left out.
+pub fn read_all(file: &str, text: &str) -> Reading {
+    let (mut nodes, mut mistakes) = node::documents(file, text);
+    nodes.retain(|node| !expectation::is_test(node));
+    let name: Arc<str> = file.into();
+    let (mut documents, mut doubtful) = (Vec::new(), Vec::new());
+    for node in nodes {
+        let mut reader = Reader::new(Places::Lines);
+        let manifest = resource::document(&mut reader, &node);
+        let found = reader.into_found();
+        match manifest.filter(|_| found.is_empty()) {
+            Some(manifest) => documents.push(Document::new(&name, &node, manifest)),
+            None => doubtful.extend(salvaged(&name, node, &found)),
+        }
+        mistakes.extend(found.into_iter().map(|found| found.in_file(file)));
+    }
+    let mut all: Vec<&Document> = documents.iter().chain(&doubtful).collect();
+    all.sort_by_key(|document| document.line);
+    mistakes.extend(together(all));
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Reading {
+        documents,
+        doubtful,
+        mistakes,
+    }
+}
+
+/// Reads files that are in force together, by their names. A file with mistakes is refused as a whole: all of its documents
+/// are doubtful then.
+pub fn read_together<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Reading {
+    let mut all = Reading {
+        documents: Vec::new(),
+        doubtful: Vec::new(),
+        mistakes: Vec::new(),
+    };
+    for (file, text) in files {
+        let read = read_all(file, text);
+        if read.mistakes.is_empty() {
+            all.documents.extend(read.documents);
+        } else {
+            all.doubtful.extend(read.documents);
+            all.doubtful.extend(read.doubtful);
+        }
+        all.mistakes.extend(read.mistakes);
+    }
+    let mut told: HashSet<Diagnostic> = all.mistakes.iter().cloned().collect();
+    let conflicts = together(all.documents.iter().chain(&all.doubtful));
+    let new = conflicts.into_iter().filter(|one| told.insert(one.clone()));
+    all.mistakes.extend(new);
+    all
+}
+
+/// A document without what was refused of it; none where nothing is left.
+fn salvaged(file: &Arc<str>, mut node: Node, found: &[Found]) -> Option<Document> {
+    let mut refused: HashSet<Position> = found.iter().map(|found| found.at).collect();
+    for _ in 0..MOST_CUTS {
+        if !cut(&mut node, &refused) {
+            return None;
+        }
+        let mut reader = Reader::new(Places::Lines);
+        let manifest = resource::document(&mut reader, &node);
+        let found = reader.into_found();
+        match manifest.filter(|_| found.is_empty()) {
+            Some(manifest) => return Some(Document::new(file, &node, manifest)),
+            // What is missing now takes with it what cannot be without.
+            None => refused = found.iter().map(|found| found.at).collect(),
+        }
+    }
+    None
+}
+
+/// Takes the fields and entries away that were refused; whether anything is left.
+fn cut(node: &mut Node, refused: &HashSet<Position>) -> bool {
+    // A list begins where its first entry does, so its place alone may mean that one.
+    let is_ones_own = match &node.value {
+        Value::List(nodes) => nodes.first().is_none_or(|first| first.at != node.at),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::OtherNumber
+        | Value::Text(_)
+        | Value::Map(_) => true,
+    };
+    if is_ones_own && refused.contains(&node.at) {
+        return false;
+    }
+    match &mut node.value {
+        Value::List(nodes) => {
+            let were_there = !nodes.is_empty();
+            nodes.retain_mut(|node| cut(node, refused));
+            !(were_there && nodes.is_empty())
+        }
+        Value::Map(entries) => {
+            let is_kept = |entry: &mut Entry| {
+                !refused.contains(&entry.key_at) && cut(&mut entry.value, refused)
+            };
+            entries.retain_mut(is_kept);
+            true
+        }
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::OtherNumber | Value::Text(_) => true,
+    }
+}
+
+/// A field, the rule that cannot be without it, and the list that cannot be without the rule.
+const MOST_CUTS: usize = 3;

@@ -1,0 +1,129 @@
+//! What is still read of a file with mistakes, to look for more of them.
+
+use super::*;
+use crate::policy::From;
+
+/// A policy's rules in text, behind what every policy begins with.
+fn with_rules(rules: &str) -> String {
+    let head = POLICY.split("  - name").next().unwrap();
+    format!("{head}{rules}")
+}
+
+fn doubtful(text: &str) -> Vec<AuthorizationPolicy> {
+    let read = read_all("f", text);
+    assert!(!read.mistakes.is_empty(), "{text}");
+    assert!(read.documents.is_empty(), "{:?}", read.documents);
+    let policies = read.doubtful.into_iter().map(|one| {
+        let Manifest::Policy(policy) = one.manifest else {
+            panic!("{one:?}");
+        };
+        policy
+    });
+    policies.collect()
+}
+
+#[test]
+fn a_rule_with_a_mistake_is_read_without_what_is_wrong() {
+    for (rule, from, ports) in [
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}, {serviceAcount: shop/x}]}\n",
+            1,
+            0,
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], ports: [80, 0]}\n",
+            1,
+            1,
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], mode: dark, more: 1}\n",
+            1,
+            0,
+        ),
+        (
+            "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], expires: never}\n",
+            1,
+            0,
+        ),
+    ] {
+        let read = doubtful(&with_rules(rule));
+        let [policy] = read.as_slice() else {
+            panic!("{rule}: {read:?}");
+        };
+        let [rule] = policy.rules.as_slice() else {
+            panic!("{policy:?}");
+        };
+        assert_eq!((rule.from.len(), rule.ports.len()), (from, ports));
+    }
+}
+
+#[test]
+fn what_a_rule_cannot_be_without_takes_the_rule_with_it_and_places_stay_right() {
+    let good = "  - name: b\n    effect: deny\n    from: [{namespace: batch}]\n";
+    for bad in [
+        "  - {name: a, from: [{serviceAccount: shop/web}]}\n",
+        "  - {name: a, effect: alow, from: [{serviceAccount: shop/web}]}\n",
+        "  - {name: A_, effect: allow, from: [{serviceAccount: shop/web}]}\n",
+        "  - {name: a, effect: allow, from: []}\n",
+        "  - {name: a, effect: allow, from: [{serviceAcount: shop/web}]}\n",
+        "  - text\n",
+    ] {
+        let read = read_all("f", &with_rules(&format!("{bad}{good}")));
+        let [document] = read.doubtful.as_slice() else {
+            panic!("{bad}: {read:?}");
+        };
+        let Manifest::Policy(policy) = &document.manifest else {
+            panic!("{document:?}");
+        };
+        assert_eq!(policy.rules[0].from, [From::Namespace("batch".into())]);
+        assert_eq!((policy.rules.len(), document.rules.len()), (1, 1));
+        assert_eq!(document.rules[0].name.line, 8, "{bad}");
+    }
+}
+
+#[test]
+fn nothing_is_read_of_what_has_nothing_left() {
+    for text in [
+        with_rules("  - {name: a}\n"),
+        with_rules("  - text\n"),
+        POLICY.replace("metadata:", "metdata:"),
+        POLICY.replace("AuthorizationPolicy", "Policy"),
+        "- a\n- b\n".to_owned(),
+    ] {
+        assert_eq!(doubtful(&text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_document_that_is_no_yaml_hides_no_other_and_moves_no_lines() {
+    let broken = "a: [\n";
+    let wrong = POLICY.replace("effect: allow", "effect: maybe");
+    let text =
+        format!("{POLICY}---\n{broken}---\n{CLUSTER}--- # more\n{wrong}---\na: &x 1\na: 2\n");
+    let read = read_all("f", &text);
+    let names: Vec<_> = read.documents.iter().map(|one| one.name.line).collect();
+    assert_eq!(names, [3, 18], "{:?}", read.mistakes);
+    let lines: Vec<_> = read.mistakes.iter().map(|one| one.line).collect();
+    let effect = text
+        .lines()
+        .position(|line| line.contains("maybe"))
+        .unwrap()
+        + 1;
+    assert_eq!(lines[1..], [u64::try_from(effect).unwrap(), 38]);
+    assert!((14..=15).contains(&lines[0]), "{lines:?}");
+}
+
+#[test]
+fn files_are_refused_as_a_whole_and_told_of_together() {
+    let wrong = format!("{CLUSTER}---\n{}", POLICY.replace("[8080]", "[0]"));
+    let read = read_together([("a", POLICY), ("b", wrong.as_str()), ("c", CLUSTER)]);
+    let files: Vec<_> = read.documents.iter().map(|one| &*one.file).collect();
+    assert_eq!(files, ["a", "c"]);
+    let said: Vec<_> = read.mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].starts_with("b:19:13: 0 is no port"), "{said:#?}");
+    assert!(
+        said[1..].iter().all(|one| one.contains("there are two of")),
+        "{said:#?}"
+    );
+}
