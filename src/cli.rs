@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use crate::args::{ExecArgs, LogsArgs, PsArgs, UpArgs};
@@ -72,6 +73,50 @@ Which mesh is meant: with --kubeconfig, --context, -n or -A that of a cluster; e
 this machine (--name, where several run); else that of the cluster of the current kubeconfig. On a cluster, the namespace
 is the context's, unless -n, -A or a name such as `shop/web` says otherwise.";
 
+/// What was typed. Ends the program where that is wrong, or asks for help.
+pub(crate) fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| shown(error).exit())
+}
+
+/// With what was typed as text: a terminal obeys control characters, and what is typed may come from elsewhere.
+fn shown(mut error: clap::Error) -> clap::Error {
+    let escaped = error.context().filter_map(|(kind, value)| {
+        if let ContextValue::String(text) = value {
+            return Some((kind, ContextValue::String(escaped(text)?)));
+        }
+        let ContextValue::Strings(texts) = value else {
+            return None;
+        };
+        let shown = texts
+            .iter()
+            .map(|text| escaped(text).unwrap_or_else(|| text.clone()));
+        let has_escaped = texts.iter().any(|text| escaped(text).is_some());
+        has_escaped.then(|| (kind, ContextValue::Strings(shown.collect())))
+    });
+    let escaped: Vec<_> = escaped.collect();
+    if !escaped.is_empty() {
+        // These repeat what was typed.
+        error.insert(ContextKind::Suggested, ContextValue::None);
+    }
+    for (kind, value) in escaped {
+        error.insert(kind, value);
+    }
+    error
+}
+
+/// Control characters as they are written in programs; none where there are none.
+fn escaped(text: &str) -> Option<String> {
+    let escape = |c: char| {
+        let escape = c.is_control().then(|| c.escape_debug());
+        escape
+            .into_iter()
+            .flatten()
+            .chain((!c.is_control()).then_some(c))
+    };
+    text.contains(char::is_control)
+        .then(|| text.chars().flat_map(escape).collect())
+}
+
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
@@ -105,5 +150,50 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             palisade_injector::main(command)?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rings the bell, and writes a title.
+    const NOISE: &str = "a\u{7}\u{1b}]0;b\u{9b}c\rd";
+
+    #[test]
+    fn no_message_holds_control_characters_that_were_typed() {
+        let allow = ["policy", "allow"];
+        for arguments in [
+            &[NOISE][..],
+            &[&format!("--{NOISE}")],
+            &["logs", "--since", NOISE],
+            &["logs", "-o", NOISE],
+            &["logs", "web", NOISE],
+            &["logs", &format!("--{NOISE}=x")],
+            &["policy", NOISE],
+            &["policy", "import", NOISE, "x"],
+            &["policy", "check", "--allow", NOISE],
+            &["policy", "check", "--trust-domain", NOISE],
+            &[&allow[..], &["--from", NOISE]].concat(),
+            &[&allow[..], &["--reason", NOISE]].concat(),
+            &[&allow[..], &["--port", NOISE]].concat(),
+            &[&allow[..], &["--for", NOISE]].concat(),
+        ] {
+            let typed = [&["palisade"], arguments].concat();
+            let error = shown(Cli::try_parse_from(typed).unwrap_err());
+            let message = error.render().ansi().to_string();
+            let is_control = |c: char| c.is_control() && c != '\n' && c != '\u{1b}';
+            assert!(!message.contains(is_control), "{arguments:?}: {message:?}");
+            assert!(!message.contains("\u{1b}]"), "{arguments:?}: {message:?}");
+            assert!(message.contains("\\u{7}"), "{arguments:?}: {message:?}");
+        }
+    }
+
+    #[test]
+    fn other_messages_stay_as_they_are() {
+        let error = || Cli::try_parse_from(["palisade", "polcy"]).unwrap_err();
+        let message = error().render().to_string();
+        assert!(message.contains("'policy'"), "{message}");
+        assert_eq!(shown(error()).render().to_string(), message);
     }
 }

@@ -18,10 +18,8 @@ mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()) {
+    match cli::run(cli::parse()) {
         Ok(code) => code,
         Err(error) if is_unread(&error) => ExitCode::from(ENDED_BY_SIGPIPE),
         Err(error) => {

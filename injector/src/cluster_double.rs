@@ -77,8 +77,10 @@ async fn answer(
     if request.method() == Method::POST {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let object: Value = serde_json::from_slice(&body).unwrap();
-        writes.send((path, object.clone())).ok();
-        return response(StatusCode::CREATED, &object);
+        writes.send((path.clone(), object.clone())).ok();
+        // What is there is the answer to a review.
+        let answer = objects.lock().unwrap().get(&path).cloned();
+        return response(StatusCode::CREATED, &answer.unwrap_or(object));
     }
     if query.contains("watch=") {
         pending::<()>().await;

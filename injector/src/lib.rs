@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod event;
 pub mod inject;
+mod known;
 pub mod limits;
 mod listed;
 mod listen;

@@ -1,12 +1,15 @@
-//! What is asked of the cluster only when a warning depends on it: whom the API server calls, and where nodes are.
+//! What is asked of the cluster only when a warning depends on it: whom the API server calls, where nodes are, and who is in
+//! the namespaces that a rule names.
 //!
-//! Nothing of it is kept: who joins the mesh, or writes a rule about addresses, does so seldom.
+//! Nothing of it is kept: who joins the mesh, or writes a rule, does so seldom.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::Request;
+use palisade_api::manifest::KnownWorkload;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -57,11 +60,60 @@ pub(crate) async fn nodes(client: &Client) -> Result<Vec<(String, IpAddr)>, kube
     Ok(addresses.collect())
 }
 
-/// Page by page, and of each object what is used: whole definitions, and whole nodes, are many times that.
+/// The service accounts of a namespace, or with none of all: the namespace and the name of each.
+///
+/// # Errors
+///
+/// The list cannot be had.
+pub(crate) async fn accounts(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Vec<(String, String)>, kube::Error> {
+    let accounts: Vec<Account> = all(client, &core(namespace, "serviceaccounts")).await?;
+    let names = accounts.into_iter().map(|it| it.metadata);
+    Ok(names.map(|it| (it.namespace, it.name)).collect())
+}
+
+/// The pods of a namespace, or with none of all, that have not ended; `None` where there are more than are looked at.
+///
+/// # Errors
+///
+/// The list cannot be had.
+pub(crate) async fn workloads(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Option<Vec<KnownWorkload>>, kube::Error> {
+    let pods: Option<Vec<Pod>> =
+        pages(client, &core(namespace, "pods"), MOST_PAGES_OF_PODS).await?;
+    Ok(pods.map(|pods| {
+        let pods = pods.into_iter();
+        let running = pods.filter(|it| !matches!(it.status.phase.as_str(), "Succeeded" | "Failed"));
+        running.map(Pod::workload).collect()
+    }))
+}
+
+/// Where objects of the core API are listed.
+fn core(namespace: Option<&str>, plural: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/{plural}"),
+        None => format!("/api/v1/{plural}"),
+    }
+}
+
 async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>, kube::Error> {
+    Ok(pages(client, path, usize::MAX).await?.unwrap_or_default())
+}
+
+/// Page by page, and of each object what is used: whole definitions, and whole nodes, are many times that. `None` where
+/// there are more pages than `most`.
+async fn pages<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    most: usize,
+) -> Result<Option<Vec<T>>, kube::Error> {
     let mut items = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
-    loop {
+    for _page in 0..most {
         let request = Request::new(path).list(&page);
         let found: Page<T> = client
             .request(request.map_err(kube::Error::BuildRequest)?)
@@ -69,9 +121,10 @@ async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>,
         items.extend(found.items);
         match found.metadata.next {
             Some(next) if !next.is_empty() => page.continue_token = Some(next),
-            Some(_) | None => return Ok(items),
+            Some(_) | None => return Ok(Some(items)),
         }
     }
+    Ok(None)
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +215,51 @@ struct NodeAddress {
     address: String,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Account {
+    metadata: LabelledMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: LabelledMetadata,
+    spec: PodSpec,
+    status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LabelledMetadata {
+    name: String,
+    namespace: String,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    service_account_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    phase: String,
+}
+
+impl Pod {
+    fn workload(self) -> KnownWorkload {
+        KnownWorkload {
+            namespace: self.metadata.namespace,
+            name: self.metadata.name,
+            service_account: self.spec.service_account_name,
+            labels: self.metadata.labels,
+        }
+    }
+}
+
 /// Who can have the API server call a Service, and where it lists them.
 const CALLERS: [(&str, &str); 4] = [
     (
@@ -179,6 +277,8 @@ const CALLERS: [(&str, &str); 4] = [
     ),
 ];
 const PAGE: u32 = 100;
+/// What a review has time for.
+const MOST_PAGES_OF_PODS: usize = 20;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -18,19 +18,23 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
+use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use palisade_api::cluster;
+use palisade_api::policy::AuthorizationPolicy;
 
 use crate::event::Skipped;
 use crate::inject::{NamespaceFacts, Settings};
-use crate::listed;
 use crate::namespaces::{self, Store};
 use crate::telemetry::metrics::Metrics;
+use crate::{known, listed};
 use review::{Change, Review, Verdict};
+use rules::Around;
 
 /// What reviews are answered from.
 pub(crate) struct Webhook {
@@ -152,25 +156,55 @@ impl Webhook {
                     (Some(name), Some(cluster)) => {
                         for_warnings(listed::called(cluster, name)).await
                     }
-                    (None, _) | (_, None) => Vec::new(),
+                    (None, _) | (_, None) => None,
                 };
+                let called = called.unwrap_or_default();
                 member::review(&review.change, &self.system_namespace, &called)
             }
-            Path::Rules => {
-                let permissive = self.store.permissive();
-                let nodes = match &self.cluster {
-                    Some(cluster) if rules::lets_addresses_in(&review.change) => {
-                        for_warnings(listed::nodes(cluster)).await
-                    }
-                    Some(_) | None => Vec::new(),
-                };
-                // Thousands of rules in one object are compared with each other: the other reviews go on meanwhile.
-                let checked =
-                    spawn_blocking(move || rules::review(&review.change, &permissive, &nodes));
-                checked.await.unwrap_or_else(|error| Verdict::Fail {
-                    message: format!("the rules could not be checked: {error}"),
-                })
+            Path::Rules => self.rule(review).await,
+        }
+    }
+
+    /// Thousands of rules in one object are compared with each other: the other reviews go on meanwhile.
+    async fn rule(&self, review: Review) -> Verdict {
+        let Review { change, user, .. } = review;
+        let read = spawn_blocking(move || rules::read(&change)).await;
+        let object = match read {
+            Ok(Ok(object)) => object,
+            Ok(Err(verdict)) => return verdict,
+            Err(error) => return unchecked(&error),
+        };
+        let around = self.around(rules::policy(&object), &user).await;
+        let now = OffsetDateTime::now_utc();
+        let warned = spawn_blocking(move || rules::warned(&object, &around, now));
+        warned.await.unwrap_or_else(|error| unchecked(&error))
+    }
+
+    /// What warnings of a rule depend on.
+    async fn around(&self, policy: Option<&AuthorizationPolicy>, user: &UserInfo) -> Around {
+        let permissive = self.store.permissive();
+        let (Some(policy), Some(cluster)) = (policy, &self.cluster) else {
+            return Around {
+                permissive,
+                ..Around::default()
+            };
+        };
+        let held = known::Held {
+            trust_domain: self.settings.trust_domain.parse().ok(),
+            namespaces: self.store.namespaces.names(|_| true),
+        };
+        let nodes = async {
+            match rules::lets_addresses_in(policy) {
+                true => for_warnings(listed::nodes(cluster)).await,
+                false => None,
             }
+        };
+        let known = for_warnings(known::known(cluster, user, policy, held));
+        let (nodes, known) = tokio::join!(nodes, known);
+        Around {
+            permissive,
+            nodes: nodes.unwrap_or_default(),
+            known,
         }
     }
 
@@ -228,14 +262,20 @@ impl Webhook {
 }
 
 /// What a warning depends on and nothing else: where it cannot be had in time, there is no warning.
-async fn for_warnings<T>(asking: impl Future<Output = Result<Vec<T>, kube::Error>>) -> Vec<T> {
+async fn for_warnings<T>(asking: impl Future<Output = Result<T, kube::Error>>) -> Option<T> {
     match timeout(ASK_TIME, asking).await {
-        Ok(Ok(found)) => found,
+        Ok(Ok(found)) => Some(found),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a list cannot be had; what it would have warned of is not said");
-            Vec::new()
+            None
         }
-        Err(_elapsed) => Vec::new(),
+        Err(_elapsed) => None,
+    }
+}
+
+fn unchecked(error: &JoinError) -> Verdict {
+    Verdict::Fail {
+        message: format!("the rules could not be checked: {error}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `AdmissionReview` of `admission.k8s.io/v1`: what the API server asks, and what it is answered.
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ pub(crate) struct Review {
     pub(crate) namespace: String,
     /// Whether nothing may come of it but the answer.
     pub(crate) is_dry_run: bool,
+    /// Who wants it.
+    pub(crate) user: UserInfo,
     pub(crate) change: Change,
 }
 
@@ -57,6 +60,7 @@ impl Review {
             uid: request.uid,
             namespace: request.namespace,
             is_dry_run: request.dry_run.unwrap_or(false),
+            user: request.user_info,
             change,
         })
     }
@@ -78,6 +82,8 @@ struct Request {
     #[serde(default)]
     namespace: String,
     dry_run: Option<bool>,
+    #[serde(default)]
+    user_info: UserInfo,
     object: Option<Value>,
     old_object: Option<Value>,
 }
@@ -184,6 +190,7 @@ mod tests {
                 "operation": "CREATE",
                 "namespace": "shop",
                 "dryRun": false,
+                "userInfo": {"username": "ann", "groups": ["shop"]},
                 "object": {"kind": "Pod"},
                 "oldObject": null,
             },
@@ -199,6 +206,11 @@ mod tests {
             uid: "u-1".to_owned(),
             namespace: "shop".to_owned(),
             is_dry_run: false,
+            user: UserInfo {
+                username: Some("ann".to_owned()),
+                groups: Some(vec!["shop".to_owned()]),
+                ..UserInfo::default()
+            },
             change: Change::Create(object.clone()),
         };
         assert_eq!(Review::parse(with(|_| {}).as_bytes()).unwrap(), expected);

@@ -2,86 +2,122 @@
 
 use std::net::IpAddr;
 
-use palisade_api::manifest::{Manifest, NARROW, check_object, lets_nodes_in, warnings};
-use serde_json::Value;
+use palisade_api::manifest::{
+    Known, Manifest, NARROW, Object, lets_nodes_in, read_object, warnings,
+};
+use palisade_api::policy::{AuthorizationPolicy, From};
+use time::OffsetDateTime;
 
 use super::review::{Change, Verdict};
 
-/// Whether a rule is to let callers in by their addresses.
-pub(crate) fn lets_addresses_in(change: &Change) -> bool {
-    let (Change::Create(object) | Change::Update { new: object, .. }) = change else {
-        return false;
-    };
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    list(object.pointer("/spec/rules")).iter().any(|rule| {
-        let mut sources = list(rule.get("from")).into_iter();
-        sources.any(|source| source.get("unauthenticated").is_some())
-    })
+/// What rules are warned of by.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    /// The namespaces that take plaintext.
+    pub(crate) permissive: Vec<String>,
+    /// The names and addresses of nodes.
+    pub(crate) nodes: Vec<(String, IpAddr)>,
+    /// Who exists; `None` where that is not known.
+    pub(crate) known: Option<Known>,
 }
 
-/// Checks a rule object; `permissive` names the namespaces that take plaintext, `nodes` the addresses of nodes.
-pub(crate) fn review(
-    change: &Change,
-    permissive: &[String],
-    nodes: &[(String, IpAddr)],
-) -> Verdict {
+/// Reads the rule object that somebody wants to have.
+///
+/// # Errors
+///
+/// The answer, where there is nothing to read, or everything that is wrong with it.
+pub(crate) fn read(change: &Change) -> Result<Object, Verdict> {
     let object = match change {
         Change::Create(object) => object,
         // Labels and finalizers of an object that an older version let in can be changed: it could not even be
         // deleted otherwise.
         Change::Update { old, new } if old.get("spec") == new.get("spec") => {
-            return Verdict::allow();
+            return Err(Verdict::allow());
         }
         Change::Update { new, .. } => new,
-        Change::Other => return Verdict::allow(),
+        Change::Other => return Err(Verdict::allow()),
     };
-    check(object, permissive, nodes)
+    read_object(&object.to_string()).map_err(|found| Verdict::Refuse {
+        code: UNPROCESSABLE,
+        message: lines(found.iter().map(ToString::to_string), MAX_LINES).join("\n"),
+    })
 }
 
-fn check(object: &Value, permissive: &[String], nodes: &[(String, IpAddr)]) -> Verdict {
-    match check_object(&object.to_string()) {
-        Ok(Manifest::Policy(policy)) => {
-            let permissive: Vec<_> = permissive.iter().map(String::as_str).collect();
-            let mut warnings = warnings(&policy, &permissive);
-            let lets_in = lets_nodes_in(&policy, nodes).into_iter();
-            warnings.extend(lets_in.map(|what| format!("{what}; {NARROW}")));
-            Verdict::Allow { warnings }
-        }
-        // No object is of another kind.
-        Ok(
-            Manifest::Workload(_)
-            | Manifest::Service(_)
-            | Manifest::Namespace { .. }
-            | Manifest::Revocations(_)
-            | Manifest::TrustBundle { .. },
-        ) => Verdict::allow(),
-        Err(found) => {
-            let mut lines: Vec<_> = found
-                .iter()
-                .take(MAX_LINES)
-                .map(ToString::to_string)
-                .collect();
-            if let Some(more) = found.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
-                lines.push(format!("and {more} more"));
-            }
-            Verdict::Refuse {
-                code: UNPROCESSABLE,
-                message: lines.join("\n"),
-            }
-        }
+/// The policy that an object is, which no object of another kind comes here to be.
+pub(crate) fn policy(object: &Object) -> Option<&AuthorizationPolicy> {
+    match object.manifest() {
+        Manifest::Policy(policy) => Some(policy),
+        Manifest::Workload(_)
+        | Manifest::Service(_)
+        | Manifest::Namespace { .. }
+        | Manifest::Revocations(_)
+        | Manifest::TrustBundle { .. } => None,
     }
+}
+
+/// Whether callers are to be let in by their addresses.
+pub(crate) fn lets_addresses_in(policy: &AuthorizationPolicy) -> bool {
+    let mut sources = policy.rules.iter().flat_map(|rule| &rule.from);
+    sources.any(|from| matches!(from, From::Unauthenticated(_)))
+}
+
+/// Lets a rule in, with what it may do otherwise than its author thinks. Nothing that exists, or does not, refuses it:
+/// what it names may come later, and a rule that has expired says nothing.
+pub(crate) fn warned(object: &Object, around: &Around, now: OffsetDateTime) -> Verdict {
+    let Some(policy) = policy(object) else {
+        return Verdict::allow();
+    };
+    let permissive: Vec<_> = around.permissive.iter().map(String::as_str).collect();
+    let mut found = warnings(policy, &permissive);
+    let lets_in = lets_nodes_in(policy, &around.nodes).into_iter();
+    found.extend(lets_in.map(|what| format!("{what}; {NARROW}")));
+    if let Some(known) = &around.known {
+        let of_names = object.against(known, now).into_iter();
+        found.extend(of_names.map(|found| found.to_string()));
+    }
+    Verdict::Allow {
+        warnings: lines(found.into_iter(), MAX_WARNINGS),
+    }
+}
+
+/// So many of them, and how many more there are.
+fn lines(found: impl ExactSizeIterator<Item = String>, most: usize) -> Vec<String> {
+    let more = found.len().saturating_sub(most);
+    let mut lines: Vec<_> = found.take(most).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 const UNPROCESSABLE: u16 = 422;
 const MAX_LINES: usize = 50;
+/// The API server cuts what is more than 4 KiB together.
+const MAX_WARNINGS: usize = 15;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    use palisade_api::manifest::KnownWorkload;
+    use serde_json::{Value, json};
+    use time::macros::datetime;
 
     use super::*;
 
-    fn policy(spec: Value) -> Value {
+    fn review(change: &Change, permissive: &[&str], nodes: &[(String, IpAddr)]) -> Verdict {
+        let around = Around {
+            permissive: permissive.iter().map(|name| (*name).to_owned()).collect(),
+            nodes: nodes.to_vec(),
+            known: None,
+        };
+        match read(change) {
+            Ok(object) => warned(&object, &around, datetime!(2026-11-22 03:00 UTC)),
+            Err(verdict) => verdict,
+        }
+    }
+
+    fn object(spec: Value) -> Value {
         json!({
             "apiVersion": "palisade.dev/v1alpha1",
             "kind": "AuthorizationPolicy",
@@ -91,13 +127,13 @@ mod tests {
     }
 
     fn good() -> Value {
-        policy(
+        object(
             json!({"rules": [{"name": "web", "effect": "allow", "from": [{"namespace": "web"}]}]}),
         )
     }
 
     fn wrong() -> Value {
-        policy(json!({"rules": [
+        object(json!({"rules": [
             {"name": "web", "effect": "Allow", "from": [{"namespac": "web"}], "port": [80]},
         ]}))
     }
@@ -138,7 +174,7 @@ spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
     fn a_refusal_stays_readable() {
         let rule = json!({"name": "web"});
         // Each lacks two fields, and all but the first have the name of another.
-        let change = Change::Create(policy(json!({"rules": vec![rule; 1000]})));
+        let change = Change::Create(object(json!({"rules": vec![rule; 1000]})));
         let Verdict::Refuse { message, .. } = review(&change, &[], &[]) else {
             panic!("not refused");
         };
@@ -149,9 +185,9 @@ spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
     #[test]
     fn a_denied_identity_in_a_permissive_namespace_is_warned_of() {
         let rule = json!({"name": "no", "effect": "deny", "from": [{"namespace": "batch"}]});
-        let change = Change::Create(policy(json!({"rules": [rule]})));
-        assert_eq!(review(&change, &["web".to_owned()], &[]), Verdict::allow());
-        let Verdict::Allow { warnings } = review(&change, &["shop".to_owned()], &[]) else {
+        let change = Change::Create(object(json!({"rules": [rule]})));
+        assert_eq!(review(&change, &["web"], &[]), Verdict::allow());
+        let Verdict::Allow { warnings } = review(&change, &["shop"], &[]) else {
             panic!("not allowed");
         };
         assert_eq!(warnings.len(), 1);
@@ -159,15 +195,54 @@ spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
     }
 
     #[test]
+    fn names_of_nobody_and_what_is_over_are_warned_of_by_their_fields() {
+        let spec = json!({
+            "target": {"labels": {"app": "ordres"}},
+            "rules": [
+                {"name": "a", "effect": "allow", "from": [{"serviceAccount": "shop/wbe"}, {"namespace": "shpo"}]},
+                {"name": "b", "effect": "allow", "from": [{"namespace": "shop"}],
+                    "expires": "2026-11-22T02:59:59Z", "reason": "x"},
+            ],
+        });
+        let read = read(&Change::Create(object(spec))).unwrap();
+        let accounts = ["web", "orders"].map(str::to_owned);
+        let known = Known {
+            service_accounts: BTreeMap::from([("shop".to_owned(), accounts.into())]),
+            workloads: vec![KnownWorkload {
+                namespace: "shop".to_owned(),
+                name: "orders-0".to_owned(),
+                service_account: "orders".to_owned(),
+                labels: [("app".to_owned(), "orders".to_owned())].into(),
+            }],
+            complete: true,
+            ..Known::default()
+        };
+        let around = Around {
+            known: Some(known),
+            ..Around::default()
+        };
+        let now = datetime!(2026-11-22 03:00 UTC);
+        let expected = [
+            "spec.rules[0].from[0].serviceAccount: no service account `wbe` in namespace `shop`; did you mean `web`?",
+            "spec.rules[0].from[1].namespace: there is no namespace `shpo`; did you mean `shop`?",
+            "spec.rules[1].expires: the rule `b` expired at 2026-11-22T02:59:59Z and says nothing any more; remove it, or let it expire later",
+            "spec.target.labels.app: no workload of `shop` is labelled app=ordres; did you mean `orders`?",
+        ];
+        let warnings = expected.map(str::to_owned).to_vec();
+        assert_eq!(warned(&read, &around, now), Verdict::Allow { warnings });
+    }
+
+    #[test]
     fn a_range_with_a_node_in_it_is_warned_of() {
         let nodes = [("node1".to_owned(), "10.0.0.11".parse().unwrap())];
         let from = |source: Value| {
             let rule = json!({"name": "lb", "effect": "allow", "from": [source]});
-            Change::Create(policy(json!({"rules": [rule]})))
+            Change::Create(object(json!({"rules": [rule]})))
         };
         let open = from(json!({"unauthenticated": {"cidr": "10.0.0.0/8"}}));
         let shut = from(json!({"namespace": "web"}));
-        assert!(lets_addresses_in(&open) && !lets_addresses_in(&shut));
+        let lets_in = |change| lets_addresses_in(policy(&read(change).unwrap()).unwrap());
+        assert!(lets_in(&open) && !lets_in(&shut));
         assert_eq!(review(&shut, &[], &nodes), Verdict::allow());
         assert_eq!(review(&open, &[], &[]), Verdict::allow());
         let Verdict::Allow { warnings } = review(&open, &[], &nodes) else {

@@ -55,7 +55,7 @@ pub(crate) struct AllowArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Makes a rule with an end. Every record of a connection that it admits says until when and why (`policy.expires`,
 `policy.because`); live connections end when it does, and the rule removes itself. Whom a rule denies it does not let in:
-denials come first. The same again prolongs it.
+denials come first. The same again prolongs it, or ends it sooner, which is said.
 Exits with 0 where all sidecars enforce it, with 1 where some do not or a rule denies it, with 2 where nothing was done.
 
   palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
@@ -110,6 +110,12 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     };
     let (put, progress) = put::put(&args.mesh, &change, wait)?;
     let until = expires.format(&Rfc3339)?;
+    let was = sooner(&rules, &policy)
+        .map(|was| was.format(&Rfc3339))
+        .transpose()?;
+    if let Some(was) = &was {
+        super::warn(&[format!("this ends it sooner: it was to last until {was}")]);
+    }
     let output = Output::or_by_terminal(args.mesh.output);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match output {
@@ -125,16 +131,30 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
         Output::Json => {
             let enforced = progress.as_ref().map(put::Progress::report);
-            let said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
+            let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
+            if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
+                said.insert("was_to_expire".to_owned(), was.into());
+            }
             writeln!(out, "{said}")?;
         }
     }
     Ok(apply::code(progress.as_ref()))
 }
 
-/// In whole seconds, as rules say it.
+/// In whole seconds, as rules say it: the first that is no sooner than was asked for.
 fn end(now: OffsetDateTime, span: Duration) -> anyhow::Result<OffsetDateTime> {
-    Ok((now + span).replace_nanosecond(0)?)
+    let almost_one = Duration::from_nanos(999_999_999);
+    Ok((now + span + almost_one).replace_nanosecond(0)?)
+}
+
+/// When the same would have ended that is in force now, if that is later.
+fn sooner(rules: &Rules, policy: &AuthorizationPolicy) -> Option<OffsetDateTime> {
+    let mut held = rules.policies.iter();
+    let held =
+        held.find(|held| (&held.namespace, &held.name) == (&policy.namespace, &policy.name))?;
+    let end =
+        |policy: &AuthorizationPolicy| policy.rules.iter().filter_map(|rule| rule.expires).max();
+    end(held).filter(|was| Some(*was) > end(policy))
 }
 
 /// The file of a local mesh.

@@ -104,6 +104,34 @@ fn the_same_again_has_the_same_name_and_one_that_is_too_long_is_told() {
 }
 
 #[test]
+fn it_lasts_no_shorter_than_was_asked_for() {
+    let now = time::macros::datetime!(2026-11-22 03:00:00.5 UTC);
+    let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).unwrap();
+    for (now, span, expected) in [
+        (now, 1000, "2026-11-22T03:00:02Z"),
+        (now, 1500, "2026-11-22T03:00:02Z"),
+        (now, 1501, "2026-11-22T03:00:03Z"),
+    ] {
+        let end = end(now, Duration::from_millis(span)).unwrap();
+        assert_eq!(end, at(expected), "{span}");
+    }
+}
+
+#[test]
+fn the_same_again_for_a_shorter_time_is_told() {
+    let rules = sample::rules(SHOP);
+    let (long, _) = made(&rules, &args("shop/cron"));
+    let mut held = sample::rules(SHOP);
+    held.policies.push(long.clone());
+    let mut short = args("shop/cron");
+    short.span = Duration::from_secs(5);
+    let (short, _) = made(&rules, &short);
+    assert_eq!(sooner(&held, &short), long.rules[0].expires);
+    assert_eq!(sooner(&held, &long), None);
+    assert_eq!(sooner(&rules, &short), None);
+}
+
+#[test]
 fn times_and_reasons_are_bounded() {
     for (text, is_good) in [
         ("30m", true),

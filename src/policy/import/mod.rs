@@ -72,7 +72,8 @@ What is printed allows and denies what the objects do. An object with a field th
 whole, on standard error, with the field, the reason and what to do instead; so is an allowance that depends on a denial
 that was refused. Give all files of a mesh at once: what an object means depends on the others.
 
-Exit status: 0 when all was converted, 1 when something was refused, 2 when a file could not be read.";
+Exit status: 0 when all was converted, 1 when something was refused, 2 when a file could not be read or nothing in the
+files is of that mesh.";
 
 /// What was made of some files.
 #[derive(Debug, Default)]
@@ -151,6 +152,13 @@ pub(crate) struct File {
 }
 
 impl Converted {
+    /// Whether the files hold nothing of the mesh: nothing was made of any object, and nothing said of one.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let made = self.policies.len() + self.namespaces.len();
+        let is_said = self.notes.iter().any(|note| note.of.is_some());
+        made == 0 && self.refused.is_empty() && !is_said
+    }
+
     /// Says something of all that was converted.
     fn note_all(&mut self, text: &str) {
         self.notes.push(Note {
@@ -223,28 +231,80 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             Ok(file) => files.push(file),
             Err(why) => {
                 is_readable = false;
-                print::unreadable(&why);
+                print::error(&why);
             }
         }
     }
     if !is_readable {
         return Ok(ExitCode::from(UNREADABLE));
     }
-    let settings = args.settings();
-    let converted = match args.mesh {
-        Mesh::Istio => istio::convert(&files, &settings),
-        Mesh::Linkerd => linkerd::convert(&files, &settings),
-    };
+    let converted = args.mesh.convert(&files, &args.settings(args.mesh));
     print::print(&converted, args.output)?;
+    if converted.is_nothing() {
+        let other = args.mesh.other();
+        let others = other.convert(&files, &args.settings(other));
+        print::error(&args.nothing(&others));
+        return Ok(ExitCode::from(UNREADABLE));
+    }
     Ok(match converted.refused.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
 }
 
+impl Mesh {
+    fn convert(self, files: &[File], settings: &Settings) -> Converted {
+        match self {
+            Self::Istio => istio::convert(files, settings),
+            Self::Linkerd => linkerd::convert(files, settings),
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Istio => Self::Linkerd,
+            Self::Linkerd => Self::Istio,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Istio => "Istio",
+            Self::Linkerd => "Linkerd",
+        }
+    }
+
+    /// The API group of its rules.
+    fn group(self) -> &'static str {
+        match self {
+            Self::Istio => istio::GROUP,
+            Self::Linkerd => linkerd::GROUP,
+        }
+    }
+}
+
 impl ImportArgs {
-    fn settings(&self) -> Settings {
-        let default = match self.mesh {
+    /// Why there is nothing to print.
+    fn nothing(&self, others: &Converted) -> String {
+        let (name, group) = (self.mesh.name(), self.mesh.group());
+        let files: Vec<_> = self.files.iter().map(|path| named(path)).collect();
+        let files = files.join(", ");
+        let other = self.mesh.other();
+        let instead = match others.is_nothing() {
+            true => "--help shows how its objects are had from a cluster".to_owned(),
+            false => {
+                let name = other.name();
+                let command = name.to_ascii_lowercase();
+                format!(
+                    "there are objects of {name}'s: give them to palisade policy import {command}"
+                )
+            }
+        };
+        format!("there is no rule of {name}'s ({group}) in {files}; {instead}")
+    }
+
+    fn settings(&self, mesh: Mesh) -> Settings {
+        let default = match mesh {
             Mesh::Istio => "istio-system",
             Mesh::Linkerd => "linkerd",
         };
@@ -259,13 +319,21 @@ impl ImportArgs {
     }
 }
 
-/// A file's name and its text.
-fn read(path: &Path) -> Result<(String, String), String> {
-    let is_stdin = path.as_os_str() == "-";
-    let name = match is_stdin {
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A file, as messages name it.
+fn named(path: &Path) -> String {
+    match is_stdin(path) {
         true => "<stdin>".to_owned(),
         false => shown(&path.display().to_string()),
-    };
+    }
+}
+
+/// A file's name and its text.
+fn read(path: &Path) -> Result<(String, String), String> {
+    let (is_stdin, name) = (is_stdin(path), named(path));
     let mut text = String::new();
     let read = if is_stdin {
         let mut input = std::io::stdin().lock().take(MAX_BYTES + 1);
@@ -318,5 +386,5 @@ fn shown(text: &str) -> String {
 /// What no file of rules is longer than.
 const MAX_BYTES: u64 = 32 << 20;
 const MOST_SHOWN: usize = 200;
-/// The exit status for files that cannot be read.
+/// The exit status for files that cannot be read, or have nothing of the mesh.
 const UNREADABLE: u8 = 2;

@@ -27,12 +27,14 @@ pub(super) fn print(converted: &Converted, output: Output) -> io::Result<()> {
 pub(super) fn said(converted: &Converted) -> String {
     let notes = converted.notes.iter().map(note_line);
     let refused = converted.refused.iter().map(refusal_lines);
-    let lines = notes.chain(refused).chain([summary(converted)]);
+    // Of nothing there is no sum: why there is nothing is said as an error.
+    let summary = (!converted.is_nothing()).then(|| summary(converted));
+    let lines = notes.chain(refused).chain(summary);
     lines.map(|line| line + "\n").collect()
 }
 
-/// Says why a file could not be read.
-pub(super) fn unreadable(why: &str) {
+/// Says why there is nothing to print.
+pub(super) fn error(why: &str) {
     anstream::eprintln!("{}error:{} {why}", ERROR.render(), ERROR.render_reset());
 }
 
@@ -115,10 +117,6 @@ fn place(of: &Origin, line: usize) -> String {
 /// How much of it there is.
 fn summary(converted: &Converted) -> String {
     let made = converted.policies.len() + converted.namespaces.len();
-    let is_said = converted.notes.iter().any(|note| note.of.is_some());
-    if made == 0 && converted.refused.is_empty() && !is_said {
-        return "there is no rule of this mesh in these files".to_owned();
-    }
     let named = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),

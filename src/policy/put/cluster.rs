@@ -116,17 +116,26 @@ async fn follow(
             let object = status
                 .map_err(|error| anyhow!("{}: {}", policy.title(), list::in_words(&error)))?;
             let status = Status::of(&object);
-            let is_current = status.observed_generation >= Some(*generation);
-            if is_current {
+            let step = Step::of(&status, *generation);
+            if matches!(step, Step::Enforced | Step::Pending) {
                 (seen..status.enforcing).for_each(|_| progress.enforces(begun.elapsed()));
                 seen = seen.max(status.enforcing);
             }
-            if is_current && status.enforcing >= status.proxies {
-                break;
-            }
-            if begun.elapsed() >= patience {
-                unnamed += left(policy, &status, is_current, &mut stragglers);
-                break;
+            match step {
+                Step::Enforced => break,
+                Step::Invalid(wrong) => {
+                    stragglers.insert(policy.title(), wrong.to_owned());
+                    break;
+                }
+                Step::Unseen | Step::Pending if begun.elapsed() < patience => {}
+                Step::Unseen => {
+                    stragglers.insert(policy.title(), UNSEEN.to_owned());
+                    break;
+                }
+                Step::Pending => {
+                    unnamed += left(&status, &mut stragglers);
+                    break;
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -135,26 +144,38 @@ async fn follow(
     Ok(progress)
 }
 
+/// How far an object is.
+#[derive(Debug, PartialEq, Eq)]
+enum Step<'a> {
+    /// Control has not looked at it as it is now.
+    Unseen,
+    /// Control has, and does not take it, for this reason: what sidecars enforce is an older one, or that nobody comes in.
+    Invalid(&'a str),
+    /// Some sidecars do not enforce it yet.
+    Pending,
+    /// All do.
+    Enforced,
+}
+
+impl<'a> Step<'a> {
+    fn of(status: &'a Status, generation: i64) -> Self {
+        if status.observed_generation < Some(generation) {
+            return Self::Unseen;
+        }
+        match status.invalid() {
+            Some(wrong) => Self::Invalid(wrong),
+            None if status.enforcing >= status.proxies => Self::Enforced,
+            None => Self::Pending,
+        }
+    }
+}
+
 fn count(proxies: u64) -> usize {
     usize::try_from(proxies).unwrap_or(usize::MAX)
 }
 
 /// Names those who do not enforce it; how many more there are.
-fn left(
-    policy: &AuthorizationPolicy,
-    status: &Status,
-    is_current: bool,
-    stragglers: &mut BTreeMap<String, String>,
-) -> usize {
-    if !is_current {
-        let why = "control has not taken it up; see that it runs, and what it logs".to_owned();
-        stragglers.insert(policy.title(), why);
-        return 0;
-    }
-    if let Some(wrong) = status.invalid() {
-        stragglers.insert(policy.title(), wrong.to_owned());
-        return 0;
-    }
+fn left(status: &Status, stragglers: &mut BTreeMap<String, String>) -> usize {
     let refusing = status.refusing.iter().map(|name| (name, "it refuses it"));
     let pending = status
         .pending
@@ -174,3 +195,50 @@ fn left(
 /// Who manages the fields that are applied.
 const MANAGER: &str = "palisade";
 const LOOK: Duration = Duration::from_millis(250);
+const UNSEEN: &str = "control has not taken it up; see that it runs, and what it logs";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(observed: i64, enforcing: u64, reason: &str) -> Status {
+        let status = json!({
+            "observedGeneration": observed,
+            "proxies": 2,
+            "enforcing": enforcing,
+            "conditions": [{"type": "Ready", "reason": reason, "message": "spec.rules: why"}],
+        });
+        let mut object = DynamicObject::new("orders", &resource());
+        object.data = json!({"status": status});
+        Status::of(&object)
+    }
+
+    fn resource() -> ApiResource {
+        ApiResource::from_gvk(&GroupVersionKind::gvk(
+            GROUP,
+            VERSION,
+            "AuthorizationPolicy",
+        ))
+    }
+
+    #[test]
+    fn what_control_does_not_take_is_not_in_force_however_many_enforce_what_was_before() {
+        for (observed, enforcing, reason, expected) in [
+            (1, 2, "Enforced", Step::Unseen),
+            // What it says of an older one is not said of this one.
+            (1, 2, "Invalid", Step::Unseen),
+            (2, 2, "Invalid", Step::Invalid("spec.rules: why")),
+            (2, 0, "Invalid", Step::Invalid("spec.rules: why")),
+            (2, 1, "Pending", Step::Pending),
+            (2, 2, "Enforced", Step::Enforced),
+            (3, 2, "Enforced", Step::Enforced),
+        ] {
+            let status = status(observed, enforcing, reason);
+            assert_eq!(
+                Step::of(&status, 2),
+                expected,
+                "{observed} {enforcing} {reason}"
+            );
+        }
+    }
+}

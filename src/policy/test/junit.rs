@@ -39,6 +39,24 @@ pub(super) fn xml(report: &Report<'_>) -> String {
     xml
 }
 
+/// One case, which ended with an error: nothing could be asked.
+pub(super) fn unasked(why: &str) -> String {
+    let why = anstream::adapter::strip_str(why).to_string();
+    let first = why.lines().next().unwrap_or_default();
+    let (message, text) = (escaped(first), escaped(&why));
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
+<testsuites name=\"palisade policy test\" tests=\"1\" failures=\"0\" errors=\"1\" time=\"0\">
+  <testsuite name=\"expectations\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0\">
+    <testcase classname=\"expectations\" name=\"they can be asked\" time=\"0\">
+      <error message=\"{message}\" type=\"unasked\">{text}</error>
+    </testcase>
+  </testsuite>
+</testsuites>
+"
+    )
+}
+
 fn test_suite(outcomes: &[Outcome<'_>]) -> String {
     let failed = outcomes.iter().filter(|one| !one.is_as_expected()).count();
     let test = outcomes.first().map(|outcome| outcome.case.test);
@@ -137,6 +155,18 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_asked_is_an_error_with_its_reason_in_plain_text() {
+        let xml = unasked("the rules have mistakes:\n\u{1b}[1mrules.yaml:3:5\u{1b}[0m: no <field>");
+        for expected in [
+            "errors=\"1\"",
+            "message=\"the rules have mistakes:\"",
+            "\nrules.yaml:3:5: no &lt;field&gt;</error>",
+        ] {
+            assert!(xml.contains(expected), "{expected}: {xml}");
+        }
+    }
 
     #[test]
     fn text_never_ends_an_attribute_or_an_element() {

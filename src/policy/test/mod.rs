@@ -58,7 +58,8 @@ Expectations stand in files of their own, or beside the rules:
     - {from: 10.2.0.7, to: shop/orders, port: 8080, expect: deny}
 
 The rules are those that -f names, or with --mesh the running mesh's, or those of the expectations' own directories.
-Exits with 0 where all is as expected, with 1 where it is not, with 2 where it could not be asked.
+Exits with 0 where all is as expected, with 1 where it is not, with 2 where it could not be asked, which the file of
+--junit says as an error.
 
   palisade policy test rules/
   palisade policy test tests.yaml -f rules/ -f shop.yaml --junit report.xml --min-coverage 90";
@@ -91,10 +92,10 @@ impl Report<'_> {
 
 /// Asks, and prints what was answered.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let tests = expectations(&args.paths)?;
-    let rules = rules_for(args)?;
+    let (tests, rules) = load(args).map_err(|error| unasked(args, error))?;
     super::warn(&rules.warnings);
-    let report = report(&rules, &tests, args.min_coverage)?;
+    let report = report(&rules, &tests, args.min_coverage);
+    let report = report.map_err(|error| unasked(args, error.into()))?;
     if let Some(file) = &args.junit {
         let written = std::fs::write(file, junit::xml(&report));
         written.with_context(|| format!("cannot write {}", file.display()))?;
@@ -109,6 +110,20 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     } else {
         super::NO
     })
+}
+
+fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
+    Ok((expectations(&args.paths)?, rules_for(args)?))
+}
+
+/// Writes why nothing was asked into the JUnit file, too: to CI systems no file is no test, and so no failure.
+fn unasked(args: &TestArgs, error: anyhow::Error) -> anyhow::Error {
+    if let Some(file) = &args.junit
+        && let Err(why) = std::fs::write(file, junit::unasked(&format!("{error:#}")))
+    {
+        super::warn(&[format!("cannot write {}: {why}", file.display())]);
+    }
+    error
 }
 
 /// Asks the rules all that is expected of them.

@@ -27,10 +27,13 @@ pub(super) fn read(
         let listed = list::list::<Pod>(&client, &mesh.scope.or(Scope::All)).await;
         let listed =
             listed.map_err(|error| anyhow!("cannot list pods: {}", list::in_words(&error)))?;
-        let unreadable = listed.unreadable.iter();
-        let mut warnings: Vec<String> = unreadable
-            .map(|name| format!("you may not list the pods of {name}; their records are left out"))
-            .collect();
+        let mut warnings = Vec::new();
+        if !listed.unreadable.is_empty() {
+            let names = listed.unreadable.join(", ");
+            let warning =
+                format!("you may not list the pods of {names}; their records are left out");
+            warnings.push(warning);
+        }
         let is_meshed = |one: &Pod| pod::sidecar(one).is_some();
         let mut pods: Vec<Pod> = listed.items.into_iter().filter(is_meshed).collect();
         pods.sort_by_key(|one| std::cmp::Reverse(one.creation_timestamp()));
@@ -74,6 +77,11 @@ async fn log(client: &Client, one: &Pod, since: Option<Duration>) -> Result<Stri
         Ok(Ok(text)) => Ok(text),
         // One that is gone, or has not begun, was called by nobody.
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => Ok(String::new()),
+        // In the same words for all pods, which are told once.
+        Ok(Err(error)) if list::is_forbidden(&error) => Err(format!(
+            "you may not read logs in {}; its records are left out",
+            one.namespace().unwrap_or_default()
+        )),
         Ok(Err(error)) => Err(format!(
             "the log of {} cannot be read: {}",
             pod::key(one),

@@ -1,6 +1,7 @@
 //! What comes into the cluster, whatever of the mesh runs or does not run.
 
 mod guarded;
+mod names;
 mod pods;
 mod rights;
 
@@ -228,11 +229,11 @@ fn pod(name: &str) -> Value {
 
 /// All of its admission, and then nothing of it is kept.
 fn create(namespace: &Namespace, pod: &Value) -> Output {
-    tried(namespace, &pod.to_string())
+    tried(namespace, &pod.to_string(), &[])
 }
 
-/// The same with a stream of pods.
-fn tried(namespace: &Namespace, stream: &str) -> Output {
+/// The same with a stream of objects, and more arguments.
+fn tried(namespace: &Namespace, stream: &str, more: &[&str]) -> Output {
     let dry = [
         "kubectl",
         "-n",
@@ -244,5 +245,5 @@ fn tried(namespace: &Namespace, stream: &str) -> Output {
         "-f",
         "-",
     ];
-    Cluster::shared().fed(&dry, stream)
+    Cluster::shared().fed(&[&dry, more].concat(), stream)
 }

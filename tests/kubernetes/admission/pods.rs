@@ -63,7 +63,7 @@ fn every_pod_that_the_api_server_takes_it_takes_into_the_mesh() {
 
 /// By name, what the API server made of the pods that it took; and what it said of the others.
 fn created(namespace: &Namespace, stream: &str) -> (BTreeMap<String, Value>, String) {
-    let output = super::tried(namespace, stream);
+    let output = super::tried(namespace, stream, &[]);
     let pods = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
     let pods = pods.map(Result::unwrap).map(|pod| {
         let name = pod["metadata"]["name"].as_str().unwrap().to_owned();

@@ -41,7 +41,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
 pub use known::{Known, KnownWorkload};
 pub use node::apart;
-pub use object::{ObjectDiagnostic, check_object};
+pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
 pub use reading::{Reading, read_all, read_together};

@@ -4,13 +4,16 @@
 //! but the names, whose schema is its own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
+use super::known::Known;
 use super::node::{Entry, Node, Value};
 use super::read::{Places, Reader, quoted};
-use super::resource;
-use super::{Manifest, Position};
+use super::{Document, Manifest, Position};
+use super::{against, resource};
 
 /// Reads one object of a kind of rules, as the API server writes it.
 ///
@@ -19,6 +22,15 @@ use super::{Manifest, Position};
 /// Everything that is wrong with it, in the order of its fields, with the messages and remedies of
 /// [`parse`](super::parse).
 pub fn check_object(json: &str) -> Result<Manifest, Vec<ObjectDiagnostic>> {
+    Ok(read_object(json)?.document.manifest)
+}
+
+/// The same, with the fields of what was read.
+///
+/// # Errors
+///
+/// Those of [`check_object`].
+pub fn read_object(json: &str) -> Result<Object, Vec<ObjectDiagnostic>> {
     let mut object: Json = serde_json::from_str(json).map_err(|error| {
         vec![ObjectDiagnostic {
             path: String::new(),
@@ -32,16 +44,51 @@ pub fn check_object(json: &str) -> Result<Manifest, Vec<ObjectDiagnostic>> {
     let mut reader = Reader::new(Places::Fields(&paths));
     let manifest = resource::document(&mut reader, &node);
     let found = reader.into_found();
-    manifest.filter(|_| found.is_empty()).ok_or_else(|| {
-        let found = found.into_iter();
-        found
-            .map(|found| ObjectDiagnostic {
-                path: paths.path(found.at),
-                message: found.message,
-                remedy: found.remedy,
-            })
-            .collect()
-    })
+    match manifest.filter(|_| found.is_empty()) {
+        Some(manifest) => Ok(Object {
+            document: Document::new(&Arc::from(""), &node, manifest),
+            paths,
+        }),
+        None => {
+            let found = found.into_iter();
+            let in_field = |at, message, remedy| ObjectDiagnostic {
+                path: paths.path(at),
+                message,
+                remedy,
+            };
+            Err(found
+                .map(|found| in_field(found.at, found.message, found.remedy))
+                .collect())
+        }
+    }
+}
+
+/// An object that was read, and the fields that its parts were read from.
+#[derive(Debug)]
+pub struct Object {
+    document: Document,
+    paths: FieldPaths,
+}
+
+impl Object {
+    /// What it says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.document.manifest
+    }
+
+    /// Checks it against what exists, as [`against()`](super::against()) does with files: nothing of it is refused for that.
+    pub fn against(&self, known: &Known, now: OffsetDateTime) -> Vec<ObjectDiagnostic> {
+        let found = against(std::slice::from_ref(&self.document), known, now);
+        let in_field = found.into_iter().map(|found| ObjectDiagnostic {
+            path: self.paths.path(Position {
+                line: found.line,
+                ..Position::default()
+            }),
+            message: found.message,
+            remedy: found.remedy,
+        });
+        in_field.collect()
+    }
 }
 
 fn keep_what_people_write(object: &mut Json) {

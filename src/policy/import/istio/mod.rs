@@ -133,5 +133,5 @@ impl Policy {
     }
 }
 
-const GROUP: &str = "security.istio.io";
+pub(super) const GROUP: &str = "security.istio.io";
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];

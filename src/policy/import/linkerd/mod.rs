@@ -262,4 +262,4 @@ impl Origin {
     }
 }
 
-const GROUP: &str = "policy.linkerd.io";
+pub(super) const GROUP: &str = "policy.linkerd.io";

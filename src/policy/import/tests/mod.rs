@@ -10,7 +10,8 @@ mod meaning;
 use palisade_api::manifest::{self, Manifest};
 
 use super::who::Domains;
-use super::{Converted, File, Mesh, Settings};
+use super::{Converted, File, ImportArgs, Mesh, Settings};
+use crate::args::Output;
 
 /// What a mesh is called whose settings nobody changed.
 fn settings(mesh: Mesh) -> Settings {
@@ -31,11 +32,7 @@ fn settings(mesh: Mesh) -> Settings {
 /// What one file becomes; nothing where it is no YAML.
 fn convert(mesh: Mesh, text: &str, settings: &Settings) -> Option<Converted> {
     let file = File::new("file.yaml", text).ok()?;
-    let files = [file];
-    Some(match mesh {
-        Mesh::Istio => super::istio::convert(&files, settings),
-        Mesh::Linkerd => super::linkerd::convert(&files, settings),
-    })
+    Some(mesh.convert(&[file], settings))
 }
 
 /// What is printed of it.
@@ -82,5 +79,56 @@ fn assert_sound(converted: &Converted) {
                 "{read:?}"
             );
         }
+    }
+}
+
+#[test]
+fn files_of_another_mesh_or_of_none_are_told() {
+    let server = "apiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {name: web, namespace: shop}\n\
+                  spec: {podSelector: {}, port: 80}\n";
+    let peers = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, namespace: shop}\n\
+                 spec: {mtls: {mode: STRICT}}\n";
+    let empty = "apiVersion: v1\nkind: List\nitems: []\n";
+    for (mesh, text, expected) in [
+        (
+            Mesh::Istio,
+            server,
+            Some(
+                "no rule of Istio's (security.istio.io) in a.yaml; there are objects of Linkerd's",
+            ),
+        ),
+        (
+            Mesh::Linkerd,
+            peers,
+            Some(
+                "no rule of Linkerd's (policy.linkerd.io) in a.yaml; there are objects of Istio's",
+            ),
+        ),
+        (
+            Mesh::Istio,
+            empty,
+            Some("no rule of Istio's (security.istio.io) in a.yaml; --help shows"),
+        ),
+        // Nothing is to be written for these, which is said of each.
+        (Mesh::Linkerd, server, None),
+        (Mesh::Istio, peers, None),
+    ] {
+        let converted = convert(mesh, text, &settings(mesh)).unwrap();
+        assert_eq!(converted.is_nothing(), expected.is_some(), "{text}");
+        let others = convert(mesh.other(), text, &settings(mesh.other())).unwrap();
+        let said = args(mesh).nothing(&others);
+        assert!(expected.is_none_or(|part| said.contains(part)), "{said}");
+    }
+}
+
+fn args(mesh: Mesh) -> ImportArgs {
+    ImportArgs {
+        mesh,
+        files: vec!["a.yaml".into()],
+        namespace: None,
+        trust_domain: "cluster.local".parse().unwrap(),
+        trust_domain_alias: Vec::new(),
+        mesh_namespace: None,
+        output: Output::Text,
     }
 }

@@ -1,5 +1,7 @@
 //! `palisade policy …` against a cluster.
 
+mod judged;
+
 use std::process::Output;
 
 use serde_json::Value;

@@ -1,0 +1,360 @@
+//! Rules that are asked about before they are changed: of a cluster's own, and of files beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::example::json_lines;
+use crate::harness::{BOUND, Mesh, stdout, text, wait_for, wait_or_say};
+use crate::shop::Shop;
+
+#[test]
+fn rules_of_a_cluster_are_checked_tested_compared_and_suggested() {
+    let mesh = Mesh::shared();
+    let shop = Shop::open(&mesh, "judged", 1);
+    shop.namespace.apply(&shop.rule(5432));
+    shop.enforced_by(1);
+    let now = OffsetDateTime::now_utc();
+    shop.answered("client", now);
+    assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
+    let asked = Asked::new(&mesh, &shop);
+    asked.checks();
+    asked.tests();
+    asked.compares();
+    let records = asked.records();
+    asked.simulates(&records);
+    asked.suggests(&records);
+    asked.says_what_it_may_not_read();
+}
+
+/// Whose rules are asked about, and where the files are.
+struct Asked<'a> {
+    mesh: &'a Mesh,
+    shop: &'a Shop,
+    name: &'a str,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Asked<'a> {
+    fn new(mesh: &'a Mesh, shop: &'a Shop) -> Self {
+        Self {
+            mesh,
+            shop,
+            name: shop.namespace.name(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// `palisade policy …` in the namespace, for programs.
+    fn policy(&self, arguments: &[&str]) -> Output {
+        let scope = ["-n", self.name, "-o", "json"];
+        self.mesh
+            .palisade(&[&["policy"], arguments, &scope].concat())
+    }
+
+    /// What it printed, and the exit code.
+    fn lines(&self, arguments: &[&str]) -> (Vec<Value>, i32) {
+        let output = self.policy(arguments);
+        let code = output.status.code().unwrap();
+        assert!(code < 2, "{arguments:?}: {output:?}");
+        (json_lines(&text(&output.stdout)), code)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The rule, but for the stranger.
+    fn edited(&self) -> PathBuf {
+        let rule = self.shop.rule(5432).replace("/client", "/stranger");
+        let own = format!("{{name: servers, namespace: {}}}", self.name);
+        self.file("edited/rule.yaml", &rule.replace("{name: servers}", &own));
+        self.folder.path().join("edited")
+    }
+
+    /// Names are held against who is there, by the fields of objects.
+    fn checks(&self) {
+        assert_eq!(self.lines(&["check"]), (Vec::new(), 0));
+        let late = self
+            .shop
+            .rule(5433)
+            .replace("{name: servers}", "{name: late}");
+        // Nobody runs as the first, which is there; the second is not; and of other namespaces nothing was asked.
+        self.shop
+            .namespace
+            .kubectl(&["create", "serviceaccount", "nightly"]);
+        let late = late.replace(
+            &format!("{{serviceAccount: {}/client}}", self.name),
+            &format!(
+                "{{serviceAccount: {0}/nightly}}, {{serviceAccount: {0}/cleint}}, {{namespace: elsewhere}}",
+                self.name
+            ),
+        );
+        self.shop.namespace.apply(&late);
+        let (found, code) = self.lines(&["check"]);
+        let [finding] = &found[..] else {
+            panic!("{found:?}");
+        };
+        let expected = [
+            ("code", "unknown"),
+            ("severity", "warning"),
+            ("field", "spec.rules[0].from[1]"),
+            ("remedy", "did you mean `client`?"),
+        ];
+        for (key, value) in expected {
+            assert_eq!(finding[key], value, "{finding}");
+        }
+        let object = format!("AuthorizationPolicy {}/late", self.name);
+        assert_eq!((&finding["object"], code), (&Value::from(object), 0));
+        assert_eq!(self.lines(&["check", "--deny-warnings"]).1, 1);
+        // Where all of the cluster is known, it is a mistake.
+        let all = self.mesh.palisade(&["policy", "check", "-A", "-o", "json"]);
+        let found = json_lines(&text(&all.stdout));
+        let of_late = found.iter().find(|one| one["object"] == finding["object"]);
+        assert_eq!(of_late.unwrap()["severity"], "error", "{found:?}");
+        assert_eq!(all.status.code(), Some(1));
+        let delete = ["delete", "authorizationpolicy", "late"];
+        stdout(&self.shop.namespace.kubectl(&delete));
+    }
+
+    /// Expectations of files against the rules of the cluster.
+    fn tests(&self) {
+        let expectation = |from: &str, expect: &str| {
+            let name = self.name;
+            format!(
+                "  - {{from: {name}/{from}, to: {name}/server, port: 5432, expect: {expect}}}\n"
+            )
+        };
+        let head = "apiVersion: palisade.dev/v1alpha1\nkind: PolicyTest\nmetadata: {name: servers}\nspec:\n  tests:\n";
+        let good = expectation("client", "allow, rule: callers") + &expectation("stranger", "deny");
+        let file = self.file("tests.yaml", &format!("{head}{good}"));
+        let junit = self.folder.path().join("report.xml");
+        let asked = |file: &Path| {
+            let (file, junit) = (file.to_str().unwrap(), junit.to_str().unwrap());
+            self.lines(&["test", file, "--mesh", "--junit", junit])
+        };
+        let (lines, code) = asked(&file);
+        let sum = lines.last().unwrap();
+        assert_eq!((code, &sum["passed"]), (0, &Value::Bool(true)), "{lines:?}");
+        assert_eq!((lines.len(), &sum["expectations"]), (3, &Value::from(2)));
+        let wrong = expectation("stranger", "allow");
+        let file = self.file("tests.yaml", &format!("{head}{good}{wrong}"));
+        let (lines, code) = asked(&file);
+        let failed = lines.iter().find(|one| one["passed"] == false).unwrap();
+        assert_eq!(code, 1);
+        assert_eq!(failed["answers"][0]["differs"], "expected allow, got deny");
+        assert_eq!(lines.last().unwrap()["failed"], 1);
+        let report = fs::read_to_string(&junit).unwrap();
+        assert!(report.contains("failures=\"1\""), "{report}");
+        // Where nothing can be asked, the report says that, too.
+        let file = self.file("tests.yaml", &format!("{head}  - {{from: nobody}}\n"));
+        let arguments = ["test", file.to_str().unwrap(), "--mesh", "--junit"];
+        let output = self.policy(&[&arguments[..], &[junit.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let report = fs::read_to_string(&junit).unwrap();
+        assert!(report.contains("errors=\"1\""), "{report}");
+    }
+
+    /// A directory beside the cluster's rules, in terms of who reaches whom.
+    fn compares(&self) {
+        let edited = self.edited();
+        let edited = edited.to_str().unwrap();
+        let (lines, code) = self.lines(&["diff", edited]);
+        assert_eq!((lines.len(), code), (2, 1), "{lines:?}");
+        for (becomes, who) in [("allow", "stranger"), ("deny", "client")] {
+            let line = lines.iter().find(|one| one["becomes"] == becomes);
+            let line = line.unwrap_or_else(|| panic!("{becomes}: {lines:?}"));
+            let said = line.to_string();
+            assert!(said.contains(&format!("{}/{who}", self.name)), "{line}");
+            assert!(said.contains(&format!("{}/server", self.name)), "{line}");
+            assert_eq!(line["ports"], serde_json::json!(["5432"]), "{line}");
+        }
+        // What is there already is no difference.
+        let (rule, name) = (self.shop.rule(5432), "{name: servers");
+        let same = rule.replace(name, &format!("{name}, namespace: {}", self.name));
+        let same = self.file("same/rule.yaml", &same);
+        assert_eq!(
+            self.lines(&["diff", same.to_str().unwrap()]),
+            (Vec::new(), 0)
+        );
+    }
+
+    /// As `palisade logs` prints them.
+    fn records(&self) -> PathBuf {
+        let logs = ["logs", "-n", self.name, "-o", "json", "--since", "10m"];
+        let said = wait_for("records of both callers", BOUND, || {
+            let said = stdout(&self.mesh.palisade(&logs));
+            let has = |event: &str, who: &str| {
+                let who = format!("/sa/{who}\"");
+                let mut lines = said.lines();
+                lines.any(|line| line.contains(event) && line.contains(&who))
+            };
+            (has("\"close\"", "client") && has("\"denied\"", "stranger")).then(|| said.clone())
+        });
+        self.file("records.jsonl", &said)
+    }
+
+    /// From a file of records, and from what the cluster's nodes keep.
+    fn simulates(&self, records: &Path) {
+        let edited = self.edited();
+        let edited = edited.to_str().unwrap();
+        let of_file = ["simulate", edited, "--records", records.to_str().unwrap()];
+        for arguments in [&of_file[..], &["simulate", edited]] {
+            let (lines, code) = self.lines(arguments);
+            assert_eq!(code, 1, "{lines:?}");
+            for (who, was, becomes) in [("client", "allow", "deny"), ("stranger", "deny", "allow")]
+            {
+                let who = format!("{}/{who}", self.name);
+                let flip = lines
+                    .iter()
+                    .find(|one| one["kind"] == "flip" && one["from"] == who);
+                let flip = flip.unwrap_or_else(|| panic!("{who}: {lines:?}"));
+                assert_eq!(
+                    (&flip["was"], &flip["becomes"]),
+                    (&was.into(), &becomes.into())
+                );
+                assert_eq!(flip["to"], format!("{}/server", self.name), "{flip}");
+            }
+            let sum = lines.last().unwrap();
+            assert_eq!(sum["unknown"]["edges"], 0, "{lines:?}");
+        }
+    }
+
+    /// What is suggested is what the API server takes, without a word.
+    fn suggests(&self, records: &Path) {
+        let records = records.to_str().unwrap();
+        for source in [&["--records", records][..], &[]] {
+            let suggest = ["policy", "suggest", "-n", self.name, "--include-denied"];
+            let suggested = self.mesh.palisade(&[&suggest[..], source].concat());
+            let rules = stdout(&suggested);
+            let expected = format!("serviceAccount: {}/stranger", self.name);
+            assert!(
+                rules.contains(&expected) && rules.contains("shadow"),
+                "{rules}"
+            );
+            // The client is let in already.
+            let admitted = format!("serviceAccount: {}/client", self.name);
+            assert!(!rules.contains(&admitted), "{rules}");
+            let said = text(&suggested.stderr);
+            assert!(said.contains("admitted by rules already"), "{said}");
+            let dry = ["kubectl", "apply", "--dry-run=server", "-f", "-"];
+            let tried = self.mesh.cluster().fed(&dry, &rules);
+            assert!(
+                stdout(&tried).contains("created (server dry run)"),
+                "{tried:?}"
+            );
+            assert_eq!(text(&tried.stderr), "", "{rules}");
+        }
+    }
+
+    /// Who may read rules, and not who is there; and who may read those of their namespace only.
+    fn says_what_it_may_not_read(&self) {
+        let name = self.name;
+        self.mesh.cluster().apply(&rights(name));
+        let (client, server) = (format!("{name}/client"), format!("{name}/server"));
+        let explain = [
+            "explain", "--from", &client, "--to", &server, "--port", "5432",
+        ];
+        let labelled = [&explain[..], &["--to-labels", "app=server"]].concat();
+        let forbidden = "is forbidden: User \"rules\" cannot";
+        for (user, arguments, code, expected) in [
+            (
+                "rules",
+                &labelled[..],
+                0,
+                [
+                    &format!("who there is cannot be told: pods {forbidden} list"),
+                    "how namespaces are set cannot be told",
+                ],
+            ),
+            // Labels are not guessed: it is said that they are asked for.
+            (
+                "rules",
+                &explain,
+                2,
+                ["who there is cannot be told", "--to-labels"],
+            ),
+            (
+                "rules",
+                &["suggest", "--include-denied"],
+                2,
+                ["cannot list pods", &format!("pods {forbidden}")],
+            ),
+            (
+                "own",
+                &explain,
+                2,
+                [
+                    "cannot read the rules: clusterauthorizationpolicies.palisade.dev is forbidden",
+                    "needs `list` on authorizationpolicies and on clusterauthorizationpolicies",
+                ],
+            ),
+        ] {
+            self.said_to(user, arguments, (code, &expected));
+        }
+        for kind in ["clusterrole", "clusterrolebinding"] {
+            let rights = format!("{name}-rules");
+            stdout(&self.mesh.cluster().kubectl(&["delete", kind, &rights]));
+        }
+    }
+
+    /// Waits until a command ends so for another user, and says this on stderr: rights count some moments after they are
+    /// given.
+    fn said_to(&self, user: &str, arguments: &[&str], (code, expected): (i32, &[&str])) {
+        let admin = ["config", "view", "--raw", "--minify", "-o", "json"];
+        let config = stdout(&self.mesh.cluster().kubectl(&admin));
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["users"][0]["user"]["as"] = user.into();
+        let config = self.file(&format!("{user}.kubeconfig"), &config.to_string());
+        let with = ["--kubeconfig", config.to_str().unwrap()];
+        let asked = [arguments, &with].concat();
+        wait_or_say(&format!("{code} for {user}: {arguments:?}"), BOUND, || {
+            let output = self.policy(&asked);
+            let said = text(&output.stderr);
+            let is_said = expected.iter().all(|part| said.contains(part));
+            match output.status.code() == Some(code) && is_said {
+                true => Ok(()),
+                false => Err(format!("{output:?}")),
+            }
+        });
+    }
+}
+
+fn rights(name: &str) -> String {
+    let rule = |plurals: &str| {
+        format!("[{{apiGroups: [palisade.dev], resources: [{plurals}], verbs: [get, list]}}]")
+    };
+    let both = rule("authorizationpolicies, clusterauthorizationpolicies");
+    let own = rule("authorizationpolicies");
+    format!(
+        r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {name}-rules}}
+rules: {both}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {name}-rules}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}-rules}}
+subjects: [{{kind: User, name: rules}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: own, namespace: {name}}}
+rules: {own}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: own, namespace: {name}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: own}}
+subjects: [{{kind: User, name: own}}]
+"
+    )
+}
