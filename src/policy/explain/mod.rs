@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use palisade_api::policy::{Decision, Policy, RuleName};
+use palisade_api::spiffe::SpiffeId;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -215,11 +216,24 @@ pub(crate) fn explain(
     (caller, called, port): (&Caller, &Called, u16),
     now: OffsetDateTime,
 ) -> Explained {
+    let beside = beside::of(rules, caller);
+    explain_beside(rules, policy, (caller, &beside, called, port), now)
+}
+
+/// A caller, the identities that are known at its address, whom it calls, and at which port.
+type Call<'a> = (&'a Caller, &'a [SpiffeId], &'a Called, u16);
+
+/// The same of a caller at whose address somebody is known.
+fn explain_beside(
+    rules: &Rules,
+    policy: &Policy,
+    (caller, beside, called, port): Call<'_>,
+    now: OffsetDateTime,
+) -> Explained {
     let settings = rules.known.settings(&called.namespace);
     let destination = called.destination(&rules.trust_domain, settings);
-    let beside = beside::of(rules, caller);
     let Decision { verdict, shadow } =
-        beside::decide(policy, (caller, &beside), &destination, port, now);
+        beside::decide(policy, (caller, beside), &destination, port, now);
     let (enforced, without_sidecar) = enforced(rules, called);
     let near_miss = verdict.near_miss().map(|near| Near {
         rule: placed(rules, &near.rule),

@@ -4,10 +4,10 @@ use anyhow::anyhow;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{ExplainArgs, Explained, explain as explain_one};
+use super::{ExplainArgs, Explained, explain_beside};
 use crate::policy::rules::Rules;
 use crate::policy::subject;
-use crate::policy::traffic::{self, Edge, Workloads, rfc3339};
+use crate::policy::traffic::{self, Denials, Edge, Workloads, rfc3339};
 
 /// What was decided when the connection was made.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -43,9 +43,26 @@ pub(super) fn explain(
         )
     })?;
     let policy = rules.compiled();
+    let trust_domain = edge.trust_domain(&rules.trust_domain);
+    let beside = workloads.beside(&edge, trust_domain);
+    let denials = Denials::of(rules, now);
+    let mut maybe = called
+        .iter()
+        .filter_map(|one| denials.maybe(&beside, (one, trust_domain), edge.port));
+    if let Some(rule) = maybe.next() {
+        let from = &edge.from;
+        super::super::warn(&[format!(
+            "{from}: the account at this address is not known, and {rule} denies one that may be it; name a file that says who is there with -f"
+        )]);
+    }
     let answers = called.iter().map(|called| Explained {
         recorded: Some(recorded(&edge)),
-        ..explain_one(rules, &policy, (&edge.from, called, edge.port), now)
+        ..explain_beside(
+            rules,
+            &policy,
+            (&edge.from, &beside.known, called, edge.port),
+            now,
+        )
     });
     Ok(answers.collect())
 }

@@ -202,7 +202,14 @@ impl Rules {
     pub(crate) fn know(&mut self, mesh: Self) {
         let own = std::mem::replace(&mut self.known, mesh.known);
         self.known.accounts.extend(own.accounts);
-        self.known.namespaces.extend(own.namespaces);
+        // That a file names a namespace says nothing of how it is set.
+        for (namespace, settings) in own.namespaces {
+            if own.told.contains(&namespace) {
+                self.known.tell(&namespace, settings);
+            } else {
+                self.known.namespaces.entry(namespace).or_insert(settings);
+            }
+        }
         self.trust_domain = mesh.trust_domain;
         self.warnings.extend(mesh.warnings);
     }

@@ -208,3 +208,25 @@ fn what_cannot_be_read_in_a_directory_is_a_mistake_beside_others() {
         assert!(said.starts_with(expected), "{said}");
     }
 }
+
+#[test]
+fn a_mesh_knows_how_namespaces_are_set_where_files_only_name_them() {
+    let namespace = |annotations: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, annotations: {{{annotations}}}}}\n"
+        )
+    };
+    let service = "apiVersion: palisade.dev/v1alpha1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {addresses: [10.0.0.1], selector: {app: orders}, ports: [{port: 80}]}
+";
+    for (file, mtls) in [
+        (service.to_owned(), Mtls::Permissive),
+        (namespace("palisade.dev/mtls: strict"), Mtls::Strict),
+    ] {
+        let mut rules = sample::rules(&file);
+        rules.know(sample::rules(&namespace("palisade.dev/mtls: permissive")));
+        assert_eq!(rules.known.settings("shop").mtls, mtls, "{file}");
+    }
+}
