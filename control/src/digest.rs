@@ -8,7 +8,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
+/// Of some bytes.
+pub fn sha256(bytes: &[u8]) -> Sha256 {
     let mut hash = [0; 32];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     for (to, from) in hash.iter_mut().zip(digest.as_ref()) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -98,6 +99,31 @@ pub(crate) enum LoadMeshError {
     },
     #[error("the mesh file has mistakes:\n{}", list(.0))]
     Mistakes(Vec<Mistake>),
+}
+
+impl LoadMeshError {
+    /// As of any other file.
+    pub(super) fn diagnostics(self) -> Vec<Diagnostic> {
+        let of = |mistake: Mistake| Diagnostic {
+            file: mistake.file,
+            line: mistake.line,
+            column: mistake.column,
+            width: 0,
+            severity: Severity::Error,
+            message: mistake.message,
+            remedy: mistake.remedy,
+        };
+        match self {
+            Self::Mistakes(mistakes) => mistakes.into_iter().map(of).collect(),
+            Self::Read { file, source } => vec![of(Mistake {
+                file: file.display().to_string(),
+                line: 0,
+                column: 0,
+                message: source.to_string(),
+                remedy: "make it readable for this user".to_owned(),
+            })],
+        }
+    }
 }
 
 fn list(mistakes: &[Mistake]) -> String {

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
+use palisade_api::manifest::Diagnostic;
 use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 use tokio::process::{Child, Command};
@@ -83,8 +84,12 @@ pub(crate) struct Described {
 }
 
 /// Reads a mesh file, and runs nothing.
-pub(crate) fn described(file: &Path) -> anyhow::Result<Described> {
-    let mesh = mesh_file::load(file)?;
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(crate) fn described(file: &Path) -> Result<Described, Vec<Diagnostic>> {
+    let mesh = mesh_file::load(file).map_err(|error| error.diagnostics())?;
     let manifests = plan::manifests(&mesh, &plan::pods(&mesh));
     Ok(Described {
         trust_domain: mesh.trust_domain,

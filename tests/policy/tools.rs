@@ -161,6 +161,61 @@ fn assert_refused(mesh: &Mesh, rules: &str) {
         assert!(!in_force.join("a.yaml").exists() && !in_force.join(".a.yaml.new").exists());
     }
     std::fs::remove_dir(in_force.join(".z.yaml.new")).unwrap();
+    // Two of one name, from two directories.
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    let files = [
+        write("s.yaml", &rules_of("one")),
+        write("sub/s.yaml", &rules_of("two")),
+    ];
+    let refused = policy(mesh, &["apply", &files[0], &files[1]]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("would both be s.yaml"),
+        "{refused:?}"
+    );
+    assert!(!in_force.join("s.yaml").exists());
+    // What the mesh file says already.
+    let namespace = "apiVersion: palisade.dev/v1alpha1\nkind: Workload\nmetadata: {name: web-0, namespace: shop}\n\
+                     spec: {serviceAccount: web, addresses: [10.9.9.9]}\n---\n";
+    let twice = write(
+        "twice.yaml",
+        &format!("{namespace}{}", rules_of("three").trim_start()),
+    );
+    let refused = policy(mesh, &["apply", &twice]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("there are two of Workload shop/web-0"),
+        "{refused:?}"
+    );
+}
+
+/// What else stands in a file is not taken away with it: whoever was revoked stays so, in what is answered, too.
+#[test]
+fn apply_takes_no_revocation_away_and_explain_knows_of_it() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    let revocations = "---\napiVersion: palisade.dev/v1alpha1\nkind: Revocations\nmetadata: {name: stolen}\n\
+                       spec: {identities: [spiffe://cluster.local/ns/shop/sa/web]}\n";
+    mesh.write_rules(&format!("{}{revocations}", RULES.trim_start()));
+    let asked = [
+        "explain",
+        "--from",
+        "shop/web",
+        "--to",
+        "shop/orders",
+        "--port",
+        "8080",
+    ];
+    let (said, code) = answer(&mesh, &asked);
+    assert_eq!((&said["reason"], code), (&"revoked".into(), 1), "{said}");
+    let file = mesh.folder().join("rules.yaml");
+    std::fs::write(&file, RULES).unwrap();
+    let refused = policy(&mesh, &["apply", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("the revocation of spiffe://cluster.local/ns/shop/sa/web would be gone"),
+        "{said}"
+    );
 }
 
 pub(super) fn allow(mesh: &Mesh, from: &str, span: &str) -> Output {

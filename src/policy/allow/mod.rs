@@ -16,6 +16,7 @@ use palisade_api::policy::{
     AllowReason, AuthorizationPolicy, DenyReason, Effect, From, Mode, Policy, PortRange, Rule,
     Target, Verdict,
 };
+use palisade_control::digest::sha256;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -205,10 +206,16 @@ fn name(from: &Subject, to: &Subject, port: u16) -> anyhow::Result<String> {
             c if c.is_ascii_alphanumeric() || c == '.' => c,
             _ => '-',
         };
-        text.trim_start_matches("spiffe://")
-            .chars()
-            .map(plain)
-            .collect::<String>()
+        let id = text.strip_prefix("spiffe://");
+        let mut name: String = id.unwrap_or(&text).chars().map(plain).collect();
+        if id.is_some() {
+            // Paths have more characters than names, and other cases.
+            let digest = sha256(subject.to_string().as_bytes());
+            let first = digest.iter().take(DIGEST_BYTES);
+            name.push('-');
+            name.extend(first.map(|byte| format!("{byte:02x}")));
+        }
+        name
     };
     let name = format!("{PREFIX}{}-to-{}-{port}", fit(from), fit(to));
     ensure!(
@@ -281,7 +288,7 @@ fn settled(
     (callers, called, port): (&[Caller], &[Called], u16),
     now: OffsetDateTime,
 ) -> Option<Settled> {
-    let decided = |policies: Vec<AuthorizationPolicy>| {
+    let decided = |policies: Vec<AuthorizationPolicy>, now: OffsetDateTime| {
         let compiled = Policy::new(policies);
         let mut verdicts = Vec::new();
         for called in called {
@@ -301,7 +308,12 @@ fn settled(
     // Its own former version is no reason to do nothing.
     let mut others = rules.policies.clone();
     others.retain(|one| (&one.namespace, &one.name) != (&policy.namespace, &policy.name));
-    let before = decided(others.clone());
+    let end = policy.rules.iter().filter_map(|rule| rule.expires).max();
+    let before = decided(others.clone(), now);
+    // What allows it now may end before this would.
+    let then = end.map_or(now, |end| end - Duration::from_secs(1));
+    let is_denied = |verdict: &Verdict| verdict.effect() == Effect::Deny;
+    let ends_sooner = decided(others.clone(), then).iter().any(is_denied);
     let allowed: Option<Vec<_>> = before
         .iter()
         .map(|verdict| match verdict {
@@ -312,11 +324,12 @@ fn settled(
             Verdict::Deny(_) => None,
         })
         .collect();
-    if let Some(by) = allowed.and_then(|by| by.into_iter().next()) {
+    let by = allowed.filter(|_| !ends_sooner);
+    if let Some(by) = by.and_then(|by| by.into_iter().next()) {
         return Some(Settled::Allowed(by));
     }
     others.push(policy.clone());
-    decided(others)
+    decided(others, now)
         .into_iter()
         .find_map(|verdict| match verdict {
             Verdict::Deny(DenyReason::Rule(rule)) => Some(Settled::Denied(rule.to_string())),
@@ -333,6 +346,8 @@ const NAMING: [&str; 4] = [
     "app.kubernetes.io/name",
     "k8s-app",
 ];
+/// Of an identity, in a name that is made of it.
+const DIGEST_BYTES: usize = 4;
 /// So that `.yaml` and more fit behind it in every file system.
 const LONGEST_NAME: usize = 200;
 const LEAST: Duration = Duration::from_secs(1);

@@ -84,6 +84,19 @@ fn what_is_allowed_or_denied_anyway_is_told() {
 }
 
 #[test]
+fn what_allows_it_now_and_ends_before_is_no_reason_to_do_nothing() {
+    let end = OffsetDateTime::now_utc() + Duration::from_secs(2);
+    let end = end.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
+    let soon = SHOP.replace(
+        "name: web, effect: allow",
+        &format!("name: web, expires: {end}, reason: x, effect: allow"),
+    );
+    assert_ne!(soon, SHOP);
+    let (_, settled) = made(&sample::rules(&soon), &args("shop/web"));
+    assert_eq!(settled, None);
+}
+
+#[test]
 fn the_same_again_has_the_same_name_and_one_that_is_too_long_is_told() {
     let (one, two) = (args("shop/cron"), args("shop/cron"));
     assert_eq!(
@@ -94,6 +107,9 @@ fn the_same_again_has_the_same_name_and_one_that_is_too_long_is_told() {
         name(&one.from, &one.to, 80).unwrap(),
         "break-glass-shop.cron-to-shop.orders-80"
     );
+    // Two identities that differ in what no name can have.
+    let of = |id: &str| name(&id.parse().unwrap(), &one.to, 80).unwrap();
+    assert_ne!(of("spiffe://a.test/Ana_x"), of("spiffe://a.test/ana-x"));
     let long = format!(
         "spiffe://a.test/ns/{}/sa/{}",
         "n".repeat(60),

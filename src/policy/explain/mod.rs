@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Decision, Policy, RuleName};
+use palisade_api::policy::{Effect, Policy, RuleName, Verdict};
 use palisade_api::spiffe::SpiffeId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -232,10 +232,16 @@ fn explain_beside(
 ) -> Explained {
     let settings = rules.known.settings(&called.namespace);
     let destination = called.destination(&rules.trust_domain, settings);
-    let Decision { verdict, shadow } =
-        beside::decide(policy, (caller, beside), &destination, port, now);
+    // Whoever is revoked is refused before any rule is asked.
+    let revoked = matches!(caller, Caller::Identity(id) if rules.revoke(id));
+    let decision =
+        (!revoked).then(|| beside::decide(policy, (caller, beside), &destination, port, now));
+    let verdict = decision.as_ref().map(|decision| &decision.verdict);
+    let shadow = decision
+        .as_ref()
+        .and_then(|decision| decision.shadow.as_ref());
     let (enforced, without_sidecar) = enforced(rules, called);
-    let near_miss = verdict.near_miss().map(|near| Near {
+    let near_miss = verdict.and_then(Verdict::near_miss).map(|near| Near {
         rule: placed(rules, &near.rule),
         differs: near.differs.as_str().to_owned(),
     });
@@ -250,13 +256,18 @@ fn explain_beside(
         revision: None,
         enforced,
         without_sidecar,
-        decision: verdict.effect().as_str().to_owned(),
-        reason: verdict.reason().to_owned(),
-        rule: verdict.rule().map(|rule| placed(rules, rule)),
+        decision: verdict
+            .map_or(Effect::Deny, Verdict::effect)
+            .as_str()
+            .to_owned(),
+        reason: verdict.map_or(REVOKED, Verdict::reason).to_owned(),
+        rule: verdict
+            .and_then(Verdict::rule)
+            .map(|rule| placed(rules, rule)),
         near_miss,
         shadow: shadow.map(|(effect, rule)| InShadow {
             would: effect.as_str().to_owned(),
-            rule: placed(rules, &rule),
+            rule: placed(rules, rule),
         }),
         recorded: None,
     }
@@ -290,3 +301,5 @@ pub(crate) fn placed(rules: &Rules, name: &RuleName) -> Placed {
 }
 
 const CONN_ID_DIGITS: usize = 32;
+/// The word of records.
+const REVOKED: &str = "revoked";

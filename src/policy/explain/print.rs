@@ -34,14 +34,18 @@ fn answer(answer: &Explained) -> String {
         "{on}{word}{off}  {} → {}{labels}, port {}",
         answer.from, answer.to, answer.port
     );
-    if let (Some(proxy), Some(revision)) = (&answer.proxy, answer.revision) {
+    if let Some(proxy) = &answer.proxy {
         let of = match answer.replicas {
             Some(count) if count > 1 => format!(" (one of {count} replicas)"),
             Some(_) | None => String::new(),
         };
+        let at = answer
+            .revision
+            .map(|revision| format!(", at revision {revision}"));
+        let at = at.unwrap_or_default();
         plain(
             &mut text,
-            &format!("enforced by the sidecar of {proxy}{of}, at revision {revision}"),
+            &format!("enforced by the sidecar of {proxy}{of}{at}"),
         );
     }
     unenforced(&mut text, answer);

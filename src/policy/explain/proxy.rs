@@ -148,7 +148,8 @@ fn explained(
         port,
         proxy: Some(chosen.replica.to_string()),
         replicas: chosen.of,
-        revision: Some(decided.revision),
+        // Where no rule was asked, there is none.
+        revision: Some(decided.revision).filter(|revision| *revision > 0),
         enforced: Some(true),
         without_sidecar: Vec::new(),
         decision: decided.decision,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{Change, Done, NewFile, Progress, Put, Wait};
 use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules};
+use crate::up::Running;
 use crate::{ask, kubernetes, page, up};
 
 /// What control says of one sidecar.
@@ -32,7 +33,8 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
         .files
         .iter()
         .try_for_each(|new| file_name(&new.name))?;
-    check(&running.rules, &change.files)?;
+    once(&change.files)?;
+    check(&running, &change.files)?;
     write(&running.rules, &change.files)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
@@ -52,8 +54,13 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
 
 /// Nothing is written that control would not take. What was wrong before with other files is no reason: control goes on
 /// with how they were.
-fn check(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
+fn check(running: &Running, files: &[NewFile]) -> anyhow::Result<()> {
+    let directory = &running.rules;
     let mut texts = rules::texts_of_directory(directory)?;
+    // Rules and what the mesh file says must not say one thing twice.
+    let own = std::fs::read_to_string(&running.workloads);
+    let own = own.context("the mesh's own workloads cannot be read")?;
+    texts.by_file.insert(OWN.to_owned(), own);
     let former: HashSet<_> = mistakes(&texts.by_file).into_iter().collect();
     for new in files {
         let file = directory.join(&new.name).display().to_string();
@@ -76,6 +83,19 @@ fn mistakes(texts: &BTreeMap<String, String>) -> Vec<Diagnostic> {
     manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str()))).mistakes
 }
 
+/// The directory has one file of a name.
+fn once(files: &[NewFile]) -> anyhow::Result<()> {
+    let mut named: BTreeMap<&str, &str> = BTreeMap::new();
+    for NewFile { name, place, .. } in files {
+        if let Some(other) = named.insert(name, place) {
+            bail!(
+                "{other} and {place} would both be {name} in the mesh, and nothing was applied; rename one of them"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Where each policy stands now.
 fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
     let documents = files.iter().flat_map(|new| {
@@ -94,28 +114,32 @@ fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
 
 /// A file that is replaced may hold others, which would go with it.
 fn keeps(name: &str, former: &str, text: &str) -> anyhow::Result<()> {
-    let policies = |text: &str| -> Vec<String> {
-        let manifests = manifest::parse(name, text).unwrap_or_default();
-        let policies = manifests.iter().filter_map(|one| match one {
-            Manifest::Policy(policy) => Some(policy.title()),
-            Manifest::Workload(_)
-            | Manifest::Service(_)
-            | Manifest::Namespace { .. }
-            | Manifest::Revocations(_)
-            | Manifest::TrustBundle { .. } => None,
-        });
-        policies.collect()
-    };
-    let new = policies(text);
-    let mut gone = policies(former);
-    gone.retain(|policy| !new.contains(policy));
+    let new = said(name, text);
+    let mut gone = said(name, former);
+    gone.retain(|one| !new.contains(one));
     if !gone.is_empty() {
+        let gone: Vec<_> = gone.into_iter().collect();
         bail!(
             "the mesh has another {name}, and with it {} would be gone; rename yours, or write them into it",
             gone.join(", ")
         );
     }
     Ok(())
+}
+
+/// Everything that a file says, by name, also where it has mistakes.
+fn said(name: &str, text: &str) -> BTreeSet<String> {
+    let read = manifest::read_all(name, text);
+    let documents = read.documents.into_iter().chain(read.doubtful);
+    let said = documents.flat_map(|document| {
+        if let Manifest::Revocations(revoked) = document.manifest {
+            let identities = revoked.identities.iter().map(ToString::to_string);
+            let all = identities.chain(revoked.serials);
+            return all.map(|one| format!("the revocation of {one}")).collect();
+        }
+        Vec::from_iter(document.manifest.title())
+    });
+    said.collect()
 }
 
 /// Each under its name only once all of them are written: control reads files while they are, and what cannot be
@@ -226,6 +250,8 @@ fn why(proxy: Option<&Proxy>, policies: &BTreeSet<String>) -> String {
     }
 }
 
+/// Where the mesh's workloads and namespaces are written, for people.
+const OWN: &str = "what the mesh file says";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -44,9 +44,7 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
                 ours.insert(file, described.manifests);
                 directories.push(within(described.rules));
             }
-            Err(error) => rules
-                .mistakes
-                .push(unreadable(&file, &format!("{error:#}"))),
+            Err(found) => rules.mistakes.extend(found),
         }
     }
     for object in &others {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
-use palisade_api::spiffe::TrustDomain;
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 
 use super::mistakes::Mistakes;
@@ -214,6 +214,13 @@ impl Rules {
         self.warnings.extend(mesh.warnings);
     }
 
+    /// Whether they revoke every certificate with this name.
+    pub(crate) fn revoke(&self, id: &SpiffeId) -> bool {
+        self.documents.iter().any(|one| {
+            matches!(&one.manifest, Manifest::Revocations(revoked) if revoked.identities.contains(id))
+        })
+    }
+
     /// Where a rule is written; its name again where that is not known.
     pub(crate) fn place(&self, rule: &RuleName) -> String {
         let known = self.places.get(rule).cloned();
@@ -234,7 +241,8 @@ impl Rules {
         match &document.manifest {
             Manifest::Policy(policy) => {
                 for (name, place) in policy.rule_names().zip(&document.rules) {
-                    let at = format!("{}:{}", document.file, place.name.line);
+                    let file = manifest::without_controls(&document.file);
+                    let at = format!("{file}:{}", place.name.line);
                     self.places.insert(name, at);
                 }
                 self.policies.push(policy.clone());

@@ -39,7 +39,7 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for &placed in manifests {
         let (_, _, manifest) = placed;
-        let own = name(manifest);
+        let own = manifest.title();
         if let Some(first) = own.clone().and_then(|own| claim(&mut names, own, placed)) {
             let own = own.unwrap_or_default();
             let message = format!("there are two of {own}, the other {}", place(first, placed));
@@ -50,8 +50,8 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
                 let (_, _, owner) = first;
                 let message = format!(
                     "{} has the address {addr}, which {} has too, {}",
-                    name(manifest).unwrap_or_default(),
-                    name(owner).unwrap_or_default(),
+                    manifest.title().unwrap_or_default(),
+                    owner.title().unwrap_or_default(),
                     place(first, placed),
                 );
                 found.push(diagnostic(
@@ -73,22 +73,6 @@ fn claim<'a, K: Eq + Hash>(
 ) -> Option<Placed<'a>> {
     let first = *taken.entry(key).or_insert(by);
     (!std::ptr::eq(first.2, by.2)).then_some(first)
-}
-
-/// What must be there once: kind and name. Revocations add up and have none.
-fn name(manifest: &Manifest) -> Option<String> {
-    match manifest {
-        Manifest::Policy(policy) => Some(policy.title()),
-        Manifest::Workload(workload) => {
-            Some(format!("Workload {}/{}", workload.namespace, workload.name))
-        }
-        Manifest::Service(service) => {
-            Some(format!("Service {}/{}", service.namespace, service.name))
-        }
-        Manifest::Namespace { name, .. } => Some(format!("Namespace {name}")),
-        Manifest::TrustBundle { trust_domain, .. } => Some(format!("TrustBundle {trust_domain}")),
-        Manifest::Revocations(_) => None,
-    }
 }
 
 fn addresses_of(manifest: &Manifest) -> &[IpAddr] {

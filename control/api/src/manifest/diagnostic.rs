@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::place::Position;
+use super::read::without_controls;
 use super::snippet::Snippet;
 
 /// What is wrong, where, and what to write instead.
@@ -73,7 +74,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        f.write_str(&without_controls(&self.file))?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }

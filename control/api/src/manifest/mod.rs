@@ -44,6 +44,7 @@ pub use node::apart;
 pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
+pub use read::without_controls;
 pub use reading::{Reading, read_all, read_together};
 pub use snippet::{Part, Snippet, Style};
 pub use warning::{NARROW, lets_nodes_in, warnings};
@@ -104,6 +105,25 @@ pub enum Manifest {
         /// Its authorities, PEM; that they are certificates is not checked here.
         authorities_pem: String,
     },
+}
+
+impl Manifest {
+    /// Kind and name, as people call it: `AuthorizationPolicy shop/orders`. Of these there is one each; revocations add up
+    /// and have none.
+    pub fn title(&self) -> Option<String> {
+        match self {
+            Self::Policy(policy) => Some(policy.title()),
+            Self::Workload(workload) => {
+                Some(format!("Workload {}/{}", workload.namespace, workload.name))
+            }
+            Self::Service(service) => {
+                Some(format!("Service {}/{}", service.namespace, service.name))
+            }
+            Self::Namespace { name, .. } => Some(format!("Namespace {name}")),
+            Self::TrustBundle { trust_domain, .. } => Some(format!("TrustBundle {trust_domain}")),
+            Self::Revocations(_) => None,
+        }
+    }
 }
 
 /// A workload, as it is written.

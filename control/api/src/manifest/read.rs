@@ -311,8 +311,9 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown.escape_debug())
 }
 
-/// A message in which a file's text may stand, fit for a terminal.
-pub(super) fn without_controls(text: &str) -> String {
+/// A text that somebody else wrote, such as a file's name, fit for a terminal: what it would not show, or what would show
+/// others in another order, is a replacement character.
+pub fn without_controls(text: &str) -> String {
     let shown = text.chars().map(|c| {
         if is_hidden(c) {
             char::REPLACEMENT_CHARACTER
