@@ -12,7 +12,8 @@ use super::{Kind, Peer, palisade};
 use crate::args::Args;
 use crate::pods::succeed;
 
-/// Everything that was asked for and is there. What is not there is named on stderr, unless it was asked for by name.
+/// Everything that was asked for and is there. What is not there is named on stderr, and fails the run where it was asked for
+/// by name or by its path.
 pub(crate) fn find(args: &Args, folder: &Path) -> Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for &kind in Kind::value_variants() {
@@ -21,11 +22,22 @@ pub(crate) fn find(args: &Args, folder: &Path) -> Result<Vec<Peer>> {
         }
         match programs(args, kind, folder) {
             Ok(programs) => peers.extend(named(kind, programs)),
-            Err(error) if args.peers.contains(&kind) => return Err(error),
+            Err(error) if args.peers.contains(&kind) || is_given(args, kind) => return Err(error),
             Err(error) => eprintln!("skipped: {error:#}"),
         }
     }
     Ok(peers)
+}
+
+/// Whether it was said where it is: what is not there then is a mistake, and not a peer less.
+fn is_given(args: &Args, kind: Kind) -> bool {
+    match kind {
+        Kind::Direct | Kind::Floor | Kind::Plain => false,
+        Kind::Envoy => args.envoy.is_some(),
+        Kind::Haproxy => args.haproxy.is_some(),
+        Kind::Ztunnel => args.ztunnel.is_some(),
+        Kind::Palisade => !args.palisade.is_empty(),
+    }
 }
 
 /// Several builds of one peer are told apart by numbers.
