@@ -1,8 +1,10 @@
 //! Istio's `AuthorizationPolicy` and `PeerAuthentication`.
 //!
-//! What a policy means depends on two things beside it: on whether its workloads take callers without an identity
-//! ([`peer`]), and on whether all the denials over them could be converted too.
+//! What a policy means depends on three things beside it: on whether its workloads take callers without an identity
+//! ([`peer`]), on the trust domains that other policies let in ([`foreign`]), and on whether all the denials over its
+//! workloads could be converted too.
 
+mod foreign;
 mod peer;
 mod policy;
 mod principal;
@@ -23,18 +25,22 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
     let mut converted = Converted::default();
     let mut kinds = BTreeMap::new();
     let (mut policies, mut peers) = (Vec::new(), Vec::new());
-    for file in files {
-        for object in read::objects(&file.name, &file.documents, settings.namespace.as_deref()) {
-            if object.is(GROUP, "AuthorizationPolicy") {
-                policies.push(Policy::read(&object, settings));
-            } else if object.is(GROUP, "PeerAuthentication") {
-                peers.push(peer::Peer::read(&object));
-            } else if object.group == GROUP {
-                converted.refused.push(of_requests(&object));
-            } else {
-                let kind = super::shown(&object.kind);
-                *kinds.entry(kind).or_insert(0_usize) += 1;
-            }
+    let objects = files
+        .iter()
+        .flat_map(|file| read::objects(&file.name, &file.documents, settings.namespace.as_deref()));
+    let objects: Vec<_> = objects.collect();
+    let rules = objects.iter().filter(|object| is_policy(object));
+    let foreign = foreign::named(rules, &settings.domains);
+    for object in &objects {
+        if is_policy(object) {
+            policies.push(Policy::read(object, settings, &foreign));
+        } else if object.is(GROUP, "PeerAuthentication") {
+            peers.push(peer::Peer::read(object));
+        } else if object.group == GROUP {
+            converted.refused.push(of_requests(object));
+        } else {
+            let kind = super::shown(&object.kind);
+            *kinds.entry(kind).or_insert(0_usize) += 1;
         }
     }
     refuse_twice(&mut policies);
@@ -48,6 +54,9 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
     if is_everyone {
         converted.note_everyone(settings);
     }
+    if !converted.policies.is_empty() && !foreign.is_empty() {
+        converted.note_all(&foreign::note(&foreign));
+    }
     if !converted.policies.is_empty() {
         let text = "Istio leaves a workload open to all that no ALLOW policy selects; Palisade closes every workload of \
                     the mesh to what no rule allows. Until rules are written for the others, the annotation \
@@ -56,6 +65,10 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
     }
     converted.notes.extend(passed_over(&kinds));
     converted.in_order()
+}
+
+fn is_policy(object: &Object<'_>) -> bool {
+    object.is(GROUP, "AuthorizationPolicy")
 }
 
 /// `RequestAuthentication`, and whatever else the group comes to hold.

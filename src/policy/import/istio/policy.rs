@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::policy::{AuthorizationPolicy, Effect, Mode, Target};
+use palisade_api::spiffe::TrustDomain;
 
 use super::super::read::{Fields, Object, Reasons, Unlike};
 use super::super::{Converted, Made, Origin, Settings, name, object};
@@ -55,7 +56,12 @@ impl Scope {
 }
 
 impl Policy {
-    pub(super) fn read(object: &Object<'_>, settings: &Settings) -> Self {
+    /// Reads one; `foreign` are the trust domains that any of the policies names beside the mesh's.
+    pub(super) fn read(
+        object: &Object<'_>,
+        settings: &Settings,
+        foreign: &BTreeSet<TrustDomain>,
+    ) -> Self {
         let is_root = object.namespace.as_ref() == Some(&settings.mesh_namespace);
         let mut policy = Self {
             origin: object.origin.clone(),
@@ -78,7 +84,7 @@ impl Policy {
             let takes = ["selector", "rules", "action"];
             if let Some(fields) = reasons.fields(&spec, &takes, &UNLIKE) {
                 let own = object.namespace.as_deref().unwrap_or_default();
-                policy.spec(&mut reasons, &fields, (own, settings));
+                policy.spec(&mut reasons, &fields, (own, settings, foreign));
             }
         }
         policy.reasons = reasons;
@@ -109,7 +115,7 @@ impl Policy {
         &mut self,
         reasons: &mut Reasons,
         fields: &Fields<'_>,
-        (own, settings): (&str, &Settings),
+        (own, settings, foreign): (&str, &Settings, &BTreeSet<TrustDomain>),
     ) {
         if let Some(found) = fields.get("selector")
             && let Some(labels) = reasons
@@ -125,6 +131,7 @@ impl Policy {
         for found in reasons.items(found).unwrap_or_default() {
             let context = rule::Context {
                 domains: &settings.domains,
+                foreign,
                 namespace: own,
                 effect: self.effect,
             };

@@ -7,6 +7,7 @@ use palisade_api::policy::From;
 use palisade_api::spiffe::TrustDomain;
 
 use super::super::who::Domains;
+use super::foreign;
 use super::rule::Context;
 use super::source::Whom;
 
@@ -18,7 +19,7 @@ pub(super) fn principal(text: &str, context: &Context<'_>) -> Result<Whom, Unlik
     let domains = context.domains;
     let parts: Vec<_> = text.split('/').collect();
     match *parts {
-        ["*"] => Ok(Whom::everyone(domains)),
+        ["*"] => Ok(Whom::everyone(context)),
         ["spiffe:", ..] => Err((
             "Istio adds spiffe:// itself, so this matches nobody".to_owned(),
             "leave spiffe:// out".to_owned(),
@@ -28,7 +29,7 @@ pub(super) fn principal(text: &str, context: &Context<'_>) -> Result<Whom, Unlik
         [domain, "ns", namespace, "sa", "*"] if domain != "*" => {
             of_namespace(&meant(domain, domains)?, namespace, domains).map(those)
         }
-        ["*", "ns", namespace, "sa", name] => accounts(namespace, name, domains),
+        ["*", "ns", namespace, "sa", name] => accounts(namespace, name, context),
         [domain, "ns", namespace, "sa", name] => {
             if namespace.contains('*') || name.contains('*') {
                 return Err(pattern());
@@ -46,25 +47,36 @@ pub(super) fn principal(text: &str, context: &Context<'_>) -> Result<Whom, Unlik
     }
 }
 
+/// The trust domain that a principal names. `cluster.local` in one of five parts is the mesh's own.
+pub(super) fn domain(text: &str) -> Option<TrustDomain> {
+    let (domain, path) = text.split_once('/')?;
+    let is_own = domain == "cluster.local" && path.split('/').count() == 4;
+    domain.parse().ok().filter(|_| !is_own)
+}
+
 /// `shop`, in whichever trust domain.
 pub(super) fn namespace(text: &str, context: &Context<'_>) -> Result<Whom, Unlike> {
     if text == "*" {
-        return Ok(Whom::everyone(context.domains));
+        return Ok(Whom::everyone(context));
     }
     let each: Vec<_> = context.domains.each().cloned().collect();
-    of_namespace(&each, text, context.domains).map(those)
+    let from = of_namespace(&each, text, context.domains)?;
+    match foreign::objection(&format!("ns/{text}/sa/*"), context) {
+        Some(why) => Err(why),
+        None => Ok(those(from)),
+    }
 }
 
 /// `shop/web`, or `web` of the policy's own namespace.
 pub(super) fn service_account(text: &str, context: &Context<'_>) -> Result<Whom, Unlike> {
     let (namespace, name) = text.split_once('/').unwrap_or((context.namespace, text));
-    accounts(namespace, name, context.domains)
+    accounts(namespace, name, context)
 }
 
 /// `partner.example`; the mesh's own means also its aliases.
 pub(super) fn trust_domain(text: &str, context: &Context<'_>) -> Result<Whom, Unlike> {
     if text == "*" {
-        return Ok(Whom::everyone(context.domains));
+        return Ok(Whom::everyone(context));
     }
     let domain = literal(text)?;
     if context.domains.each().any(|known| *known == domain) {
@@ -120,15 +132,17 @@ fn of_namespace(
     Ok(vec![From::Namespace(namespace.to_owned())])
 }
 
-/// A service account, whichever of the mesh's trust domains vouches for it.
-fn accounts(namespace: &str, name: &str, domains: &Domains) -> Result<Whom, Unlike> {
+/// A service account, whichever trust domain vouches for it.
+fn accounts(namespace: &str, name: &str, context: &Context<'_>) -> Result<Whom, Unlike> {
     if namespace.contains('*') || name.contains('*') {
         return Err(pattern());
     }
-    let accounts = domains.account(namespace, name);
-    accounts
-        .map(those)
-        .map_err(|why| (why.to_string(), WHOLE.to_owned()))
+    let accounts = context.domains.account(namespace, name);
+    let from = accounts.map_err(|why| (why.to_string(), WHOLE.to_owned()))?;
+    match foreign::objection(&format!("ns/{namespace}/sa/{name}"), context) {
+        Some(why) => Err(why),
+        None => Ok(those(from)),
+    }
 }
 
 fn literal(domain: &str) -> Result<TrustDomain, Unlike> {

@@ -1,8 +1,9 @@
 //! One rule of an `AuthorizationPolicy`: from whom, to which ports, when.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use palisade_api::policy::{Effect, Mode, Rule};
+use palisade_api::spiffe::TrustDomain;
 
 use super::super::name;
 use super::super::ports::Ports;
@@ -15,6 +16,8 @@ use super::source::{self, Whom};
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) domains: &'a Domains,
+    /// The trust domains that any of the policies names beside these.
+    pub(super) foreign: &'a BTreeSet<TrustDomain>,
     /// That of the policy.
     pub(super) namespace: &'a str,
     pub(super) effect: Effect,
@@ -56,7 +59,7 @@ pub(super) fn read(
     let whom = match (from, conditions.whom) {
         (Some(whom), _) => whom?,
         (None, Some(whom)) => whom,
-        (None, None) => Whom::anyone(context.domains),
+        (None, None) => Whom::anyone(context),
     };
     let ports = to.map(|ports| ports.and(&conditions.ports))?;
     if ports.is_empty() && conditions.is_good {

@@ -1,9 +1,9 @@
 //! One source of a rule: who is meant.
 
 use palisade_api::policy::{Effect, From};
+use palisade_api::spiffe::TrustDomain;
 
 use super::super::read::{Field, Fields, Reasons, Unlike};
-use super::super::who::Domains;
 use super::principal;
 use super::rule::Context;
 
@@ -19,16 +19,21 @@ pub(super) struct Whom {
 }
 
 impl Whom {
-    pub(super) fn anyone(domains: &Domains) -> Self {
+    pub(super) fn anyone(context: &Context<'_>) -> Self {
         Self {
             is_unidentified: true,
-            ..Self::everyone(domains)
+            ..Self::everyone(context)
         }
     }
 
-    pub(super) fn everyone(domains: &Domains) -> Self {
+    /// Whoever has an identity. A denial names every trust domain that is known, for an allowance may let it in.
+    pub(super) fn everyone(context: &Context<'_>) -> Self {
+        let mut from = context.domains.everyone();
+        if context.effect == Effect::Deny {
+            from.extend(context.foreign.iter().cloned().map(From::TrustDomain));
+        }
         Self {
-            from: domains.everyone(),
+            from,
             is_everyone: true,
             is_unidentified: false,
         }
@@ -48,14 +53,19 @@ impl Whom {
 /// Who is meant by one value; the error says why it cannot be converted, and what to write instead.
 type Meant = fn(&str, &Context<'_>) -> Result<Whom, (String, String)>;
 
+/// The trust domain that a value names, if it names one.
+type Named = fn(&str) -> Option<TrustDomain>;
+
 /// A field of a source that says something of an identity.
 #[derive(Debug)]
 pub(super) struct List {
-    name: &'static str,
-    not: &'static str,
+    pub(super) name: &'static str,
+    pub(super) not: &'static str,
     /// What `when` calls it.
     pub(super) key: &'static str,
     value: Meant,
+    /// The trust domain that a value names; none where its values name none.
+    pub(super) domain: Option<Named>,
 }
 
 /// The fields of a source that can be converted.
@@ -65,24 +75,28 @@ pub(super) const LISTS: [List; 4] = [
         not: "notPrincipals",
         key: "source.principal",
         value: principal::principal,
+        domain: Some(principal::domain),
     },
     List {
         name: "namespaces",
         not: "notNamespaces",
         key: "source.namespace",
         value: principal::namespace,
+        domain: None,
     },
     List {
         name: "serviceAccounts",
         not: "notServiceAccounts",
         key: "source.serviceAccount",
         value: principal::service_account,
+        domain: None,
     },
     List {
         name: "trustDomains",
         not: "notTrustDomains",
         key: "source.trustDomain",
         value: principal::trust_domain,
+        domain: Some(|text| text.parse().ok()),
     },
 ];
 

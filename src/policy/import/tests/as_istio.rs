@@ -105,6 +105,7 @@ impl Mesh {
                 let name = match *key {
                     "source.namespace" => "namespaces",
                     "source.principal" => "principals",
+                    "source.trustDomain" => "trustDomains",
                     "destination.port" => "ports",
                     _ => "paths",
                 };
@@ -132,6 +133,7 @@ impl Mesh {
                     .id
                     .is_some_and(|(_, namespace, name)| format!("{namespace}/{name}") == *whole)
             }),
+            "trustDomains" => values.any(|value| self.is_domain(value, asked)),
             "ipBlocks" => values.any(|value| {
                 let network: IpNet = value.parse().unwrap();
                 network.contains(&asked.addr)
@@ -140,6 +142,13 @@ impl Mesh {
             "notPorts" => !values.any(|value| *value == asked.port.to_string()),
             _ => policy.action == "DENY",
         }
+    }
+
+    fn is_domain(&self, value: &str, asked: &Asked) -> bool {
+        let is_own = self.domains.contains(&value);
+        asked.id.is_some_and(|(domain, ..)| {
+            is_like(value, domain) || is_own && self.domains.contains(&domain)
+        })
     }
 
     fn is_principal(&self, value: &str, asked: &Asked) -> bool {

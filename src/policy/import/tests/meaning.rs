@@ -15,6 +15,8 @@ use super::super::{Converted, Settings};
 use super::as_istio::{Asked, Fields, Mesh, Policy, ROOT, Rule};
 
 const ALIAS: &str = "alias.test";
+/// Every trust domain that a caller may be of, whether the mesh takes it for its own or not.
+const DOMAINS: [&str; 3] = ["cluster.local", ALIAS, "other.test"];
 
 type Lists = [(&'static str, &'static [&'static str])];
 
@@ -30,7 +32,7 @@ fn fields(good: &'static Lists, any: &'static Lists) -> impl Strategy<Value = Fi
     .prop_map(|fields| fields.into_iter().collect())
 }
 
-const GOOD_SOURCES: [(&str, &[&str]); 4] = [
+const GOOD_SOURCES: [(&str, &[&str]); 5] = [
     ("principals", &PRINCIPALS),
     (
         "principals",
@@ -38,6 +40,7 @@ const GOOD_SOURCES: [(&str, &[&str]); 4] = [
     ),
     ("namespaces", &["*"]),
     ("serviceAccounts", &["shop/web", "batch/job", "web"]),
+    ("trustDomains", &["cluster.local", "other.test", "*"]),
 ];
 const SOURCES: [(&str, &[&str]); 6] = [
     (
@@ -68,9 +71,10 @@ const GOOD_OPERATIONS: [(&str, &[&str]); 3] = [
     ("notPorts", &["80", "8080"]),
 ];
 const OPERATIONS: [(&str, &[&str]); 2] = [("ports", &["80", "8080"]), ("paths", &["/admin*"])];
-const CONDITIONS: [(&str, &[&str]); 4] = [
+const CONDITIONS: [(&str, &[&str]); 5] = [
     ("source.namespace", &["shop", "batch"]),
     ("source.principal", &["cluster.local/ns/shop/sa/web"]),
+    ("source.trustDomain", &["cluster.local", "other.test"]),
     ("destination.port", &["80", "8080"]),
     ("request.headers[a]", &["b"]),
 ];
@@ -120,16 +124,16 @@ fn mesh() -> impl Strategy<Value = Mesh> {
 }
 
 /// Every question that can tell two policies of these apart.
-fn questions(mesh: &Mesh) -> Vec<Asked> {
+fn questions() -> Vec<Asked> {
     let mut ids = vec![None];
-    for domain in &mesh.domains {
+    for domain in DOMAINS {
         for account in [
             ("shop", "web"),
             ("shop", "x"),
             ("batch", "job"),
             ("bar", "web"),
         ] {
-            ids.push(Some((*domain, account.0, account.1)));
+            ids.push(Some((domain, account.0, account.1)));
         }
     }
     let mut asked = Vec::new();
@@ -220,6 +224,12 @@ fn is_unsure(mesh: &Mesh, asked: &Asked) -> bool {
     asked.id.is_none() && is_of_all && !mesh.modes.is_empty()
 }
 
+/// Whether a caller is of a trust domain that the mesh does not take for its own, which allowances of everybody leave out.
+fn is_foreign(mesh: &Mesh, asked: &Asked) -> bool {
+    let domain = asked.id.map(|(domain, ..)| domain);
+    domain.is_some_and(|domain| !mesh.domains.contains(&domain))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -230,12 +240,13 @@ proptest! {
         let converted = super::convert(super::Mesh::Istio, &text, &settings).unwrap();
         super::assert_sound(&converted);
         let converted_rules = Ours::new(&converted, &settings);
-        for asked in questions(&mesh) {
+        for asked in questions() {
             let ours = converted_rules.allows(&asked);
             // Whatever the mode is where nothing says it.
             let theirs = mesh.allows(&asked, "STRICT");
             prop_assert!(!ours || theirs, "{asked:?} is let in by\n{}of\n{text}", super::printed(&converted));
-            if !is_refused(&converted) && mesh.is_closed(&asked) && !is_unsure(&mesh, &asked) {
+            let is_whole = !is_refused(&converted) && !is_foreign(&mesh, &asked);
+            if is_whole && mesh.is_closed(&asked) && !is_unsure(&mesh, &asked) {
                 prop_assert_eq!(ours, theirs, "{:?} with\n{}of\n{}", asked, super::printed(&converted), text);
             }
         }
@@ -256,10 +267,7 @@ fn most_questions_are_about_something_that_was_converted() {
         }
         whole += 1;
         let ours = Ours::new(&converted, &settings);
-        for asked in questions(&mesh)
-            .iter()
-            .filter(|asked| mesh.is_closed(asked))
-        {
+        for asked in questions().iter().filter(|asked| mesh.is_closed(asked)) {
             match ours.allows(asked) {
                 true => allowed += 1,
                 false => denied += 1,
@@ -268,4 +276,77 @@ fn most_questions_are_about_something_that_was_converted() {
     }
     assert!(whole > 100, "{whole} of 300 meshes convert as a whole");
     assert!(allowed > 1_000 && denied > 1_000, "{allowed} and {denied}");
+}
+
+/// A policy over all of a namespace, of one rule for port 9090.
+fn at_9090(namespace: &'static str, action: &'static str, from: Option<Fields>) -> Policy {
+    Policy {
+        namespace,
+        app: None,
+        action,
+        is_dry: false,
+        rules: vec![Rule {
+            from: from.map(|fields| vec![fields]),
+            to: Some(vec![Fields::from([("ports", vec!["9090"])])]),
+            when: Vec::new(),
+        }],
+    }
+}
+
+/// How many objects are refused; nobody is let in whom Istio keeps out.
+fn refused_without_widening(mesh: &Mesh) -> usize {
+    let settings = settings(mesh);
+    let converted = super::convert(super::Mesh::Istio, &mesh.yaml(), &settings).unwrap();
+    super::assert_sound(&converted);
+    let ours = Ours::new(&converted, &settings);
+    for asked in questions() {
+        let is_widened = ours.allows(&asked) && !mesh.allows(&asked, "STRICT");
+        assert!(
+            !is_widened,
+            "{asked:?} is let in by\n{}",
+            super::printed(&converted)
+        );
+    }
+    converted.refused.len()
+}
+
+#[test]
+fn a_denial_holds_in_every_trust_domain_that_an_allowance_names() {
+    let allowances = [
+        ("principals", "other.test/ns/shop/sa/web"),
+        ("trustDomains", "other.test"),
+    ];
+    for (name, value) in allowances {
+        // Whom a denial is about, and how many objects are refused because a foreign trust domain is named: the denial,
+        // and the allowance with it.
+        for (denied, count) in [
+            (None, 0),
+            (Some(("principals", "*")), 0),
+            (Some(("namespaces", "*")), 0),
+            (Some(("trustDomains", "*")), 0),
+            (Some(("principals", "cluster.local/ns/shop/sa/*")), 0),
+            (Some(("namespaces", "shop")), 2),
+            (Some(("principals", "*/ns/shop/sa/web")), 2),
+            (Some(("serviceAccounts", "shop/web")), 2),
+        ] {
+            let from = denied.map(|(name, value)| Fields::from([(name, vec![value])]));
+            let allowed = Fields::from([(name, vec![value])]);
+            let mut mesh = Mesh {
+                policies: vec![
+                    at_9090("shop", "DENY", from),
+                    at_9090("shop", "ALLOW", Some(allowed)),
+                ],
+                modes: BTreeMap::new(),
+                domains: vec!["cluster.local"],
+            };
+            assert_eq!(refused_without_widening(&mesh), count, "{denied:?}");
+            // One that is named elsewhere may be let in by whatever is written there later.
+            mesh.policies[1].namespace = "bar";
+            assert_eq!(refused_without_widening(&mesh), count / 2, "{denied:?}");
+            // Where the mesh takes it for its own, or none is named, a denial means what it says.
+            mesh.domains = vec!["other.test"];
+            mesh.policies[1].rules[0].from = None;
+            assert_eq!(refused_without_widening(&mesh), 0, "{denied:?}");
+        }
+    }
 }
