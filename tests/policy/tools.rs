@@ -126,6 +126,15 @@ fn apply_returns_when_every_sidecar_enforces_it_and_changes_nothing_that_is_wron
         applied["enforced"]["p99_ms"].as_u64().is_some(),
         "{applied}"
     );
+    // What is no rule may stand beside them.
+    let beside = mesh.folder().join("beside");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::copy(&file, beside.join("rules.yaml")).unwrap();
+    let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n";
+    std::fs::write(beside.join("accounts.yaml"), account).unwrap();
+    let (applied, code) = answer(&mesh, &["apply", beside.to_str().unwrap(), "--wait"]);
+    assert_eq!(code, 0, "{applied}");
+    assert!(!mesh.folder().join("rules/accounts.yaml").exists());
     // At once, with no patience.
     stdout(&mesh.call_once("stranger", ORDERS));
     assert!(!mesh.call_once("web", ORDERS).status.success());

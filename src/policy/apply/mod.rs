@@ -1,5 +1,6 @@
 //! `palisade policy apply`: puts the rules of files in force, and waits until they are.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,8 +56,14 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
             over.title()
         );
     }
+    // Of Kubernetes's manifests, mesh files and expectations beside them, a mesh's rules say nothing.
+    let said: HashSet<&str> = rules.documents.iter().map(|one| &*one.file).collect();
+    let texts = rules
+        .texts
+        .iter()
+        .filter(|(file, _)| said.contains(file.as_str()));
     let mut files = Vec::new();
-    for (file, text) in &rules.texts {
+    for (file, text) in texts {
         let name = PathBuf::from(file);
         let name = name.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| anyhow!("{file} has no name that can be kept"))?;
