@@ -7,8 +7,6 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::subject::Caller;
-
 /// What is wanted of a record. Nothing is copied where its texts have no escapes.
 #[derive(Debug, Deserialize)]
 pub(super) struct Line<'a> {
@@ -123,14 +121,6 @@ impl<'a> Line<'a> {
     /// The caller's proven name; none where it came without.
     pub(super) fn src_identity(&self) -> Option<&str> {
         plain(&self.src_identity)
-    }
-
-    /// None where it is named by something that is no name.
-    pub(super) fn caller(&self) -> Option<Caller> {
-        match self.src_identity() {
-            Some(id) => id.parse().ok().map(Caller::Identity),
-            None => self.src_ip().map(Caller::Address),
-        }
     }
 
     /// Who is known at its address: namespace and replica.
