@@ -51,6 +51,14 @@ pub(super) struct Calls {
     pub(super) last: OffsetDateTime,
     /// The `conn.id` of the latest.
     pub(super) conn: String,
+    /// How many more were denied, of what is to be admitted as others were allowed.
+    pub(super) refused: u64,
+    /// The rules that did deny some, as records say it.
+    pub(super) refused_by: BTreeSet<String>,
+    /// How many of those that were allowed were so by rules that end.
+    pub(super) passing: u64,
+    /// These rules, with their reasons.
+    pub(super) passing_by: BTreeSet<String>,
     /// Rules that deny it whatever is allowed.
     pub(super) denied_by: BTreeSet<String>,
     /// Rules that may, by who is at its address.
@@ -163,12 +171,17 @@ impl Seen {
         }
     }
 
-    /// What was also allowed is not told of as denied. Then namespaces take the place of accounts, where they are to.
+    /// What was also allowed is a doubt of its rule, and not left out. Then namespaces take the place of accounts, where
+    /// they are to.
     fn settle(&mut self, wanted: Wanted) {
-        let callers = &self.callers;
-        self.denied.retain(|(caller, port), _| {
-            let allowed = callers.get(&From::Caller(caller.clone()));
-            allowed.is_none_or(|calls| !calls.ports.contains(port))
+        let callers = &mut self.callers;
+        self.denied.retain(|(caller, port), denied| {
+            let allowed = callers.get_mut(&From::Caller(caller.clone()));
+            let Some(allowed) = allowed.filter(|calls| calls.ports.contains(port)) else {
+                return true;
+            };
+            allowed.refuse(denied);
+            false
         });
         if wanted.by_namespace {
             self.widen();
@@ -220,6 +233,12 @@ impl Calls {
             Was::Allowed => (edge.count, 0),
             Was::Denied => (0, edge.count),
         };
+        let rule = edge.rule.as_deref().filter(|_| edge.was == Was::Denied);
+        let passing = &edge.passing;
+        let passing_by = passing.rule.as_deref().map(|rule| match &passing.because {
+            Some(because) => format!("{rule} ({because})"),
+            None => rule.to_owned(),
+        });
         Self {
             ports: BTreeSet::from([edge.port]),
             allowed,
@@ -227,6 +246,10 @@ impl Calls {
             first: edge.first,
             last: edge.last,
             conn: edge.conn(),
+            refused: 0,
+            refused_by: rule.map(str::to_owned).into_iter().collect(),
+            passing: passing.count,
+            passing_by: passing_by.into_iter().collect(),
             denied_by,
             may_be_denied_by: BTreeSet::new(),
         }
@@ -241,8 +264,21 @@ impl Calls {
             self.last = other.last;
             self.conn = other.conn;
         }
+        self.refused = self.refused.saturating_add(other.refused);
+        self.refused_by.extend(other.refused_by);
+        self.passing = self.passing.saturating_add(other.passing);
+        self.passing_by.extend(other.passing_by);
         self.denied_by.extend(other.denied_by);
         self.may_be_denied_by.extend(other.may_be_denied_by);
+    }
+
+    /// Takes over what is known of calls that were denied, but not the calls.
+    fn refuse(&mut self, denied: &Self) {
+        self.refused = self.refused.saturating_add(denied.denied);
+        self.refused_by.extend(denied.refused_by.iter().cloned());
+        self.denied_by.extend(denied.denied_by.iter().cloned());
+        let maybe = denied.may_be_denied_by.iter().cloned();
+        self.may_be_denied_by.extend(maybe);
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -300,3 +300,40 @@ fn objects_come_with_their_evidence() {
     assert_eq!(lines[1]["evidence"][1]["count"], 30);
     assert_eq!(lines[0]["denied"][0]["from"], "shop/intruder");
 }
+
+#[test]
+fn what_was_decided_otherwise_or_for_a_while_is_marked() {
+    let unsure = |edges: Vec<Edge>| {
+        let suggested = suggested("", edges, LEAST);
+        read(&suggested);
+        assert_eq!(suggested.targets[0].denied, []);
+        let evidence = &suggested.targets[0].evidence[0];
+        (evidence.count, evidence.unsure.join("; "))
+    };
+    let allowed = || edge(&of_shop("web"), "orders-0", 8080, Was::Allowed);
+    let denied = |rule: Option<&str>| Edge {
+        rule: rule.map(Into::into),
+        ..edge(&of_shop("web"), "orders-1", 8080, Was::Denied)
+    };
+    for (rule, expected) in [
+        (None, "also denied 10 times, as no rule allowed it"),
+        (
+            Some("shop/orders/no-web"),
+            "also denied 10 times, by shop/orders/no-web",
+        ),
+    ] {
+        assert_eq!(
+            unsure(vec![allowed(), denied(rule)]),
+            (10, expected.to_owned())
+        );
+    }
+    let mut emergency = allowed();
+    emergency.passing.count = 10;
+    emergency.passing.rule = Some("shop/break-glass-x/break-glass".into());
+    emergency.passing.because = Some("INC-7".into());
+    let rule = "shop/break-glass-x/break-glass (INC-7)";
+    let all = format!("allowed only by a rule that ends, 10 times: {rule}");
+    assert_eq!(unsure(vec![emergency.clone()]), (10, all));
+    let some = format!("allowed 10 of 20 times by a rule that ends: {rule}");
+    assert_eq!(unsure(vec![emergency, allowed()]), (20, some));
+}
