@@ -337,3 +337,36 @@ fn what_was_decided_otherwise_or_for_a_while_is_marked() {
     let some = format!("allowed 10 of 20 times by a rule that ends: {rule}");
     assert_eq!(unsure(vec![emergency, allowed()]), (20, some));
 }
+
+#[test]
+fn what_is_there_in_shadow_is_not_suggested_again() {
+    let once = suggested("", shop(), LEAST);
+    let there = print::yaml(&once);
+    let again = suggested(&there, shop(), LEAST);
+    let text = print::yaml(&again);
+    assert!(
+        again.targets.iter().all(|one| one.policy.is_none()),
+        "{text}"
+    );
+    let told = "# left out, as shop/orders/from-web is there in shadow: shop/web at port 8080, 8081, 9000, 30 times";
+    assert!(text.contains(told), "{text}");
+    let summary = print::summary(&again);
+    assert!(
+        summary.contains("50 connections left out, as rules in shadow would admit them"),
+        "{summary}"
+    );
+    // A port more is a rule more, for that port.
+    let more = edge(&of_shop("web"), "orders-0", 9001, Was::Allowed);
+    let again = suggested(&there, [shop(), vec![more]].concat(), LEAST);
+    let policies = read(&again);
+    let [orders] = policies.as_slice() else {
+        panic!("{policies:?}");
+    };
+    assert_eq!(orders.name, "orders-suggested");
+    assert_eq!(orders.rules.len(), 1);
+    let port = PortRange {
+        first: 9001,
+        last: 9001,
+    };
+    assert_eq!(orders.rules[0].ports, [port]);
+}

@@ -8,7 +8,7 @@ use palisade_api::spiffe::TrustDomain;
 
 use super::gather::{Calls, From, Seen, account};
 use super::target::of_account;
-use super::{Denied, Evidence, ForTarget, Wanted};
+use super::{Denied, Evidence, ForTarget, InShadow, Wanted};
 use crate::policy::rules::{Known, Rules};
 use crate::policy::subject::Caller;
 use crate::policy::traffic::counted;
@@ -89,7 +89,27 @@ pub(super) fn for_target(
         evidence,
         unsure: seen.selected.unsure(known).into_iter().collect(),
         denied: denied.collect(),
+        in_shadow: in_shadow(known, &seen),
     }
+}
+
+/// What is there in shadow already, and what to look at twice before that is enforced.
+fn in_shadow(known: &Known, seen: &Seen) -> Vec<InShadow> {
+    let each = seen.in_shadow.iter();
+    let told = each.map(|((caller, rules), calls)| InShadow {
+        from: caller.short(&seen.trust_domain),
+        ports: calls.ports.iter().copied().collect(),
+        count: calls.count(),
+        last: calls.last,
+        rules: rules.iter().cloned().collect(),
+        unsure: unsure(
+            known,
+            &From::Caller(caller.clone()),
+            calls,
+            &seen.trust_domain,
+        ),
+    });
+    told.collect()
 }
 
 fn source(from: &From, trust_domain: &TrustDomain) -> policy::From {
