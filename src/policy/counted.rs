@@ -56,6 +56,40 @@ pub(crate) fn edges(rules: &Rules, usage: &Usage) -> Vec<Edge> {
         .collect()
 }
 
+/// Each caller at each port of each workload once: what was decided is that of the latest.
+pub(crate) fn whatever_decided(edges: Vec<Edge>) -> Vec<Edge> {
+    let mut together: BTreeMap<_, Edge> = BTreeMap::new();
+    for edge in edges {
+        let key = (edge.called.clone(), edge.caller.clone(), edge.port);
+        let whole = match together.remove(&key) {
+            Some(held) => held.and(edge),
+            None => edge,
+        };
+        together.insert(key, whole);
+    }
+    together.into_values().collect()
+}
+
+impl Edge {
+    fn and(self, other: Self) -> Self {
+        let seen = Seen {
+            count: self.seen.count.saturating_add(other.seen.count),
+            first: self.seen.first.min(other.seen.first),
+            last: self.seen.last.max(other.seen.last),
+        };
+        let (latest, earlier) = if other.seen.last >= self.seen.last {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        Self {
+            seen,
+            resident: latest.resident.or(earlier.resident),
+            ..latest
+        }
+    }
+}
+
 /// None where the counts name nobody, which those of another version might.
 fn edge(called: Called, key: EdgeKey, (seen, resident): (Seen, Option<Resident>)) -> Option<Edge> {
     let caller = match key.caller {

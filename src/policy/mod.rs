@@ -17,6 +17,7 @@ mod subject;
 mod suggest;
 mod test;
 mod traffic;
+mod unshadowed;
 mod usage;
 
 use std::process::ExitCode;

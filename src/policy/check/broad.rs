@@ -17,20 +17,21 @@ pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> Vec<Finding> {
         (rule.effect, rule.mode) == (Effect::Allow, Mode::Enforce)
             && rule.expires.is_none_or(|end| end > asked.now)
     });
+    let came = seen.admitted(asked.rules);
     let found = rules.flat_map(|placed| {
-        let admitted = seen.by(&placed.name().to_string());
+        let admitted = came.fitting(&placed);
         if admitted.is_empty() {
             let own = &placed.rule.name;
-            let message = format!("the rule `{own}` admitted nobody in these records");
+            let message = format!("in these records nobody came whom the rule `{own}` admits");
             let remedy = "remove it, if they are of a time in which all that is needed happens";
             return vec![placed.warning(Code::Broad, placed.place.name, message, remedy)];
         }
         let sources = placed.rule.from.iter().zip(&placed.place.from);
         let sources = sources.filter_map(|(from, at)| {
-            let (message, remedy) = source(asked, from, admitted)?;
+            let (message, remedy) = source(asked, from, &admitted)?;
             Some(placed.warning(Code::Broad, *at, message, remedy))
         });
-        sources.chain(ports(&placed, admitted)).collect()
+        sources.chain(ports(&placed, &admitted)).collect()
     });
     found.collect()
 }
@@ -38,9 +39,9 @@ pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> Vec<Finding> {
 fn source(
     asked: &Asked<'_>,
     from: &From,
-    admitted: &BTreeSet<(Caller, u16)>,
+    admitted: &BTreeSet<(&Caller, u16)>,
 ) -> Option<(String, String)> {
-    let callers: BTreeSet<&Caller> = admitted.iter().map(|(caller, _)| caller).collect();
+    let callers: BTreeSet<&Caller> = admitted.iter().map(|(caller, _)| *caller).collect();
     let domain = &asked.rules.trust_domain;
     let came: Vec<&Caller> = callers
         .into_iter()
@@ -103,7 +104,7 @@ fn only(names: &[String]) -> (String, String) {
 }
 
 /// Ranges of ports of which some were seen, and single ones that were not.
-fn ports(placed: &Placed<'_>, admitted: &BTreeSet<(Caller, u16)>) -> Vec<Finding> {
+fn ports(placed: &Placed<'_>, admitted: &BTreeSet<(&Caller, u16)>) -> Vec<Finding> {
     let used: BTreeSet<u16> = admitted.iter().map(|(_, port)| *port).collect();
     let warning = |at: Position, used: &[u16], what: &str| {
         let listed: Vec<_> = used.iter().map(ToString::to_string).collect();

@@ -156,7 +156,8 @@ metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
 /// Records of callers and ports that the rule `shop/orders/a` admitted.
 fn seen(callers: &[(&str, u16)]) -> Seen {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    for (caller, port) in callers {
+    let called = r#""dst.namespace": "shop", "dst.workload": "orders-0", "dst.identity": "spiffe://cluster.local/ns/shop/sa/orders""#;
+    for (conn, (caller, port)) in callers.iter().enumerate() {
         let who = if caller.contains(':') {
             format!(r#""src.addr": "10.9.9.9:1", "src.identity": "{caller}""#)
         } else {
@@ -164,13 +165,13 @@ fn seen(callers: &[(&str, u16)]) -> Seen {
         };
         writeln!(
             file,
-            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "a1", "event": "close", "direction": "inbound", {who}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "{conn}", "event": "close", "direction": "inbound", {who}, {called}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
         )
         .unwrap();
         // The caller's side decides nothing.
         writeln!(
             file,
-            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "a1", "event": "close", "direction": "outbound", {who}, "dst.port": 1, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "{conn}", "event": "close", "direction": "outbound", {who}, {called}, "dst.port": 1, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
         )
         .unwrap();
     }
@@ -221,8 +222,24 @@ fn rules_that_are_wider_than_the_records_are_found() {
         let found = found_with(&rules, Some(&seen(callers)));
         assert_eq!(found, expected, "{rule}");
     }
-    let other = policy("  - {name: b, effect: allow, from: [{serviceAccount: shop/web}]}\n");
-    assert_eq!(found_with(&other, Some(&seen(&[(web, 1)]))), ["broad 7:12"]);
+}
+
+/// By what they admit, not by their names: a rule that is new has admitted nobody yet.
+#[test]
+fn rules_are_held_against_the_traffic_of_records_whatever_admitted_it() {
+    let seen = seen(&[("spiffe://cluster.local/ns/shop/sa/web", 8080)]);
+    let rule = |from: &str, port: u16| {
+        policy(&format!(
+            "  - {{name: new, effect: allow, from: [{{serviceAccount: {from}}}], ports: [{port}]}}\n"
+        ))
+    };
+    let found = |rules: &str| found_with(rules, Some(&seen));
+    assert_eq!(found(&rule("shop/web", 8080)), [""; 0]);
+    let unused = ["broad 7:12"];
+    assert_eq!(found(&rule("shop/web", 8081)), unused);
+    assert_eq!(found(&rule("shop/orders", 8080)), unused);
+    let of_another = rule("shop/web", 8080).replace("app: orders", "app: mail");
+    assert_eq!(found(&of_another), unused);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use palisade_api::policy::{AuthorizationPolicy, Effect, Mode, Policy, Verdict};
+use palisade_api::policy::{Effect, Policy, Verdict};
 use palisade_api::usage::{Decided, Seen, Usage};
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use super::beside;
 use super::counted::{self, Edge};
 use super::rules::{self, Rules};
 use super::subject::{Called, Caller};
+use super::unshadowed;
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy readiness`.
@@ -187,6 +188,7 @@ fn report(
             && edge.seen.last >= least
             && what.is_none_or(|what| what.has(&edge.called))
     });
+    let edges = counted::whatever_decided(edges);
     let judges = Judges::new(rules);
     let mut breaks: Vec<_> = edges
         .iter()
@@ -208,6 +210,8 @@ fn report(
 /// The rules as they are, and as they would be with none in shadow.
 struct Judges {
     now: Policy,
+    /// Their allowances enforced: what is ready to be let in is not what would break.
+    allowing: Policy,
     enforced: Policy,
 }
 
@@ -215,7 +219,8 @@ impl Judges {
     fn new(rules: &Rules) -> Self {
         Self {
             now: rules.compiled(),
-            enforced: Policy::new(rules.policies.iter().map(enforced).collect()),
+            allowing: unshadowed::with(rules, |rule| rule.effect == Effect::Allow),
+            enforced: unshadowed::with(rules, |_| true),
         }
     }
 
@@ -239,8 +244,8 @@ impl Judges {
             return None;
         }
         let steps = [
-            (By::Mtls, &self.now, strict),
-            (By::Authorization, &self.now, closed),
+            (By::Mtls, &self.allowing, strict),
+            (By::Authorization, &self.allowing, closed),
             (By::Mode, &self.enforced, closed),
         ];
         steps.into_iter().find_map(|(by, policy, settings)| {
@@ -248,14 +253,6 @@ impl Judges {
             Some(broken(rules, edge, by, &verdict))
         })
     }
-}
-
-fn enforced(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
-    let mut policy = policy.clone();
-    for rule in &mut policy.rules {
-        rule.mode = Mode::Enforce;
-    }
-    policy
 }
 
 fn broken(rules: &Rules, edge: &Edge, by: By, verdict: &Verdict) -> Break {

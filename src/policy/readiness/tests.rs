@@ -136,3 +136,50 @@ fn what_shadow_said_of_a_caller_makes_no_other_of_it() {
     // Of two replicas, each counted twice.
     assert_eq!(report.breaks[0].count, 8);
 }
+
+/// As its help says: nothing is in shadow, allowances neither.
+#[test]
+fn who_is_allowed_in_shadow_would_not_be_kept_out() {
+    let rules = |mode: &str| {
+        sample::rules(&format!(
+            "apiVersion: palisade.dev/v1alpha1
+kind: Namespace
+metadata: {{name: shop{OPEN}}}
+---
+apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: orders, namespace: shop}}
+spec:
+  rules:
+  - {{name: batch, effect: allow, mode: shadow, from: [{{serviceAccount: shop/batch}}]}}
+  - {{name: no-batch, effect: deny, mode: {mode}, from: [{{serviceAccount: shop/cart}}]}}
+"
+        ))
+    };
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let batch = ("shop/batch", 80, Decided::AllowedByShadow, None);
+    let usage = counts(&[batch]);
+    assert!(report(&rules("enforce"), &usage, (None, i64::MIN), now).ready);
+    let denied = report(
+        &rules("shadow"),
+        &counts(&[batch, ("shop/cart", 80, Decided::AllowedByShadow, None)]),
+        (None, i64::MIN),
+        now,
+    );
+    assert_eq!((denied.edges, denied.breaks.len()), (4, 2));
+    assert!(denied.breaks.iter().all(|one| one.from == "shop/cart"));
+}
+
+#[test]
+fn an_edge_is_told_once_whatever_rules_let_it_in() {
+    let rules = shop("");
+    let usage = counts(&[
+        ("shop/cart", 80, Decided::AllowedByRule, Some("shop/a/b")),
+        ("shop/cart", 80, Decided::AllowedByRule, Some("shop/c/d")),
+        ("shop/cart", 80, Decided::AllowedAsPermissive, None),
+    ]);
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let report = report(&rules, &usage, (None, i64::MIN), now);
+    assert_eq!((report.edges, report.breaks.len()), (1, 1));
+    assert_eq!(report.breaks[0].count, 12);
+}

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_api::policy::{AllowReason, Effect, Policy, Verdict};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
 use super::Wanted;
+use super::judges::{Judges, Says};
 use super::target::Selected;
-use crate::policy::beside;
 use crate::policy::rules::Rules;
-use crate::policy::subject::{self, Called, Caller};
-use crate::policy::traffic::{self, Beside, Denials, Edge, Traffic, Was, Workloads};
+use crate::policy::subject::{self, Caller};
+use crate::policy::traffic::{self, Edge, Traffic, Was, Workloads};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -31,6 +30,8 @@ pub(super) struct Seen {
     pub(super) callers: BTreeMap<From, Calls>,
     /// What was denied, by caller and port.
     pub(super) denied: BTreeMap<(Caller, u16), Calls>,
+    /// What allowances in shadow would admit, by caller and these.
+    pub(super) in_shadow: BTreeMap<(Caller, BTreeSet<String>), Calls>,
 }
 
 /// Whom a rule is to name.
@@ -51,6 +52,14 @@ pub(super) struct Calls {
     pub(super) last: OffsetDateTime,
     /// The `conn.id` of the latest.
     pub(super) conn: String,
+    /// How many more were denied, of what is to be admitted as others were allowed.
+    pub(super) refused: u64,
+    /// The rules that did deny some, as records say it.
+    pub(super) refused_by: BTreeSet<String>,
+    /// How many of those that were allowed were so by rules that end.
+    pub(super) passing: u64,
+    /// These rules, with their reasons.
+    pub(super) passing_by: BTreeSet<String>,
     /// Rules that deny it whatever is allowed.
     pub(super) denied_by: BTreeSet<String>,
     /// Rules that may, by who is at its address.
@@ -64,10 +73,9 @@ pub(super) fn gather(
     wanted: Wanted,
     now: OffsetDateTime,
 ) -> Gathered {
-    let policy = rules.compiled();
     let selected = subject::selected_labels(rules);
     let workloads = Workloads::of(&rules.known);
-    let denials = Denials::of(rules, now);
+    let judges = Judges::new(rules, now);
     let mut gathered = Gathered::default();
     let mut nameless = 0_u64;
     for edge in &traffic.edges {
@@ -79,16 +87,8 @@ pub(super) fn gather(
         let called = whom.called(rules, &selected, edge).unwrap_or_default();
         let trust_domain = edge.trust_domain(&rules.trust_domain);
         let beside = workloads.beside(edge, trust_domain);
-        let verdicts = verdicts(rules, (&policy, &beside), (edge, &called), now);
-        let at = (trust_domain, edge.port);
-        let may_be_denied_by = may_be_denied_by(&denials, &beside, &called, at);
-        let is_in_doubt = edge.was == Was::Denied && !may_be_denied_by.is_empty();
-        let is_admitted = !verdicts.is_empty()
-            && !is_in_doubt
-            && verdicts
-                .iter()
-                .all(|one| matches!(one, Verdict::Allow(AllowReason::Rule(_))));
-        if is_admitted {
+        let says = judges.say(edge, &called, &beside);
+        if says.is_admitted {
             gathered.admitted = gathered.admitted.saturating_add(edge.count);
             continue;
         }
@@ -98,14 +98,9 @@ pub(super) fn gather(
             trust_domain: edge.trust_domain(&rules.trust_domain).clone(),
             callers: BTreeMap::new(),
             denied: BTreeMap::new(),
+            in_shadow: BTreeMap::new(),
         });
-        let denied = verdicts
-            .iter()
-            .filter(|verdict| verdict.effect() == Effect::Deny);
-        let denied_by = denied.filter_map(Verdict::rule).map(ToString::to_string);
-        let mut calls = Calls::of(edge, denied_by.collect());
-        calls.may_be_denied_by = may_be_denied_by;
-        seen.take(edge, wanted, calls);
+        seen.take(edge, wanted, says);
     }
     if nameless > 0 {
         gathered.warnings.push(format!(
@@ -120,55 +115,31 @@ pub(super) fn gather(
     gathered
 }
 
-/// What the rules that exist say of it; nothing where there are none, or too little is known.
-fn verdicts(
-    rules: &Rules,
-    (policy, beside): (&Policy, &Beside),
-    (edge, called): (&Edge, &[Called]),
-    now: OffsetDateTime,
-) -> Vec<Verdict> {
-    if rules.policies.is_empty() {
-        return Vec::new();
-    }
-    let trust_domain = edge.trust_domain(&rules.trust_domain);
-    let settings = rules.known.settings(&edge.namespace);
-    let verdicts = called.iter().map(|one| {
-        let destination = one.destination(trust_domain, settings);
-        let caller = (&edge.from, &*beside.known);
-        beside::decide(policy, caller, &destination, edge.port, now).verdict
-    });
-    verdicts.collect()
-}
-
-/// The denials that may hold for a caller, as nothing says whose account is at its address.
-fn may_be_denied_by(
-    denials: &Denials<'_>,
-    beside: &Beside,
-    called: &[Called],
-    (trust_domain, port): (&TrustDomain, u16),
-) -> BTreeSet<String> {
-    let maybe = called
-        .iter()
-        .filter_map(|one| denials.maybe(beside, (one, trust_domain), port));
-    maybe.map(|rule| rule.to_string()).collect()
-}
-
 impl Seen {
-    fn take(&mut self, edge: &Edge, wanted: Wanted, calls: Calls) {
+    fn take(&mut self, edge: &Edge, wanted: Wanted, says: Says) {
+        let mut calls = Calls::of(edge, says.denied_by);
+        calls.may_be_denied_by = says.may_be_denied_by;
+        let caller = edge.from.clone();
         if edge.was == Was::Denied && !wanted.include_denied {
-            let key = (edge.from.clone(), edge.port);
-            join(&mut self.denied, key, calls);
+            join(&mut self.denied, (caller, edge.port), calls);
+        } else if says.in_shadow.is_empty() {
+            join(&mut self.callers, From::Caller(caller), calls);
         } else {
-            join(&mut self.callers, From::Caller(edge.from.clone()), calls);
+            join(&mut self.in_shadow, (caller, says.in_shadow), calls);
         }
     }
 
-    /// What was also allowed is not told of as denied. Then namespaces take the place of accounts, where they are to.
+    /// What was also allowed is a doubt of its rule, and not left out. Then namespaces take the place of accounts, where
+    /// they are to.
     fn settle(&mut self, wanted: Wanted) {
-        let callers = &self.callers;
-        self.denied.retain(|(caller, port), _| {
-            let allowed = callers.get(&From::Caller(caller.clone()));
-            allowed.is_none_or(|calls| !calls.ports.contains(port))
+        let callers = &mut self.callers;
+        self.denied.retain(|(caller, port), denied| {
+            let allowed = callers.get_mut(&From::Caller(caller.clone()));
+            let Some(allowed) = allowed.filter(|calls| calls.ports.contains(port)) else {
+                return true;
+            };
+            allowed.refuse(denied);
+            false
         });
         if wanted.by_namespace {
             self.widen();
@@ -220,6 +191,12 @@ impl Calls {
             Was::Allowed => (edge.count, 0),
             Was::Denied => (0, edge.count),
         };
+        let rule = edge.rule.as_deref().filter(|_| edge.was == Was::Denied);
+        let passing = &edge.passing;
+        let passing_by = passing.rule.as_deref().map(|rule| match &passing.because {
+            Some(because) => format!("{rule} ({because})"),
+            None => rule.to_owned(),
+        });
         Self {
             ports: BTreeSet::from([edge.port]),
             allowed,
@@ -227,6 +204,10 @@ impl Calls {
             first: edge.first,
             last: edge.last,
             conn: edge.conn(),
+            refused: 0,
+            refused_by: rule.map(str::to_owned).into_iter().collect(),
+            passing: passing.count,
+            passing_by: passing_by.into_iter().collect(),
             denied_by,
             may_be_denied_by: BTreeSet::new(),
         }
@@ -241,8 +222,21 @@ impl Calls {
             self.last = other.last;
             self.conn = other.conn;
         }
+        self.refused = self.refused.saturating_add(other.refused);
+        self.refused_by.extend(other.refused_by);
+        self.passing = self.passing.saturating_add(other.passing);
+        self.passing_by.extend(other.passing_by);
         self.denied_by.extend(other.denied_by);
         self.may_be_denied_by.extend(other.may_be_denied_by);
+    }
+
+    /// Takes over what is known of calls that were denied, but not the calls.
+    fn refuse(&mut self, denied: &Self) {
+        self.refused = self.refused.saturating_add(denied.denied);
+        self.refused_by.extend(denied.refused_by.iter().cloned());
+        self.denied_by.extend(denied.denied_by.iter().cloned());
+        let maybe = denied.may_be_denied_by.iter().cloned();
+        self.may_be_denied_by.extend(maybe);
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! `palisade policy suggest`: the least rules that admit what was recorded.
 
 mod gather;
+mod judges;
 mod print;
 mod target;
 #[cfg(test)]
@@ -52,7 +53,8 @@ pub(crate) struct SuggestArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Prints rules as YAML, one policy for each workload that was called and one rule for each of its callers, with comments
-that say how often and when it was seen, and what to look at twice. -o json prints objects and evidence instead.
+that say how often and when it was seen, and what to look at twice. What a rule in shadow would admit is a comment: that
+rule is there, and waits for mode: enforce. -o json prints objects and evidence instead.
 Exits with 0, also where there is nothing to suggest, and with 2 where records or rules cannot be read.
 
   palisade policy suggest > rules/suggested.yaml
@@ -90,6 +92,8 @@ pub(crate) struct ForTarget {
     pub(crate) unsure: Vec<String>,
     /// What was denied, and is left out.
     pub(crate) denied: Vec<Denied>,
+    /// What is there in shadow already, and is left out.
+    pub(crate) in_shadow: Vec<InShadow>,
 }
 
 /// What a rule is suggested for.
@@ -115,6 +119,19 @@ pub(crate) struct Denied {
     pub(crate) count: u64,
     #[serde(serialize_with = "traffic::rfc3339")]
     pub(crate) last: OffsetDateTime,
+}
+
+/// Calls that rules in shadow would admit.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct InShadow {
+    pub(crate) from: String,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) count: u64,
+    #[serde(serialize_with = "traffic::rfc3339")]
+    pub(crate) last: OffsetDateTime,
+    /// These rules.
+    pub(crate) rules: Vec<String>,
+    pub(crate) unsure: Vec<String>,
 }
 
 /// Prints the rules, and a summary on stderr.

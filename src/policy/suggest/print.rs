@@ -5,7 +5,7 @@ use std::fmt::Write;
 use palisade_api::manifest;
 use serde_json::{Value, json};
 
-use super::{Denied, Evidence, ForTarget, Suggested};
+use super::{Denied, Evidence, ForTarget, InShadow, Suggested};
 use crate::policy::traffic::{counted, moment};
 
 /// A file of rules. Comments say what each is for.
@@ -14,7 +14,13 @@ pub(super) fn yaml(suggested: &Suggested) -> String {
     let mut text = policies.collect::<Vec<_>>().join("---\n");
     for target in suggested.targets.iter().filter(|one| one.policy.is_none()) {
         // Writing to a string cannot fail.
-        let _written = writeln!(text, "# {}: nothing was allowed", target.to);
+        let why = if target.in_shadow.is_empty() {
+            "nothing was allowed"
+        } else {
+            "nothing to add"
+        };
+        let _written = writeln!(text, "# {}: {why}", target.to);
+        in_shadow(&mut text, &target.in_shadow);
         denied(&mut text, &target.denied);
     }
     text
@@ -36,6 +42,7 @@ fn with_comments(target: &ForTarget) -> Option<String> {
         text.push_str(line);
         text.push('\n');
     }
+    in_shadow(&mut text, &target.in_shadow);
     denied(&mut text, &target.denied);
     Some(text)
 }
@@ -50,6 +57,24 @@ fn comment(text: &mut String, evidence: &Evidence) {
     );
     for unsure in &evidence.unsure {
         let _written = writeln!(text, "  # unsure: {unsure}");
+    }
+}
+
+fn in_shadow(text: &mut String, in_shadow: &[InShadow]) {
+    for one in in_shadow {
+        let ports: Vec<_> = one.ports.iter().map(ToString::to_string).collect();
+        let _written = writeln!(
+            text,
+            "# left out, as {} is there in shadow: {} at port {}, {}, last {}",
+            one.rules.join(", "),
+            one.from,
+            ports.join(", "),
+            counted(one.count, "time"),
+            moment(one.last),
+        );
+        for unsure in &one.unsure {
+            let _written = writeln!(text, "# unsure: {unsure}");
+        }
     }
 }
 
@@ -80,6 +105,7 @@ pub(super) fn json(suggested: &Suggested) -> anyhow::Result<String> {
             "evidence": target.evidence,
             "unsure": target.unsure,
             "denied": target.denied,
+            "in_shadow": target.in_shadow,
         });
         let _written = writeln!(text, "{line}");
     }
@@ -98,6 +124,11 @@ pub(super) fn summary(suggested: &Suggested) -> String {
         .flat_map(|one| &one.denied)
         .map(|one| one.count)
         .sum();
+    let in_shadow: u64 = targets
+        .iter()
+        .flat_map(|one| &one.in_shadow)
+        .map(|one| one.count)
+        .sum();
     let rules = counted(size(evidence().count()), "rule");
     let mut text = match policies {
         0 => "nothing to suggest".to_owned(),
@@ -112,6 +143,7 @@ pub(super) fn summary(suggested: &Suggested) -> String {
     }
     for (count, what) in [
         (suggested.admitted, "admitted by rules already"),
+        (in_shadow, "left out, as rules in shadow would admit them"),
         (denied, "denied and left out (--include-denied)"),
     ] {
         if count > 0 {

@@ -300,3 +300,73 @@ fn objects_come_with_their_evidence() {
     assert_eq!(lines[1]["evidence"][1]["count"], 30);
     assert_eq!(lines[0]["denied"][0]["from"], "shop/intruder");
 }
+
+#[test]
+fn what_was_decided_otherwise_or_for_a_while_is_marked() {
+    let unsure = |edges: Vec<Edge>| {
+        let suggested = suggested("", edges, LEAST);
+        read(&suggested);
+        assert_eq!(suggested.targets[0].denied, []);
+        let evidence = &suggested.targets[0].evidence[0];
+        (evidence.count, evidence.unsure.join("; "))
+    };
+    let allowed = || edge(&of_shop("web"), "orders-0", 8080, Was::Allowed);
+    let denied = |rule: Option<&str>| Edge {
+        rule: rule.map(Into::into),
+        ..edge(&of_shop("web"), "orders-1", 8080, Was::Denied)
+    };
+    for (rule, expected) in [
+        (None, "also denied 10 times, as no rule allowed it"),
+        (
+            Some("shop/orders/no-web"),
+            "also denied 10 times, by shop/orders/no-web",
+        ),
+    ] {
+        assert_eq!(
+            unsure(vec![allowed(), denied(rule)]),
+            (10, expected.to_owned())
+        );
+    }
+    let mut emergency = allowed();
+    emergency.passing.count = 10;
+    emergency.passing.rule = Some("shop/break-glass-x/break-glass".into());
+    emergency.passing.because = Some("INC-7".into());
+    let rule = "shop/break-glass-x/break-glass (INC-7)";
+    let all = format!("allowed only by a rule that ends, 10 times: {rule}");
+    assert_eq!(unsure(vec![emergency.clone()]), (10, all));
+    let some = format!("allowed 10 of 20 times by a rule that ends: {rule}");
+    assert_eq!(unsure(vec![emergency, allowed()]), (20, some));
+}
+
+#[test]
+fn what_is_there_in_shadow_is_not_suggested_again() {
+    let once = suggested("", shop(), LEAST);
+    let there = print::yaml(&once);
+    let again = suggested(&there, shop(), LEAST);
+    let text = print::yaml(&again);
+    assert!(
+        again.targets.iter().all(|one| one.policy.is_none()),
+        "{text}"
+    );
+    let told = "# left out, as shop/orders/from-web is there in shadow: shop/web at port 8080, 8081, 9000, 30 times";
+    assert!(text.contains(told), "{text}");
+    let summary = print::summary(&again);
+    assert!(
+        summary.contains("50 connections left out, as rules in shadow would admit them"),
+        "{summary}"
+    );
+    // A port more is a rule more, for that port.
+    let more = edge(&of_shop("web"), "orders-0", 9001, Was::Allowed);
+    let again = suggested(&there, [shop(), vec![more]].concat(), LEAST);
+    let policies = read(&again);
+    let [orders] = policies.as_slice() else {
+        panic!("{policies:?}");
+    };
+    assert_eq!(orders.name, "orders-suggested");
+    assert_eq!(orders.rules.len(), 1);
+    let port = PortRange {
+        first: 9001,
+        last: 9001,
+    };
+    assert_eq!(orders.rules[0].ports, [port]);
+}

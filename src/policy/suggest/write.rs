@@ -8,7 +8,7 @@ use palisade_api::spiffe::TrustDomain;
 
 use super::gather::{Calls, From, Seen, account};
 use super::target::of_account;
-use super::{Denied, Evidence, ForTarget, Wanted};
+use super::{Denied, Evidence, ForTarget, InShadow, Wanted};
 use crate::policy::rules::{Known, Rules};
 use crate::policy::subject::Caller;
 use crate::policy::traffic::counted;
@@ -89,7 +89,27 @@ pub(super) fn for_target(
         evidence,
         unsure: seen.selected.unsure(known).into_iter().collect(),
         denied: denied.collect(),
+        in_shadow: in_shadow(known, &seen),
     }
+}
+
+/// What is there in shadow already, and what to look at twice before that is enforced.
+fn in_shadow(known: &Known, seen: &Seen) -> Vec<InShadow> {
+    let each = seen.in_shadow.iter();
+    let told = each.map(|((caller, rules), calls)| InShadow {
+        from: caller.short(&seen.trust_domain),
+        ports: calls.ports.iter().copied().collect(),
+        count: calls.count(),
+        last: calls.last,
+        rules: rules.iter().cloned().collect(),
+        unsure: unsure(
+            known,
+            &From::Caller(caller.clone()),
+            calls,
+            &seen.trust_domain,
+        ),
+    });
+    told.collect()
 }
 
 fn source(from: &From, trust_domain: &TrustDomain) -> policy::From {
@@ -162,11 +182,7 @@ fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain)
     if calls.count() == 1 {
         unsure.push("seen once".to_owned());
     }
-    if calls.allowed == 0 {
-        unsure.push(format!("denied {}, never allowed", times(calls.denied)));
-    } else if calls.denied > 0 {
-        unsure.push(format!("denied {} of these", times(calls.denied)));
-    }
+    unsure.extend(otherwise(calls));
     match from {
         From::Namespace(_, accounts) => unsure.push(format!(
             "every account of the namespace, of which {accounts} were seen"
@@ -200,6 +216,45 @@ fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain)
         format!("{rule} may deny it, whatever is allowed: the account at its address is not known")
     }));
     unsure
+}
+
+/// What was decided otherwise at another time, and what is allowed only for a while.
+fn otherwise(calls: &Calls) -> Vec<String> {
+    let listed = |rules: &BTreeSet<String>| {
+        let rules: Vec<_> = rules.iter().map(String::as_str).collect();
+        rules.join(", ")
+    };
+    let by = match listed(&calls.refused_by) {
+        rules if rules.is_empty() => rules,
+        rules => format!(", by {rules}"),
+    };
+    let mut otherwise = Vec::new();
+    if calls.allowed == 0 {
+        otherwise.push(format!("denied {}, never allowed{by}", times(calls.denied)));
+    } else if calls.denied > 0 {
+        otherwise.push(format!("denied {} of these{by}", times(calls.denied)));
+    } else if calls.refused > 0 {
+        let by = if by.is_empty() {
+            ", as no rule allowed it"
+        } else {
+            &by
+        };
+        otherwise.push(format!("also denied {}{by}", times(calls.refused)));
+    }
+    if calls.passing > 0 {
+        let rules = listed(&calls.passing_by);
+        otherwise.push(if calls.passing < calls.allowed {
+            let all = times(calls.allowed);
+            format!(
+                "allowed {} of {all} by a rule that ends: {rules}",
+                calls.passing
+            )
+        } else {
+            let all = times(calls.passing);
+            format!("allowed only by a rule that ends, {all}: {rules}")
+        });
+    }
+    otherwise
 }
 
 fn shared(known: &Known, namespace: &str, account: &str) -> Option<String> {

@@ -34,6 +34,17 @@ pub(crate) struct Edge {
     pub(crate) last: OffsetDateTime,
     /// The `conn.id` of the latest.
     pub(crate) conn: u128,
+    /// How many of them were let in for a while.
+    pub(crate) passing: Passing,
+}
+
+/// Connections that were let in by rules that end, as those for emergencies do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Passing {
+    pub(crate) count: u64,
+    /// By which rule, by the latest record of them, and why there is one.
+    pub(crate) rule: Option<Arc<str>>,
+    pub(crate) because: Option<Arc<str>>,
 }
 
 /// Namespace and name.
@@ -212,6 +223,13 @@ impl Edges {
         let edge = self.edges.get_mut(index)?;
         edge.count = edge.count.saturating_add(line.count());
         edge.first = edge.first.min(at);
+        if told == Told::Decided(Was::Allowed) && line.is_by_passing_rule() {
+            edge.passing = Passing {
+                count: edge.passing.count.saturating_add(line.count()),
+                rule: line.rule().and_then(|word| self.words.kept(word)),
+                because: line.because().and_then(|word| self.words.kept(word)),
+            };
+        }
         if at >= edge.last {
             edge.last = at;
             edge.conn = conn;
@@ -244,6 +262,7 @@ impl Edges {
             first: at,
             last: at,
             conn,
+            passing: Passing::default(),
         };
         let index = self.edges.len();
         self.edges.push(edge);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::subject::Caller;
+use crate::policy::allow;
 
 /// What is wanted of a record. Nothing is copied where its texts have no escapes.
 #[derive(Debug, Deserialize)]
@@ -42,6 +42,10 @@ pub(super) struct Line<'a> {
     reason: Option<Text<'a>>,
     #[serde(rename = "policy.rule", borrow)]
     rule: Option<Text<'a>>,
+    #[serde(rename = "policy.expires", borrow)]
+    expires: Option<Text<'a>>,
+    #[serde(rename = "policy.because", borrow)]
+    because: Option<Text<'a>>,
     #[serde(borrow)]
     error: Option<Text<'a>>,
     count: Option<u32>,
@@ -125,14 +129,6 @@ impl<'a> Line<'a> {
         plain(&self.src_identity)
     }
 
-    /// None where it is named by something that is no name.
-    pub(super) fn caller(&self) -> Option<Caller> {
-        match self.src_identity() {
-            Some(id) => id.parse().ok().map(Caller::Identity),
-            None => self.src_ip().map(Caller::Address),
-        }
-    }
-
     /// Who is known at its address: namespace and replica.
     pub(super) fn src_workload(&self) -> Option<(&str, &str)> {
         plain(&self.src_namespace).zip(plain(&self.src_workload))
@@ -161,6 +157,17 @@ impl<'a> Line<'a> {
 
     pub(super) fn rule(&self) -> Option<&str> {
         plain(&self.rule)
+    }
+
+    /// Whether the rule that decided is one that ends, such as those for emergencies.
+    pub(super) fn is_by_passing_rule(&self) -> bool {
+        let mut names = self.rule().into_iter().flat_map(|rule| rule.split('/'));
+        plain(&self.expires).is_some() || names.any(|name| name.starts_with(allow::PREFIX))
+    }
+
+    /// Why there is such a rule, in the words of who made it.
+    pub(super) fn because(&self) -> Option<&str> {
+        plain(&self.because)
     }
 }
 

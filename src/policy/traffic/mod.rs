@@ -1,6 +1,5 @@
 //! Recorded connections: who called whom at which port, how often, and what was decided.
 
-mod admitted;
 mod cluster;
 mod edges;
 mod line;
@@ -30,7 +29,6 @@ use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
-pub(crate) use admitted::Admitted;
 pub(crate) use edges::Edge;
 pub(crate) use line::Was;
 pub(crate) use stranger::{Beside, Denials};
@@ -70,6 +68,13 @@ pub(crate) fn load(args: &TrafficArgs, mesh: &MeshArgs) -> anyhow::Result<Traffi
     gather(args, mesh, Edges::new(edges::Most::default(), args.begin()))
 }
 
+/// Reads the records of files, and of the files of directories.
+pub(crate) fn of_files(paths: &[PathBuf]) -> anyhow::Result<Traffic> {
+    let mut edges = Edges::new(edges::Most::default(), None);
+    let skipped = read::files(paths, &mut |line| edges.take(line))?;
+    Ok(finished(edges, skipped.told()))
+}
+
 /// The records of one connection, by their `conn.id`; none where there are none that say what was decided.
 pub(crate) fn connection(
     args: &TrafficArgs,
@@ -82,7 +87,7 @@ pub(crate) fn connection(
 
 fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Result<Traffic> {
     let take: &mut Take<'_> = &mut |line| edges.take(line);
-    let mut warnings = if !args.records.is_empty() {
+    let warnings = if !args.records.is_empty() {
         read::files(&args.records, take)?.told()
     } else {
         match meant(mesh)? {
@@ -90,9 +95,13 @@ fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Resu
             Meant::Cluster => cluster::read(mesh, args.since, take)?,
         }
     };
+    Ok(finished(edges, warnings))
+}
+
+fn finished(edges: Edges, mut warnings: Vec<String>) -> Traffic {
     let (edges, read) = edges.finish();
     warnings.extend(told(&read));
-    Ok(Traffic { edges, warnings })
+    Traffic { edges, warnings }
 }
 
 fn told(read: &Read) -> Vec<String> {

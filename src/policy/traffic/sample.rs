@@ -2,6 +2,7 @@
 
 use time::macros::datetime;
 
+use super::edges::Passing;
 use super::{Edge, Traffic, Was};
 
 /// Ten connections of a caller, by SPIFFE ID or address, to a replica of the namespace `shop`, of the account of the
@@ -27,6 +28,7 @@ pub(crate) fn edge(from: &str, to: &str, port: u16, was: Was) -> Edge {
         first: datetime!(2026-11-22 02:23:12 UTC),
         last: datetime!(2026-11-22 02:30:00 UTC),
         conn: 0xa1,
+        passing: Passing::default(),
     }
 }
 

@@ -232,3 +232,17 @@ fn what_has_no_record_is_no_file_of_records() {
     );
     assert!(told[1].contains("no record in"), "{told:?}");
 }
+
+#[test]
+fn what_a_rule_let_in_that_ends_is_counted_apart() {
+    let emergency = "shop/break-glass-shop.web-to-shop.orders-8080/break-glass";
+    let records = [
+        json!({}),
+        json!({"conn.id": "b2", "policy.rule": emergency}),
+        json!({"conn.id": "c3", "policy.expires": "2026-11-22T03:00:00Z", "policy.because": "INC-7\u{1b}[1m"}),
+        outbound("b2"),
+    ];
+    let (found, _) = edges(&records);
+    assert_eq!((found[0].count, found[0].passing.count), (3, 2));
+    assert_eq!(found[0].passing.because.as_deref(), Some("INC-7[1m"));
+}

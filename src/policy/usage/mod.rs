@@ -39,18 +39,30 @@ sidecars. On a cluster this needs the Role palisade-ask in palisade-system.
   palisade policy usage
   palisade policy usage --unused -o json | jq -r '.unused[] | .rule' | sort -u";
 
-/// All of it.
+/// The parts that are wanted; the others are none.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// What was counted since then is in it.
     since: String,
-    rules: Vec<RuleUse>,
+    /// Of what is unused, those that never decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<Vec<RuleUse>>,
     /// Edges that a rule permits, and nobody used.
-    unused: Vec<Unused>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused: Option<Vec<Unused>>,
     /// Edges that were tried and denied, most first.
-    denied: Vec<Tried>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<Vec<Tried>>,
     /// Connections that could not be told apart any more.
     others: u64,
+}
+
+/// Which parts of it are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    Unused,
+    Denied,
 }
 
 /// How often a rule decided.
@@ -100,30 +112,34 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
     let usage = crate::usage::usage(&args.mesh)?;
-    let report = report(&rules, &usage);
+    let wanted = match (args.unused, args.denied) {
+        (true, _) => Wanted::Unused,
+        (false, true) => Wanted::Denied,
+        (false, false) => Wanted::All,
+    };
+    let report = report(&rules, &usage, wanted);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
         Output::Text => {
-            let shown = print::Shown {
-                rules: !args.unused && !args.denied,
-                unused: !args.denied,
-                denied: !args.unused,
-            };
-            let text = print::report(&report, shown, OffsetDateTime::now_utc());
-            write!(out, "{text}")?;
+            write!(out, "{}", print::report(&report, OffsetDateTime::now_utc()))?;
         }
         Output::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn report(rules: &Rules, usage: &Usage) -> Report {
+fn report(rules: &Rules, usage: &Usage, wanted: Wanted) -> Report {
     let edges = counted::edges(rules, usage);
+    let used = (wanted != Wanted::Denied).then(|| {
+        let mut used = used(rules, usage);
+        used.retain(|rule| wanted == Wanted::All || rule.count.max(rule.shadow_count) == 0);
+        used
+    });
     Report {
         since: counted::moment(usage.since),
-        rules: used(rules, usage),
-        unused: unused(rules, &edges),
-        denied: denied(rules, &edges),
+        rules: used,
+        unused: (wanted != Wanted::Denied).then(|| unused(rules, &edges)),
+        denied: (wanted != Wanted::Unused).then(|| denied(rules, &edges)),
         others: counted::others(usage),
     }
 }

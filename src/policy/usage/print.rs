@@ -9,28 +9,16 @@ use super::{Report, RuleUse, Tried};
 use crate::policy::counted::{ago, times};
 use crate::records::{self, DIM, WAITING};
 
-/// Which parts are wanted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shown {
-    pub(super) rules: bool,
-    pub(super) unused: bool,
-    pub(super) denied: bool,
-}
-
-/// Each part with its heading; rules that are least used come first.
-pub(super) fn report(report: &Report, shown: Shown, now: OffsetDateTime) -> String {
+/// Each part that is wanted, with its heading; rules that are least used come first.
+pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
     let mut text = String::new();
     let (dim, undim) = (DIM.render(), DIM.render_reset());
     // Writing to a string cannot fail.
     let _written = writeln!(text, "{dim}counted since {}{undim}", report.since);
-    if shown.rules {
-        let width = report
-            .rules
-            .iter()
-            .map(|rule| rule.rule.chars().count())
-            .max();
+    if let Some(rules) = &report.rules {
+        let width = rules.iter().map(|rule| rule.rule.chars().count()).max();
         let width = width.unwrap_or_default();
-        let lines = report.rules.iter().map(|rule| {
+        let lines = rules.iter().map(|rule| {
             let (name, effect, used) = (&rule.rule, rule.effect, used(rule, now));
             format!(
                 "{name:<width$}  {effect:<5}  {used:<28}  {dim}{}{undim}",
@@ -39,11 +27,11 @@ pub(super) fn report(report: &Report, shown: Shown, now: OffsetDateTime) -> Stri
         });
         part(&mut text, "rules", lines);
     }
-    if shown.unused {
+    if let Some(unused) = &report.unused {
         part(
             &mut text,
             "permitted and never used",
-            report.unused.iter().map(|unused| {
+            unused.iter().map(|unused| {
                 format!(
                     "{} → {}  {dim}{}{undim}",
                     unused.from, unused.to, unused.rule
@@ -51,12 +39,9 @@ pub(super) fn report(report: &Report, shown: Shown, now: OffsetDateTime) -> Stri
             }),
         );
     }
-    if shown.denied {
-        part(
-            &mut text,
-            "tried and denied",
-            report.denied.iter().map(|tried| denied(tried, now)),
-        );
+    if let Some(tried) = &report.denied {
+        let lines = tried.iter().map(|one| denied(one, now));
+        part(&mut text, "tried and denied", lines);
     }
     if report.others > 0 {
         let (on, off) = (WAITING.render(), WAITING.render_reset());

@@ -97,10 +97,11 @@ const WEB: &str = "shop/orders/web";
 fn what_nobody_does_is_told_for_each_source_of_each_rule() {
     let rules = shop("");
     let usage = counts(&[("shop/web", 80, Decided::AllowedByRule, Some(WEB))]);
-    let report = report(&rules, &usage);
+    let report = report(&rules, &usage, Wanted::All);
     let unused: Vec<_> = report
         .unused
         .iter()
+        .flatten()
         .map(|one| (one.from.as_str(), one.to.as_str()))
         .collect();
     assert_eq!(
@@ -110,6 +111,7 @@ fn what_nobody_does_is_told_for_each_source_of_each_rule() {
     let counts: Vec<_> = report
         .rules
         .iter()
+        .flatten()
         .map(|rule| (rule.rule.as_str(), rule.count))
         .collect();
     let expected = [
@@ -128,10 +130,11 @@ fn what_was_denied_is_told_once_for_all_replicas() {
         ("10.0.0.3", 80, Decided::DeniedByNoRule, None),
         ("shop/web", 80, Decided::AllowedByRule, Some(WEB)),
     ]);
-    let report = report(&rules, &usage);
+    let report = report(&rules, &usage, Wanted::All);
     let mut denied: Vec<_> = report
         .denied
         .iter()
+        .flatten()
         .map(|one| (one.from.as_str(), one.count))
         .collect();
     denied.sort_unstable();
@@ -139,16 +142,33 @@ fn what_was_denied_is_told_once_for_all_replicas() {
         denied,
         [("10.0.0.3 (legacy/old, in clear)", 4), ("shop/web", 4)]
     );
-    let shown = print::Shown {
-        rules: true,
-        unused: true,
-        denied: true,
-    };
     let now = OffsetDateTime::from_unix_timestamp(80).unwrap();
-    let text = anstream::adapter::strip_str(&print::report(&report, shown, now)).to_string();
+    let text = anstream::adapter::strip_str(&print::report(&report, now)).to_string();
     assert!(
         text.contains("shop/web → shop/orders port 81: 4 times, last 1m ago"),
         "{text}"
     );
     assert!(text.contains("never used"), "{text}");
+}
+
+#[test]
+fn only_the_part_that_is_asked_for_is_told() {
+    let rules = shop("");
+    let usage = counts(&[
+        ("shop/web", 81, Decided::DeniedByNoRule, None),
+        ("shop/web", 80, Decided::AllowedByRule, Some(WEB)),
+    ]);
+    let told = |wanted| serde_json::to_value(report(&rules, &usage, wanted)).unwrap();
+    let is_there = |told: &serde_json::Value| {
+        ["rules", "unused", "denied"].map(|part| told.get(part).is_some())
+    };
+    let denied = told(Wanted::Denied);
+    assert_eq!(is_there(&denied), [false, false, true]);
+    assert_eq!(denied["denied"][0]["port"], 81);
+    let unused = told(Wanted::Unused);
+    assert_eq!(is_there(&unused), [true, true, false]);
+    let names = unused["rules"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|rule| rule["rule"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shop/orders/cart", "shop/orders/no-cart"]);
+    assert_eq!(is_there(&told(Wanted::All)), [true; 3]);
 }
