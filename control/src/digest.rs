@@ -4,7 +4,7 @@
 pub type Sha256 = [u8; 32];
 
 /// Lower-case hex, as serial numbers and digests are written everywhere.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use palisade_api::manifest::Known;
-use palisade_api::policy::{AuthorizationPolicy, From};
+use palisade_api::policy::AuthorizationPolicy;
 use palisade_api::spiffe::TrustDomain;
 
 use crate::listed;
@@ -73,16 +73,8 @@ impl Named {
             accounts.extend(of_target.clone());
         }
         for from in policy.rules.iter().flat_map(|rule| &rule.from) {
-            let (namespace, account) = match from {
-                From::ServiceAccount { namespace, name } => (&**namespace, Some(&**name)),
-                From::Identity(id) if own == Some(id.trust_domain()) => {
-                    match id.service_account() {
-                        Some((namespace, name)) => (namespace, Some(name)),
-                        None => continue,
-                    }
-                }
-                From::Namespace(namespace) => (&**namespace, None),
-                From::Identity(_) | From::TrustDomain(_) | From::Unauthenticated(_) => continue,
+            let Some((namespace, account)) = from.in_mesh(own) else {
+                continue;
             };
             let accounts = named.entry(namespace.to_owned()).or_default();
             accounts.extend(account.map(str::to_owned));

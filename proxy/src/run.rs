@@ -291,7 +291,7 @@ async fn start_admin(pod: &Arc<Pod>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What the loopback admin page says.
+/// Whether every certificate with a name is revoked now.
 fn revoked(pod: &Arc<Pod>) -> impl Fn(&SpiffeId) -> bool + Send + Sync + 'static {
     let identity = Arc::clone(&pod.identity);
     move |id| {
@@ -301,6 +301,7 @@ fn revoked(pod: &Arc<Pod>) -> impl Fn(&SpiffeId) -> bool + Send + Sync + 'static
     }
 }
 
+/// What the loopback admin page says.
 fn status(pod: &Arc<Pod>) -> impl Fn() -> serde_json::Value + Send + Sync + 'static {
     let pod = Arc::clone(pod);
     move || {

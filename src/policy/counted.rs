@@ -42,9 +42,7 @@ pub(crate) fn edges(rules: &Rules, usage: &Usage) -> Vec<Edge> {
             };
             let held = together.entry((called.clone(), key));
             held.and_modify(|(held, known)| {
-                held.count = held.count.saturating_add(seen.count);
-                held.first = held.first.min(seen.first);
-                held.last = held.last.max(seen.last);
+                *held = held.and(*seen);
                 *known = known.take().or_else(|| resident.cloned());
             })
             .or_insert_with(|| (*seen, resident.cloned()));
@@ -72,11 +70,7 @@ pub(crate) fn whatever_decided(edges: Vec<Edge>) -> Vec<Edge> {
 
 impl Edge {
     fn and(self, other: Self) -> Self {
-        let seen = Seen {
-            count: self.seen.count.saturating_add(other.seen.count),
-            first: self.seen.first.min(other.seen.first),
-            last: self.seen.last.max(other.seen.last),
-        };
+        let seen = self.seen.and(other.seen);
         let (latest, earlier) = if other.seen.last >= self.seen.last {
             (other, self)
         } else {

@@ -22,9 +22,7 @@ impl Mistakes {
     pub(crate) fn of(texts: Texts) -> Option<Self> {
         let mut found = texts.unreadable;
         let texts = texts.by_file;
-        let files = texts.iter();
-        let read = manifest::read_together(files.map(|(file, text)| (&**file, &**text)));
-        found.extend(read.mistakes);
+        found.extend(manifest::read_together(&texts).mistakes);
         (!found.is_empty()).then(|| Self::new(found, texts))
     }
 

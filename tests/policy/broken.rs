@@ -1,18 +1,8 @@
 //! A file of rules with mistakes, beside others that are in force.
 
-use super::tools::{allow, answer, policy};
+use super::tools::{QUESTION, allow, answer, policy};
 use super::{CALLERS, ORDERS, RULES};
 use crate::harness::{Mesh, json_lines, stdout, text};
-
-const QUESTION: [&str; 7] = [
-    "explain",
-    "--from",
-    "shop/web",
-    "--to",
-    "shop/orders",
-    "--port",
-    "8080",
-];
 
 /// The file counts as it was, in what is answered as in what is enforced; `check` alone reads it as it is.
 #[test]

@@ -1,10 +1,9 @@
 //! Callers without an identity: what a sidecar holds them to, counts of them, and says of them when it is asked.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
 
 use super::ORDERS;
+use super::tools::{policy, shown};
 use crate::harness::{Mesh, json_lines, signal, stdout, text, wait_until};
 
 const WORKLOADS: &str = r#"
@@ -29,15 +28,9 @@ spec:
 
 const NOT_OUTSIDER: &str = "shop/orders/not-outsider";
 
-fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
-    let mut command = mesh.palisade();
-    command.arg("policy").args(arguments);
-    command.output().unwrap()
-}
-
 /// What is answered of each of the caller's addresses, and the exit code.
 fn explained(mesh: &Mesh, from: &str, whom: [&str; 2]) -> (Vec<Value>, i32) {
-    let asked = ["explain", "--from", from, "--port", "8080", "-o", "json"];
+    let asked = ["explain", "--from", from, "--port", "8080"];
     let output = policy(mesh, &[&asked[..], &whom].concat());
     assert!(output.stderr.is_empty(), "{output:?}");
     (json_lines(&output.stdout), output.status.code().unwrap())
@@ -109,7 +102,7 @@ fn counted(mesh: &Mesh) {
         (&json!(0), &json!(1))
     );
 
-    let told = policy(mesh, &["readiness", "shop/orders", "-o", "json"]);
+    let told = policy(mesh, &["readiness", "shop/orders"]);
     assert_eq!(told.status.code(), Some(1), "{told:?}");
     let report: Value = serde_json::from_slice(&told.stdout).unwrap();
     let mut breaks = report["breaks"].as_array().unwrap().iter();
@@ -172,7 +165,7 @@ fn an_answer_names_whose_sidecar_gave_it_and_where_there_is_none() {
     let asked = [
         "explain", "--from", "shop/web", "--port", "8080", "-o", "text",
     ];
-    let said = |whom: [&str; 2]| policy(&mesh, &[&asked[..], &whom].concat());
+    let said = |whom: [&str; 2]| shown(&mesh, &[&asked[..], &whom].concat());
     let printed = text(&said(["--to", "shop/outsider"]).stdout);
     assert!(
         printed.contains("not enforced at shop/outsider-0"),

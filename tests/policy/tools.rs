@@ -9,8 +9,13 @@ use super::{CALLERS, ORDERS, RULES};
 use crate::harness::{Mesh, at, json_lines, stdout, text, wait_until};
 
 pub(super) fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
+    shown(mesh, &[arguments, &["-o", "json"]].concat())
+}
+
+/// As people see it, where the arguments say so.
+pub(super) fn shown(mesh: &Mesh, arguments: &[&str]) -> Output {
     let mut command = mesh.palisade();
-    command.arg("policy").args(arguments).args(["-o", "json"]);
+    command.arg("policy").args(arguments);
     command.output().unwrap()
 }
 
@@ -25,6 +30,16 @@ pub(super) fn answer(mesh: &Mesh, arguments: &[&str]) -> (Value, i32) {
     let answer = answer.unwrap_or_else(|| panic!("{arguments:?}: {output:?}"));
     (answer, output.status.code().unwrap())
 }
+
+pub(super) const QUESTION: [&str; 7] = [
+    "explain",
+    "--from",
+    "shop/web",
+    "--to",
+    "shop/orders",
+    "--port",
+    "8080",
+];
 
 /// Who asks for which port, what is decided, and by which rule.
 type Decided = (
@@ -205,16 +220,7 @@ fn apply_takes_no_revocation_away_and_explain_knows_of_it() {
     let revocations = "---\napiVersion: palisade.dev/v1alpha1\nkind: Revocations\nmetadata: {name: stolen}\n\
                        spec: {identities: [spiffe://cluster.local/ns/shop/sa/web]}\n";
     mesh.write_rules(&format!("{}{revocations}", RULES.trim_start()));
-    let asked = [
-        "explain",
-        "--from",
-        "shop/web",
-        "--to",
-        "shop/orders",
-        "--port",
-        "8080",
-    ];
-    let (said, code) = answer(&mesh, &asked);
+    let (said, code) = answer(&mesh, &QUESTION);
     assert_eq!((&said["reason"], code), (&"revoked".into(), 1), "{said}");
     let file = mesh.folder().join("rules.yaml");
     std::fs::write(&file, RULES).unwrap();

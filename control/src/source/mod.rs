@@ -20,8 +20,6 @@ pub type Found = BTreeMap<String, Result<Vec<u8>, String>>;
 pub struct Source {
     ground: Ground,
     good: Files,
-    /// The texts of the same.
-    texts: BTreeMap<String, String>,
     /// What was seen last of each file, good or not.
     seen: BTreeMap<String, Sha256>,
     errors: BTreeSet<String>,
@@ -34,10 +32,15 @@ pub struct InForce {
     pub files: BTreeMap<String, String>,
 }
 
-/// Manifests with their file's name, as the validator takes them.
-type Manifests = Vec<(String, Manifest)>;
+/// A file without mistakes.
+#[derive(Debug)]
+struct File {
+    text: String,
+    /// With the file's name, as the validator takes them.
+    manifests: Vec<(String, Manifest)>,
+}
 
-type Files = BTreeMap<String, Manifests>;
+type Files = BTreeMap<String, Arc<File>>;
 
 /// What a change of files came to.
 #[derive(Debug)]
@@ -56,7 +59,6 @@ impl Source {
         Self {
             ground,
             good: Files::new(),
-            texts: BTreeMap::new(),
             seen: BTreeMap::new(),
             errors: BTreeSet::new(),
         }
@@ -83,20 +85,13 @@ impl Source {
                 continue;
             }
             match parse(file, content) {
-                Ok(manifests) => {
-                    changed.insert(file.clone(), manifests);
+                Ok(read) => {
+                    changed.insert(file.clone(), Arc::new(read));
                 }
                 Err(messages) => errors.extend(messages),
             }
         }
-        let taken: BTreeSet<_> = changed.keys().cloned().collect();
-        let (index, left) = self.merge(&mut good, changed, &mut errors);
-        self.texts.retain(|file, _| good.contains_key(file));
-        for file in taken.difference(&left) {
-            let content = found.get(file).and_then(|content| content.as_ref().ok());
-            let text = content.map(|content| String::from_utf8_lossy(content).into_owned());
-            self.texts.extend(text.map(|text| (file.clone(), text)));
-        }
+        let index = self.merge(&mut good, changed, &mut errors);
         self.seen = seen;
         self.good = good;
         let new_errors = errors.difference(&self.errors).cloned().collect();
@@ -110,29 +105,32 @@ impl Source {
 
     /// The texts of what is in force.
     pub fn in_force(&self) -> InForce {
+        let files = self.good.iter();
         InForce {
-            files: self.texts.clone(),
+            files: files
+                .map(|(name, file)| (name.clone(), file.text.clone()))
+                .collect(),
         }
     }
 
-    /// Puts changed files in force: all together or, where they clash, each that fits. Also tells which do not.
+    /// Puts changed files in force: all together or, where they clash, each that fits.
     fn merge(
         &self,
         good: &mut Files,
         mut changed: Files,
         errors: &mut BTreeSet<String>,
-    ) -> (Option<Arc<Index>>, BTreeSet<String>) {
+    ) -> Option<Arc<Index>> {
         let mut whole = good.clone();
         whole.extend(changed.clone());
         if let Ok(index) = self.index(&whole) {
             *good = whole;
-            return (Some(index), BTreeSet::new());
+            return Some(index);
         }
         let mut index = self.index(good).ok();
         loop {
             let fits = changed.keys().find_map(|file| {
                 let mut with = good.clone();
-                with.insert(file.clone(), changed.get(file)?.clone());
+                with.insert(file.clone(), Arc::clone(changed.get(file)?));
                 Some((file.clone(), self.index(&with).ok()?, with))
             });
             let Some((file, fitting, with)) = fits else {
@@ -142,19 +140,19 @@ impl Source {
             *good = with;
             index = Some(fitting);
         }
-        let left = changed.keys().cloned().collect();
-        for (file, manifests) in changed {
+        for (name, file) in changed {
             let mut with = good.clone();
-            with.insert(file, manifests);
+            with.insert(name, file);
             if let Err(messages) = self.index(&with) {
                 errors.extend(messages);
             }
         }
-        (index, left)
+        index
     }
 
     fn index(&self, files: &Files) -> Result<Arc<Index>, Vec<String>> {
-        let manifests: Vec<_> = files.values().flatten().cloned().collect();
+        let manifests = files.values().flat_map(|file| &file.manifests);
+        let manifests: Vec<_> = manifests.cloned().collect();
         let diagnostics = manifest::check(&manifests);
         if !diagnostics.is_empty() {
             return Err(diagnostics.iter().map(ToString::to_string).collect());
@@ -174,20 +172,25 @@ impl Source {
     }
 }
 
-fn parse(file: &str, content: &Result<Vec<u8>, String>) -> Result<Manifests, Vec<String>> {
+fn parse(name: &str, content: &Result<Vec<u8>, String>) -> Result<File, Vec<String>> {
     let content = content
         .as_ref()
-        .map_err(|error| vec![format!("{file}: {error}; make it readable for this user")])?;
+        .map_err(|error| vec![format!("{name}: {error}; make it readable for this user")])?;
     let text = std::str::from_utf8(content).map_err(|error| {
         let before = content.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.split(|byte| *byte == b'\n').count();
-        vec![format!("{file}:{line}:1: not UTF-8; save it as UTF-8")]
+        vec![format!("{name}:{line}:1: not UTF-8; save it as UTF-8")]
     })?;
-    match manifest::parse(file, text) {
-        Ok(manifests) => Ok(manifests
-            .into_iter()
-            .map(|manifest| (file.to_owned(), manifest))
-            .collect()),
+    match manifest::parse(name, text) {
+        Ok(manifests) => {
+            let manifests = manifests.into_iter();
+            Ok(File {
+                text: text.to_owned(),
+                manifests: manifests
+                    .map(|manifest| (name.to_owned(), manifest))
+                    .collect(),
+            })
+        }
         Err(diagnostics) => Err(diagnostics.iter().map(ToString::to_string).collect()),
     }
 }

@@ -174,7 +174,7 @@ impl Webhook {
             Ok(Err(verdict)) => return verdict,
             Err(error) => return unchecked(&error),
         };
-        let around = self.around(rules::policy(&object), &user).await;
+        let around = self.around(object.manifest().policy(), &user).await;
         let now = OffsetDateTime::now_utc();
         let warned = spawn_blocking(move || rules::warned(&object, &around, now));
         warned.await.unwrap_or_else(|error| unchecked(&error))

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use palisade_api::manifest::{
-    Known, Manifest, NARROW, Object, lets_nodes_in, read_object, warnings,
-};
+use palisade_api::manifest::{Known, NARROW, Object, lets_nodes_in, read_object, warnings};
 use palisade_api::policy::{AuthorizationPolicy, From};
 use time::OffsetDateTime;
 
@@ -43,18 +41,6 @@ pub(crate) fn read(change: &Change) -> Result<Object, Verdict> {
     })
 }
 
-/// The policy that an object is, which no object of another kind comes here to be.
-pub(crate) fn policy(object: &Object) -> Option<&AuthorizationPolicy> {
-    match object.manifest() {
-        Manifest::Policy(policy) => Some(policy),
-        Manifest::Workload(_)
-        | Manifest::Service(_)
-        | Manifest::Namespace { .. }
-        | Manifest::Revocations(_)
-        | Manifest::TrustBundle { .. } => None,
-    }
-}
-
 /// Whether callers are to be let in by their addresses.
 pub(crate) fn lets_addresses_in(policy: &AuthorizationPolicy) -> bool {
     let mut sources = policy.rules.iter().flat_map(|rule| &rule.from);
@@ -64,7 +50,7 @@ pub(crate) fn lets_addresses_in(policy: &AuthorizationPolicy) -> bool {
 /// Lets a rule in, with what it may do otherwise than its author thinks. Nothing that exists, or does not, refuses it:
 /// what it names may come later, and a rule that has expired says nothing.
 pub(crate) fn warned(object: &Object, around: &Around, now: OffsetDateTime) -> Verdict {
-    let Some(policy) = policy(object) else {
+    let Some(policy) = object.manifest().policy() else {
         return Verdict::allow();
     };
     let permissive: Vec<_> = around.permissive.iter().map(String::as_str).collect();
@@ -241,7 +227,8 @@ spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
         };
         let open = from(json!({"unauthenticated": {"cidr": "10.0.0.0/8"}}));
         let shut = from(json!({"namespace": "web"}));
-        let lets_in = |change| lets_addresses_in(policy(&read(change).unwrap()).unwrap());
+        let lets_in =
+            |change| lets_addresses_in(read(change).unwrap().manifest().policy().unwrap());
         assert!(lets_in(&open) && !lets_in(&shut));
         assert_eq!(review(&shut, &[], &nodes), Verdict::allow());
         assert_eq!(review(&open, &[], &[]), Verdict::allow());

@@ -16,7 +16,7 @@ use palisade_api::policy::{
     AllowReason, AuthorizationPolicy, DenyReason, Effect, From, Mode, Policy, PortRange, Rule,
     Target, Verdict,
 };
-use palisade_control::digest::sha256;
+use palisade_control::digest::{hex, sha256};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -153,9 +153,12 @@ fn sooner(rules: &Rules, policy: &AuthorizationPolicy) -> Option<OffsetDateTime>
     let mut held = rules.policies.iter();
     let held =
         held.find(|held| (&held.namespace, &held.name) == (&policy.namespace, &policy.name))?;
-    let end =
-        |policy: &AuthorizationPolicy| policy.rules.iter().filter_map(|rule| rule.expires).max();
-    end(held).filter(|was| Some(*was) > end(policy))
+    last_end(held).filter(|was| Some(*was) > last_end(policy))
+}
+
+/// When the last of a policy's rules ends that do.
+fn last_end(policy: &AuthorizationPolicy) -> Option<OffsetDateTime> {
+    policy.rules.iter().filter_map(|rule| rule.expires).max()
 }
 
 /// The file of a local mesh.
@@ -211,9 +214,8 @@ fn name(from: &Subject, to: &Subject, port: u16) -> anyhow::Result<String> {
         if id.is_some() {
             // Paths have more characters than names, and other cases.
             let digest = sha256(subject.to_string().as_bytes());
-            let first = digest.iter().take(DIGEST_BYTES);
             name.push('-');
-            name.extend(first.map(|byte| format!("{byte:02x}")));
+            name.extend(hex(&digest).chars().take(DIGEST_DIGITS));
         }
         name
     };
@@ -288,8 +290,7 @@ fn settled(
     (callers, called, port): (&[Caller], &[Called], u16),
     now: OffsetDateTime,
 ) -> Option<Settled> {
-    let decided = |policies: Vec<AuthorizationPolicy>, now: OffsetDateTime| {
-        let compiled = Policy::new(policies);
+    let decided = |compiled: &Policy, now: OffsetDateTime| {
         let mut verdicts = Vec::new();
         for called in called {
             // No other rule may have asked for these.
@@ -299,7 +300,7 @@ fn settled(
             let destination = called.destination(&rules.trust_domain, settings);
             let decided = callers.iter().map(|caller| {
                 let beside = beside::of(rules, caller);
-                beside::decide(&compiled, (caller, &beside), &destination, port, now).verdict
+                beside::decide(compiled, (caller, &beside), &destination, port, now).verdict
             });
             verdicts.extend(decided);
         }
@@ -308,12 +309,12 @@ fn settled(
     // Its own former version is no reason to do nothing.
     let mut others = rules.policies.clone();
     others.retain(|one| (&one.namespace, &one.name) != (&policy.namespace, &policy.name));
-    let end = policy.rules.iter().filter_map(|rule| rule.expires).max();
-    let before = decided(others.clone(), now);
+    let without = Policy::new(others.clone());
+    let before = decided(&without, now);
     // What allows it now may end before this would.
-    let then = end.map_or(now, |end| end - Duration::from_secs(1));
+    let then = last_end(policy).map_or(now, |end| end - Duration::from_secs(1));
     let is_denied = |verdict: &Verdict| verdict.effect() == Effect::Deny;
-    let ends_sooner = decided(others.clone(), then).iter().any(is_denied);
+    let ends_sooner = decided(&without, then).iter().any(is_denied);
     let allowed: Option<Vec<_>> = before
         .iter()
         .map(|verdict| match verdict {
@@ -329,7 +330,7 @@ fn settled(
         return Some(Settled::Allowed(by));
     }
     others.push(policy.clone());
-    decided(others, now)
+    decided(&Policy::new(others), now)
         .into_iter()
         .find_map(|verdict| match verdict {
             Verdict::Deny(DenyReason::Rule(rule)) => Some(Settled::Denied(rule.to_string())),
@@ -347,7 +348,7 @@ const NAMING: [&str; 4] = [
     "k8s-app",
 ];
 /// Of an identity, in a name that is made of it.
-const DIGEST_BYTES: usize = 4;
+const DIGEST_DIGITS: usize = 8;
 /// So that `.yaml` and more fit behind it in every file system.
 const LONGEST_NAME: usize = 200;
 const LEAST: Duration = Duration::from_secs(1);

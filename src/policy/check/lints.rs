@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_api::manifest::{self, Document, Manifest};
-use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, RuleName, Why, unreachable};
+use palisade_api::manifest::{self, Document};
+use palisade_api::policy::{AuthorizationPolicy, Effect, Mode, RuleName, Why, unreachable};
 use palisade_api::workload::Mtls;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -32,12 +32,9 @@ impl<'a> Asked<'a> {
 
 /// Every rule of some documents.
 pub(super) fn rules_of(documents: &[Document]) -> impl Iterator<Item = Placed<'_>> {
-    let policies = documents.iter().filter_map(|document| {
-        let Manifest::Policy(policy) = &document.manifest else {
-            return None;
-        };
-        Some((document, policy))
-    });
+    let policies = documents
+        .iter()
+        .filter_map(|document| Some((document, document.manifest.policy()?)));
     policies.flat_map(|(document, policy)| {
         let rules = policy.rules.iter().zip(&document.rules);
         rules.map(move |(rule, place)| Placed {
@@ -165,7 +162,9 @@ fn accounts(
     }
     let sources = placed.rule.from.iter().zip(&placed.place.from);
     let found = sources.filter_map(|(from, at)| {
-        let (namespace, name) = account(from, asked.rules)?;
+        let (namespace, Some(name)) = from.in_mesh(Some(&asked.rules.trust_domain))? else {
+            return None;
+        };
         if name == DEFAULT {
             let message = format!(
                 "`{namespace}/{name}` is the account of every workload of `{namespace}` that names none"
@@ -184,18 +183,6 @@ fn accounts(
         Some(placed.warning(Code::SharedAccount, *at, message, remedy))
     });
     found.collect()
-}
-
-/// The account of this mesh that a source names.
-pub(super) fn account<'a>(from: &'a From, rules: &Rules) -> Option<(&'a str, &'a str)> {
-    match from {
-        From::ServiceAccount { namespace, name } => Some((namespace, name)),
-        From::Identity(id) if *id.trust_domain() == rules.trust_domain => id.service_account(),
-        From::Identity(_)
-        | From::Namespace(_)
-        | From::TrustDomain(_)
-        | From::Unauthenticated(_) => None,
-    }
 }
 
 /// The first few of them.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use palisade_api::manifest::{Diagnostic, Manifest};
+use palisade_api::manifest::Diagnostic;
 use palisade_api::policy;
 use serde::Serialize;
 
@@ -25,14 +25,7 @@ pub(super) fn sentences(rules: &Rules, sheets: &Sheets) -> Vec<Sentence> {
     let policies = sheets
         .documents
         .iter()
-        .filter_map(|document| match &document.manifest {
-            Manifest::Policy(policy) => Some(policy),
-            Manifest::Workload(_)
-            | Manifest::Service(_)
-            | Manifest::Namespace { .. }
-            | Manifest::Revocations(_)
-            | Manifest::TrustBundle { .. } => None,
-        });
+        .filter_map(|document| document.manifest.policy());
     let sentences = policies.flat_map(|policy| {
         policy
             .rule_names()

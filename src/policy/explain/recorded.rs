@@ -46,10 +46,8 @@ pub(super) fn explain(
     let trust_domain = edge.trust_domain(&rules.trust_domain);
     let beside = workloads.beside(&edge, trust_domain);
     let denials = Denials::of(rules, now);
-    let mut maybe = called
-        .iter()
-        .filter_map(|one| denials.maybe(&beside, (one, trust_domain), edge.port));
-    if let Some(rule) = maybe.next() {
+    let maybe = denials.maybe(&beside, &called, (trust_domain, edge.port));
+    if let Some(rule) = maybe.first() {
         let from = &edge.from;
         super::super::warn(&[format!(
             "{from}: the account at this address is not known, and {rule} denies one that may be it; name a file that says who is there with -f"

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use palisade_api::manifest::{self, Diagnostic, Manifest};
+use palisade_api::manifest::{self, Manifest};
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -61,7 +61,10 @@ fn check(running: &Running, files: &[NewFile]) -> anyhow::Result<()> {
     let own = std::fs::read_to_string(&running.workloads);
     let own = own.context("the mesh's own workloads cannot be read")?;
     texts.by_file.insert(OWN.to_owned(), own);
-    let former: HashSet<_> = mistakes(&texts.by_file).into_iter().collect();
+    let former: HashSet<_> = manifest::read_together(&texts.by_file)
+        .mistakes
+        .into_iter()
+        .collect();
     for new in files {
         let file = directory.join(&new.name).display().to_string();
         if let Some(former) = texts.by_file.remove(&file) {
@@ -69,18 +72,13 @@ fn check(running: &Running, files: &[NewFile]) -> anyhow::Result<()> {
         }
         texts.by_file.insert(new.place.clone(), new.text.clone());
     }
-    let mut found = mistakes(&texts.by_file);
+    let mut found = manifest::read_together(&texts.by_file).mistakes;
     found.retain(|one| !former.contains(one));
     if found.is_empty() {
         return Ok(());
     }
     let mistakes = Mistakes::new(found, texts.by_file);
     Err(LoadRulesError::Mistakes(mistakes).into())
-}
-
-fn mistakes(texts: &BTreeMap<String, String>) -> Vec<Diagnostic> {
-    let texts = texts.iter();
-    manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str()))).mistakes
 }
 
 /// The directory has one file of a name.
@@ -103,9 +101,7 @@ fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
         manifest::read(&file, &new.text).unwrap_or_default()
     });
     let places = documents.filter_map(|document| {
-        let Manifest::Policy(policy) = &document.manifest else {
-            return None;
-        };
+        let policy = document.manifest.policy()?;
         let line = document.rules.first()?.name.line;
         Some((policy.title(), format!("{}:{line}", document.file)))
     });

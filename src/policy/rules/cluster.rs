@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
 use palisade_api::manifest::{Diagnostic, Severity};
-use palisade_api::policy::From;
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
 
@@ -82,7 +81,7 @@ impl Rules {
         let named = self.policies.iter().flat_map(|policy| {
             let own = policy.target.namespaces.iter().map(|name| (&**name, None));
             let from = policy.rules.iter().flat_map(|rule| &rule.from);
-            own.chain(from.filter_map(|from| self.named(from)))
+            own.chain(from.filter_map(|from| from.in_mesh(Some(&self.trust_domain))))
         });
         let named = named.filter(|(namespace, _)| is_unread(namespace));
         let owned = |(namespace, account): (&str, Option<&str>)| {
@@ -93,19 +92,6 @@ impl Rules {
             let accounts = account.map(|name| (namespace.clone(), name));
             self.known.accounts.extend(accounts);
             self.known.namespaces.entry(namespace).or_default();
-        }
-    }
-
-    /// The namespace of this mesh that a source names, and the service account in it.
-    fn named<'a>(&self, from: &'a From) -> Option<(&'a str, Option<&'a str>)> {
-        match from {
-            From::ServiceAccount { namespace, name } => Some((namespace, Some(name))),
-            From::Identity(id) if *id.trust_domain() == self.trust_domain => {
-                let (namespace, name) = id.service_account()?;
-                Some((namespace, Some(name)))
-            }
-            From::Namespace(namespace) => Some((namespace, None)),
-            From::Identity(_) | From::TrustDomain(_) | From::Unauthenticated(_) => None,
         }
     }
 

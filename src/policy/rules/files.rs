@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use palisade_api::manifest::{self, Diagnostic, Document, Manifest, Reading, Severity};
+use palisade_api::manifest::{self, Diagnostic, Reading, Severity};
 use palisade_api::spiffe::TrustDomain;
 use palisade_control::file::Directories;
 
@@ -50,15 +50,15 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
     for object in &others {
         objects::take(&mut rules.known, object);
     }
-    let mut read = together(&ours);
-    if !directories.is_empty() && !read.documents.iter().chain(&read.doubtful).any(is_policy) {
+    let mut read = manifest::read_together(&ours);
+    if !directories.is_empty() && !has_policy(&read) {
         for directory in directories {
             let named = texts_of_directory(&directory)?;
             rules.mistakes.extend(named.unreadable);
             ours.extend(named.by_file.clone());
             rules.texts.extend(named.by_file);
         }
-        read = together(&ours);
+        read = manifest::read_together(&ours);
     }
     read.documents.into_iter().for_each(|one| rules.take(one));
     rules.doubtful = read.doubtful;
@@ -66,13 +66,9 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
     Ok(rules)
 }
 
-fn together(texts: &BTreeMap<String, String>) -> Reading {
-    let texts = texts.iter();
-    manifest::read_together(texts.map(|(file, text)| (file.as_str(), text.as_str())))
-}
-
-fn is_policy(one: &Document) -> bool {
-    matches!(one.manifest, Manifest::Policy(_))
+fn has_policy(read: &Reading) -> bool {
+    let mut documents = read.documents.iter().chain(&read.doubtful);
+    documents.any(|one| one.manifest.policy().is_some())
 }
 
 fn unreadable(file: &str, why: &str) -> Diagnostic {

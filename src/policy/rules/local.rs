@@ -2,40 +2,39 @@
 //! holds them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use palisade_control::source::InForce;
 
 use super::{LoadRulesError, Rules, Texts, files};
 use crate::up::state::part;
-use crate::{ask, kubernetes, page, up};
+use crate::up::{self, Running};
+use crate::{ask, kubernetes, page};
 
 /// Reads what the mesh reads: its directory of rules, and what control was told of its workloads.
 pub(super) fn read(name: Option<&str>) -> anyhow::Result<Rules> {
-    let state = ask::state_of(name)?;
-    of_texts(&state, texts(&state)?)
+    let mesh = Mesh::of(name)?;
+    mesh.read(mesh.texts()?)
 }
 
 /// The same where nothing is wrong with them, else what is in force.
 pub(super) fn in_force(name: Option<&str>) -> Result<Rules, LoadRulesError> {
-    let state = ask::state_of(name)?;
-    let texts = texts(&state)?;
-    let read = of_texts(&state, texts)?;
+    let mesh = Mesh::of(name)?;
+    let read = mesh.read(mesh.texts()?)?;
     if read.mistakes.is_empty() {
         return Ok(read);
     }
-    let answer = kubernetes::complete(page::of_control(&state, "/rules"));
+    let answer = kubernetes::complete(page::of_control(&mesh.state, "/rules"));
     let Ok(held) = answer.and_then(|text| Ok(serde_json::from_str::<InForce>(&text)?)) else {
         // Nobody knows how they were.
         return read.good();
     };
-    let directory = up::running(&state)?.rules;
-    let texts = Texts {
-        by_file: named(held.files, &state.join(part::RULES), &directory),
+    let bound = mesh.state.join(part::RULES);
+    let mut rules = mesh.read(Texts {
+        by_file: named(held.files, &bound, &mesh.running.rules),
         unreadable: Vec::new(),
-    };
-    let mut rules = of_texts(&state, texts)?;
+    })?;
     let mut bad: Vec<_> = read.mistakes.into_iter().map(|one| one.file).collect();
     bad.dedup();
     rules.warnings.extend(bad.iter().map(|file| {
@@ -60,23 +59,36 @@ fn named(
     texts.collect()
 }
 
-fn texts(state: &Path) -> anyhow::Result<Texts> {
-    let running = up::running(state)?;
-    let mut texts = files::texts(&[running.workloads])?;
-    // A mesh may have no rules yet: then everything is closed.
-    let rules = files::texts_of_directory(&running.rules)?;
-    texts.by_file.extend(rules.by_file);
-    texts.unreadable.extend(rules.unreadable);
-    Ok(texts)
+struct Mesh {
+    state: PathBuf,
+    running: Running,
 }
 
-fn of_texts(state: &Path, texts: Texts) -> anyhow::Result<Rules> {
-    let mut rules = files::of_texts(texts)?;
-    let trust_domain = up::running(state)?.trust_domain.parse();
-    rules.trust_domain = trust_domain.context("the mesh's plan names no trust domain")?;
-    rules.known.is_complete = true;
-    // Nobody wrote what stands there.
-    let is_own = |file: &str| file.starts_with(&*state.to_string_lossy());
-    rules.texts.retain(|file, _| !is_own(file));
-    Ok(rules)
+impl Mesh {
+    fn of(name: Option<&str>) -> anyhow::Result<Self> {
+        let state = ask::state_of(name)?;
+        let running = up::running(&state)?;
+        Ok(Self { state, running })
+    }
+
+    /// As its files are now.
+    fn texts(&self) -> anyhow::Result<Texts> {
+        let mut texts = files::texts(std::slice::from_ref(&self.running.workloads))?;
+        // A mesh may have no rules yet: then everything is closed.
+        let rules = files::texts_of_directory(&self.running.rules)?;
+        texts.by_file.extend(rules.by_file);
+        texts.unreadable.extend(rules.unreadable);
+        Ok(texts)
+    }
+
+    fn read(&self, texts: Texts) -> anyhow::Result<Rules> {
+        let mut rules = files::of_texts(texts)?;
+        let trust_domain = self.running.trust_domain.parse();
+        rules.trust_domain = trust_domain.context("the mesh's plan names no trust domain")?;
+        rules.known.is_complete = true;
+        // Nobody wrote what stands there.
+        let own = self.state.to_string_lossy();
+        rules.texts.retain(|file, _| !file.starts_with(&*own));
+        Ok(rules)
+    }
 }

@@ -200,10 +200,8 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
             told.unknown(rules, (edge, to), DIFFERENT_LABELS);
             continue;
         };
-        let mut maybe = called
-            .iter()
-            .filter_map(|one| denials.maybe(&beside, (one, trust_domain), edge.port));
-        if was(decision) == Was::Allowed && maybe.next().is_some() {
+        let maybe = || denials.maybe(&beside, &called, (trust_domain, edge.port));
+        if was(decision) == Was::Allowed && !maybe().is_empty() {
             told.unknown(rules, (edge, to), NOT_KNOWN_BESIDE);
             continue;
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use palisade_api::policy::{AllowReason, Effect, Policy, Verdict};
-use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 
 use crate::policy::rules::Rules;
@@ -50,8 +49,9 @@ impl<'a> Judges<'a> {
             return Says::default();
         }
         let at = (edge.trust_domain(&self.rules.trust_domain), edge.port);
+        let maybe = self.denials.maybe(beside, called, at).into_iter();
         let mut says = Says {
-            may_be_denied_by: may_be_denied_by(&self.denials, beside, called, at),
+            may_be_denied_by: maybe.map(|rule| rule.to_string()).collect(),
             ..Says::default()
         };
         let is_in_doubt = edge.was == Was::Denied && !says.may_be_denied_by.is_empty();
@@ -102,17 +102,4 @@ fn allowing(verdict: &Verdict) -> Option<String> {
         Verdict::Allow(AllowReason::Rule(rule)) => Some(rule.to_string()),
         Verdict::Allow(_) | Verdict::Deny(_) => None,
     }
-}
-
-/// The denials that may hold for a caller, as nothing says whose account is at its address.
-fn may_be_denied_by(
-    denials: &Denials<'_>,
-    beside: &Beside,
-    called: &[Called],
-    (trust_domain, port): (&TrustDomain, u16),
-) -> BTreeSet<String> {
-    let maybe = called
-        .iter()
-        .filter_map(|one| denials.maybe(beside, (one, trust_domain), port));
-    maybe.map(|rule| rule.to_string()).collect()
 }

@@ -1,6 +1,6 @@
 //! Callers without an identity at whose address somebody may be whose denials nobody can tell.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName};
@@ -54,8 +54,20 @@ impl<'a> Denials<'a> {
         denials
     }
 
-    /// One that may hold for a caller, as somebody may be at its address whose account is not known.
+    /// Those that may hold for a caller, as somebody may be at its address whose account is not known: one for each that
+    /// it may have called.
     pub(crate) fn maybe(
+        &self,
+        beside: &Beside,
+        called: &[Called],
+        (trust_domain, port): (&TrustDomain, u16),
+    ) -> BTreeSet<RuleName> {
+        let called = called.iter();
+        let maybe = called.filter_map(|one| self.one(beside, (one, trust_domain), port));
+        maybe.collect()
+    }
+
+    fn one(
         &self,
         beside: &Beside,
         (called, trust_domain): (&Called, &TrustDomain),
@@ -92,12 +104,13 @@ impl Stranger {
             Self::Anybody => true,
         };
         match from {
-            From::ServiceAccount { namespace, .. } | From::Namespace(namespace) => is_of(namespace),
-            From::Identity(id) if id.trust_domain() == own => id
-                .service_account()
-                .is_some_and(|(namespace, _)| is_of(namespace)),
             From::TrustDomain(domain) => domain == own,
-            From::Identity(_) | From::Unauthenticated(_) => false,
+            From::ServiceAccount { .. }
+            | From::Namespace(_)
+            | From::Identity(_)
+            | From::Unauthenticated(_) => from
+                .in_mesh(Some(own))
+                .is_some_and(|(namespace, _)| is_of(namespace)),
         }
     }
 }

@@ -108,6 +108,18 @@ pub enum Manifest {
 }
 
 impl Manifest {
+    /// The policy that it is, of either kind.
+    pub fn policy(&self) -> Option<&AuthorizationPolicy> {
+        match self {
+            Self::Policy(policy) => Some(policy),
+            Self::Workload(_)
+            | Self::Service(_)
+            | Self::Namespace { .. }
+            | Self::Revocations(_)
+            | Self::TrustBundle { .. } => None,
+        }
+    }
+
     /// Kind and name, as people call it: `AuthorizationPolicy shop/orders`. Of these there is one each; revocations add up
     /// and have none.
     pub fn title(&self) -> Option<String> {

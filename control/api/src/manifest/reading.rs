@@ -1,6 +1,6 @@
 //! A file's documents, also of a file with mistakes: so that one run tells of what is wrong in the good ones, too.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::node::{self, Entry, Node, Value};
@@ -50,9 +50,9 @@ pub fn read_all(file: &str, text: &str) -> Reading {
     }
 }
 
-/// Reads files that are in force together, by their names. A file with mistakes is refused as a whole: all of its documents
+/// Reads files that are in force together, their texts by their names. A file with mistakes is refused as a whole: all of its documents
 /// are doubtful then.
-pub fn read_together<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Reading {
+pub fn read_together(files: &BTreeMap<String, String>) -> Reading {
     let mut all = Reading {
         documents: Vec::new(),
         doubtful: Vec::new(),

@@ -196,6 +196,20 @@ impl From {
             Self::Unauthenticated(network) => addr.is_some_and(|addr| network.contains(&addr)),
         }
     }
+
+    /// The namespace of a mesh that it names, and the service account where it names one. Identities are of the mesh whose
+    /// trust domain is `own`; where that is not known, of none.
+    pub fn in_mesh(&self, own: Option<&TrustDomain>) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::ServiceAccount { namespace, name } => Some((namespace, Some(name))),
+            Self::Identity(id) if own == Some(id.trust_domain()) => {
+                let (namespace, name) = id.service_account()?;
+                Some((namespace, Some(name)))
+            }
+            Self::Namespace(namespace) => Some((namespace, None)),
+            Self::Identity(_) | Self::TrustDomain(_) | Self::Unauthenticated(_) => None,
+        }
+    }
 }
 
 /// Ports, both ends included.

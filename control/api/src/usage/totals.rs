@@ -65,7 +65,7 @@ impl Totals {
     pub fn add(&mut self, other: Self) {
         for (edge, seen) in other.edges {
             match self.edges.get_mut(&edge) {
-                Some(held) => *held = held.spanning(seen, held.count.saturating_add(seen.count)),
+                Some(held) => *held = held.and(seen),
                 None => {
                     self.edges.insert(edge, seen);
                 }
@@ -125,6 +125,11 @@ impl Totals {
 }
 
 impl Seen {
+    /// Of two that are counted apart: both.
+    pub fn and(self, other: Self) -> Self {
+        self.spanning(other, self.count.saturating_add(other.count))
+    }
+
     fn spanning(self, other: Self, count: u64) -> Self {
         Self {
             count,

@@ -116,7 +116,9 @@ fn a_document_that_is_no_yaml_hides_no_other_and_moves_no_lines() {
 #[test]
 fn files_are_refused_as_a_whole_and_told_of_together() {
     let wrong = format!("{CLUSTER}---\n{}", POLICY.replace("[8080]", "[0]"));
-    let read = read_together([("a", POLICY), ("b", wrong.as_str()), ("c", CLUSTER)]);
+    let files = [("a", POLICY), ("b", wrong.as_str()), ("c", CLUSTER)];
+    let files = files.map(|(file, text)| (file.to_owned(), text.to_owned()));
+    let read = read_together(&files.into());
     let files: Vec<_> = read.documents.iter().map(|one| &*one.file).collect();
     assert_eq!(files, ["a", "c"]);
     let said: Vec<_> = read.mistakes.iter().map(ToString::to_string).collect();
