@@ -213,6 +213,34 @@ fn a_connection_that_is_open_is_in_use_now() {
     assert_eq!(kept.failures(), 0);
 }
 
+/// What it began with may be gone.
+#[test]
+fn a_connection_that_stays_open_is_counted_and_recorded_by_the_rule_that_lets_it_in_now() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    mesh.answers("web", &[ORDERS]);
+    let kept = mesh.calling("watched", &[ORDERS, "--keep", "--every", "1s"]);
+    kept.says_more(2);
+    mesh.write_rules(&RULES.replace("name: callers", "name: readers"));
+    let count_of = |name: &str| {
+        let seen = Seen::of(&mesh);
+        let mut rules = seen.orders["rules"].as_array().unwrap().iter();
+        let rule = rules.find(|rule| rule["rule"] == name);
+        rule.map(|rule| rule["count"].clone())
+    };
+    let count = wait_until("the other rule to be counted", || {
+        count_of("shop/orders/readers")
+    });
+    assert_eq!(count, 1);
+    assert_eq!(count_of("shop/orders/callers"), Some(1.into()));
+    kept.says_more(2);
+    assert_eq!(kept.failures(), 0);
+    drop(kept);
+    let close = mesh.record("its end", |r| {
+        r["event"] == "close" && r["direction"] == "inbound" && r["src.workload"] == "watched-0"
+    });
+    assert_eq!(close["policy.rule"], "shop/orders/readers", "{close}");
+}
+
 #[test]
 fn whom_a_rule_lets_in_for_a_while_is_marked_on_the_side_that_decides() {
     let mesh = Mesh::up(CALLERS, RULES);
