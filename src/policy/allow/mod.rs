@@ -17,7 +17,6 @@ use palisade_api::policy::{
     Target, Verdict,
 };
 use palisade_control::digest::{hex, sha256};
-use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -103,13 +102,13 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let change = Change {
         files: vec![file],
         policies: vec![policy.clone()],
-        force: false,
         label: Some(BREAK_GLASS_LABEL),
+        ..Change::default()
     };
     let wait = Wait {
         patience: Some(args.timeout),
     };
-    let (put, progress) = put::put(&args.mesh, &change, wait)?;
+    let done = put::put(&args.mesh, &change, wait)?;
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
         .map(|was| was.format(&Rfc3339))
@@ -128,18 +127,19 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
                 args.reason
             )?;
             drop(out);
-            apply::print(&put, progress.as_ref(), output)?;
+            apply::print(&done, &BTreeMap::new(), output)?;
         }
         Output::Json => {
-            let enforced = progress.as_ref().map(put::Progress::report);
-            let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
-            if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
-                said.insert("was_to_expire".to_owned(), was.into());
+            let mut said = apply::json(&done);
+            said["expires"] = until.into();
+            said["because"] = args.reason.clone().into();
+            if let Some(was) = was {
+                said["was_to_expire"] = was.into();
             }
             writeln!(out, "{said}")?;
         }
     }
-    Ok(apply::code(progress.as_ref()))
+    Ok(apply::code(done.progress.as_ref()))
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.
