@@ -30,13 +30,13 @@ fn a_policy_of_another_file_is_replaced_there_as_diff_says() {
     let places = applied["applied"].as_array().unwrap().iter();
     let places: Vec<_> = places.map(|one| one["place"].as_str().unwrap()).collect();
     let own = |name: &str| format!("{}/{name}", rules.display());
-    assert_eq!(places, [own("rules.yaml:9"), own("edited.yaml:8")]);
+    assert_eq!(places, [own("rules.yaml:9"), own("edited.yaml:7")]);
     let held = |name: &str| std::fs::read_to_string(rules.join(name)).unwrap();
     assert_eq!(
         held("rules.yaml"),
         format!("{header}{}{rest}", changed.trim_start())
     );
-    assert_eq!(held("edited.yaml"), new);
+    assert_eq!(held("edited.yaml"), new.trim_start_matches("---\n"));
     stdout(&mesh.call_once("stranger", ORDERS));
     assert!(!mesh.call_once("web", ORDERS).status.success());
     let diff = policy(&mesh, &["diff", path]);
@@ -48,10 +48,8 @@ fn a_policy_of_another_file_is_replaced_there_as_diff_says() {
     let refused = policy(&mesh, &["apply", path]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = text(&refused.stderr);
-    let expected = format!(
-        "AuthorizationPolicy shop/orders stands in {}, a file with mistakes",
-        own("rules.yaml:3")
-    );
+    let place = own("rules.yaml:3");
+    let expected = format!("shop/orders stands in {place} and cannot be replaced there");
     assert!(said.contains(&expected), "{said}");
     assert_eq!(held("rules.yaml"), broken);
 }
@@ -64,10 +62,10 @@ fn names_of_nobody_and_what_has_expired_are_warned_of_in_the_words_of_check() {
         .replace("app: orders", "app: ordres");
     let folder = mesh.folder().join("new");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("more.yaml"), rules).unwrap();
-    let namespace = "apiVersion: v1\nkind: Namespace\n\
+    // Kubernetes's objects may stand in the same file, too.
+    let namespace = "---\napiVersion: v1\nkind: Namespace\n\
                      metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}\n";
-    std::fs::write(folder.join("namespace.yaml"), namespace).unwrap();
+    std::fs::write(folder.join("more.yaml"), format!("{rules}{namespace}")).unwrap();
     let path = folder.to_str().unwrap();
 
     let check = policy(&mesh, &["check", path, "mesh.yaml"]);

@@ -17,6 +17,7 @@ use palisade_api::policy::{
     Target, Verdict,
 };
 use palisade_control::digest::{hex, sha256};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -131,12 +132,10 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
         Output::Json => {
             let mut said = apply::json(&done);
-            said["expires"] = until.into();
-            said["because"] = args.reason.clone().into();
-            if let Some(was) = was {
-                said["was_to_expire"] = was.into();
-            }
-            writeln!(out, "{said}")?;
+            said.insert("expires".to_owned(), until.into());
+            said.insert("because".to_owned(), args.reason.clone().into());
+            said.extend(was.map(|was| ("was_to_expire".to_owned(), was.into())));
+            writeln!(out, "{}", Value::Object(said))?;
         }
     }
     Ok(apply::code(done.progress.as_ref()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::put::{self, Change, Done, NewFile, Progress, Wait, Warning};
@@ -69,25 +69,26 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
 
 /// What files ask for.
 fn change(rules: Rules, force: bool) -> anyhow::Result<Change> {
-    let mut others = rules::others(&rules.texts);
+    let others = rules::others(&rules.texts);
     let mut documents = rules.documents;
     // What a mesh file says, its mesh knows.
     documents.retain(|one| others.get(&*one.file).is_none_or(|file| !file.is_mesh));
     // Of Kubernetes's manifests, mesh files and expectations beside them, a mesh's rules say nothing.
     let said: HashSet<&str> = documents.iter().map(|one| &*one.file).collect();
-    let texts = rules.texts.iter();
     let mut files = Vec::new();
-    for (file, text) in texts.filter(|(file, _)| said.contains(file.as_str())) {
+    for (file, others) in others
+        .iter()
+        .filter(|(file, _)| said.contains(file.as_str()))
+    {
         let name = PathBuf::from(file);
         let name = name.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| anyhow!("{file} has no name that can be kept"))?;
         files.push(NewFile {
             name: name.to_owned(),
-            text: text.clone(),
+            text: others.left.clone(),
             place: file.clone(),
         });
     }
-    others.retain(|_, file| !file.is_mesh);
     let others = others.into_iter().map(|(file, own)| (file, own.titles));
     Ok(Change {
         policies: rules.policies,
@@ -117,16 +118,24 @@ pub(super) fn print(
                 writeln!(out, "{line}")?;
             }
         }
-        Output::Json => writeln!(out, "{}", json(done))?,
+        Output::Json => writeln!(out, "{}", Value::Object(json(done)))?,
     }
     Ok(())
 }
 
 /// What was done, for programs.
-pub(super) fn json(done: &Done) -> Value {
-    let warnings: Vec<_> = done.warnings.iter().map(Warning::json).collect();
+pub(super) fn json(done: &Done) -> Map<String, Value> {
     let enforced = done.progress.as_ref().map(Progress::report);
-    json!({"applied": done.put, "enforced": enforced, "warnings": warnings})
+    let fields = [
+        ("applied", json!(done.put)),
+        ("enforced", json!(enforced)),
+        (
+            "warnings",
+            done.warnings.iter().map(Warning::json).collect(),
+        ),
+    ];
+    let fields = fields.map(|(key, value)| (key.to_owned(), value));
+    fields.into_iter().collect()
 }
 
 /// Whether all that was waited for happened.

@@ -108,7 +108,9 @@ fn remedy(meant: Meant) -> &'static str {
             "apply Kubernetes's objects with kubectl; a cluster knows its workloads from its pods, and how a namespace is set \
              from the annotations of the Namespace"
         }
-        Meant::Local => "a local mesh is told of workloads and namespaces by its mesh file",
+        Meant::Local => {
+            "a local mesh is told of workloads and namespaces by its mesh file, when it starts"
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where that goes which is applied to a local mesh: what stands in one of its files already is replaced there, as an
 //! object of a cluster is, and all else comes in a file of its own name.
 
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 use palisade_api::manifest::{self, Document, Manifest};
 
 use super::NewFile;
+use part::{instead, without};
 
 /// A file of the mesh's directory of rules, as it is to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,30 +27,26 @@ pub(super) struct Write {
 
 /// Why something cannot be replaced where it stands.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReplaceError {
+#[error("{title} stands in {place} and cannot be replaced there, so nothing was applied: {why}")]
+pub(super) struct ReplaceError {
+    title: String,
+    place: String,
+    why: Why,
+}
+
+/// What is in the way, and what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Why {
     #[error(
-        "{title} stands in {place}, a file with mistakes, and nothing was applied; put that file right first, which \
-         `palisade policy check` helps with, or take it out there"
+        "the file has mistakes; put them right first, as `palisade policy check` says, or take it out there"
     )]
-    Broken { title: String, place: String },
-    #[error(
-        "{title} stands both in {place} and in {other}, and nothing was applied; take it out of one of them first"
-    )]
-    Twice {
-        title: String,
-        place: String,
-        other: String,
-    },
-    #[error(
-        "{title} stands in {place}, which is a link, and nothing was applied; edit the file that it leads to, or take it \
-         out there"
-    )]
-    Link { title: String, place: String },
-    #[error(
-        "{title} stands in {place} and cannot be told apart from what is around it, and nothing was applied; edit it \
-         there, or take it out there"
-    )]
-    Entangled { title: String, place: String },
+    Broken,
+    #[error("it stands in {0}, too; take it out of one of them first")]
+    Twice(String),
+    #[error("the file is a link; edit what it leads to, or take it out there")]
+    Link,
+    #[error("no line `---` parts it from what is around it; edit it there, or take it out there")]
+    Entangled,
 }
 
 /// What the directory must hold so that it says what the files do; `held` are the texts of its files, by path.
@@ -65,7 +63,7 @@ pub(super) fn placed(
     let mut replaced: BTreeMap<&str, BTreeMap<String, &str>> = BTreeMap::new();
     let mut writes = Vec::new();
     for new in files {
-        let mut rest = String::new();
+        let (mut rest, mut is_whole) = (String::new(), true);
         for (_, piece) in manifest::apart(&new.text) {
             let titles = titles(piece);
             let Some((title, file)) = standing.file_of(&titles)? else {
@@ -75,9 +73,13 @@ pub(super) fn placed(
             let own = replaced.entry(file).or_default();
             own.insert(title.to_owned(), piece);
             rest.push_str(&without(piece));
+            is_whole = false;
         }
         if !says_anything(&rest) {
             continue;
+        }
+        if let Some(first) = rest.strip_prefix("---\n").filter(|_| !is_whole) {
+            rest = first.to_owned();
         }
         writes.push(Write {
             name: new.name.clone(),
@@ -87,7 +89,8 @@ pub(super) fn placed(
         });
     }
     for (file, pieces) in replaced {
-        writes.extend(standing.replace(file, held, &pieces)?);
+        let former = held.get(file).map_or("", String::as_str);
+        writes.extend(standing.replace(file, former, &pieces)?);
     }
     Ok(writes)
 }
@@ -102,6 +105,9 @@ struct Stands<'a> {
     line: u64,
     is_broken: bool,
 }
+
+/// What people call it, and the file in which it stands.
+type Found<'t, 'a> = (&'t str, &'a str);
 
 impl<'a> Standing<'a> {
     fn of(files: impl Iterator<Item = (&'a String, &'a String)>) -> Self {
@@ -124,62 +130,42 @@ impl<'a> Standing<'a> {
     }
 
     /// Which of what stands together in a piece of text stands in one of the files, and in which.
-    fn file_of<'t>(
-        &self,
-        titles: &'t [String],
-    ) -> Result<Option<(&'t str, &'a str)>, ReplaceError> {
+    fn file_of<'t>(&self, titles: &'t [String]) -> Result<Option<Found<'t, 'a>>, ReplaceError> {
         let mut known = titles
             .iter()
-            .filter_map(|title| Some((title, self.0.get(title)?.as_slice())));
-        let Some((title, stands)) = known.next() else {
+            .filter_map(|title| Some((title, self.0.get(title)?.split_first()?)));
+        let Some((title, (one, others))) = known.next() else {
             return Ok(None);
         };
-        let own = |title: &String| title.clone();
-        let error = match stands {
-            [one, other, ..] => ReplaceError::Twice {
-                title: own(title),
-                place: one.place(),
-                other: other.place(),
-            },
-            [one] if one.is_broken => ReplaceError::Broken {
-                title: own(title),
-                place: one.place(),
-            },
-            [one] if Path::new(one.file).is_symlink() => ReplaceError::Link {
-                title: own(title),
-                place: one.place(),
-            },
-            [one] if titles.len() > 1 => ReplaceError::Entangled {
-                title: own(title),
-                place: one.place(),
-            },
-            [one] => return Ok(Some((title, one.file))),
-            [] => return Ok(None),
+        let why = match others.first() {
+            Some(other) => Why::Twice(other.place()),
+            None if one.is_broken => Why::Broken,
+            None if Path::new(one.file).is_symlink() => Why::Link,
+            None if titles.len() > 1 => Why::Entangled,
+            None => return Ok(Some((title, one.file))),
         };
-        Err(error)
+        Err(one.error(title, why))
     }
 
     /// A file in which some documents are others.
     fn replace(
         &self,
         file: &str,
-        held: &BTreeMap<String, String>,
+        former: &str,
         pieces: &BTreeMap<String, &str>,
     ) -> Result<Option<Write>, ReplaceError> {
-        let name = Path::new(file).file_name().and_then(|name| name.to_str());
-        let (Some(former), Some(name)) = (held.get(file), name) else {
+        let mut found = pieces
+            .keys()
+            .filter_map(|title| Some((title, self.0.get(title)?.first()?)));
+        let Some((title, stands)) = found.next() else {
             return Ok(None);
         };
-        let Some(text) = replaced(former, pieces) else {
-            let title = pieces.keys().next().cloned().unwrap_or_default();
-            let stands = self.0.get(&title).and_then(|stands| stands.first());
-            let place = stands.map_or_else(|| file.to_owned(), Stands::place);
-            return Err(ReplaceError::Entangled { title, place });
-        };
-        Ok(Some(Write {
+        let text = replaced(former, pieces).ok_or_else(|| stands.error(title, Why::Entangled))?;
+        let name = Path::new(file).file_name().and_then(|name| name.to_str());
+        Ok(name.map(|name| Write {
             name: name.to_owned(),
             text,
-            former: Some(former.clone()),
+            former: Some(former.to_owned()),
             place: file.to_owned(),
         }))
     }
@@ -189,6 +175,14 @@ impl Stands<'_> {
     /// For people.
     fn place(&self) -> String {
         format!("{}:{}", manifest::without_controls(self.file), self.line)
+    }
+
+    fn error(&self, title: &str, why: Why) -> ReplaceError {
+        ReplaceError {
+            title: title.to_owned(),
+            place: self.place(),
+            why,
+        }
     }
 }
 
@@ -228,86 +222,4 @@ fn titles(piece: &str) -> Vec<String> {
 fn says_anything(text: &str) -> bool {
     let read = manifest::read_all("", text);
     !(read.documents.is_empty() && read.doubtful.is_empty() && read.mistakes.is_empty())
-}
-
-/// A document's text: what stands around it, and the document.
-#[derive(Debug)]
-struct Part<'a> {
-    /// `---`, where it begins with that.
-    marker: &'a str,
-    /// Comments that are not its own: a blank line parts them from it.
-    header: &'a str,
-    /// The comment directly above it.
-    comment: &'a str,
-    body: &'a str,
-    /// Blank lines and comments at the margin.
-    tail: &'a str,
-}
-
-impl<'a> Part<'a> {
-    fn of(piece: &'a str) -> Self {
-        let is_blank = |line: &str| line.trim().is_empty();
-        let is_comment = |line: &str| line.trim_start().starts_with('#');
-        let marker = piece.split_inclusive('\n').next().filter(|line| {
-            let rest = line.strip_prefix("---");
-            rest.is_some_and(|rest| is_blank(rest) || is_comment(rest))
-        });
-        let (marker, rest) = piece.split_at(marker.map_or(0, str::len));
-        let lines = rest.split_inclusive('\n');
-        let above = lines
-            .take_while(|line| is_blank(line) || is_comment(line))
-            .map(str::len)
-            .sum();
-        let (above, rest) = rest.split_at(above);
-        let lines = above.split_inclusive('\n').rev();
-        let own: usize = lines
-            .take_while(|line| is_comment(line))
-            .map(str::len)
-            .sum();
-        let (header, comment) = above.split_at(above.len() - own);
-        let lines = rest.split_inclusive('\n').rev();
-        let tail: usize = lines
-            .take_while(|line| is_blank(line) || line.starts_with('#'))
-            .map(str::len)
-            .sum();
-        let (body, tail) = rest.split_at(rest.len() - tail);
-        Self {
-            marker,
-            header,
-            comment,
-            body,
-            tail,
-        }
-    }
-}
-
-/// A document in the place of another: with its own comment above it, or else the other's, and among what stood around that.
-fn instead(old: &str, new: &str) -> String {
-    let (old, new) = (Part::of(old), Part::of(new));
-    let comment = match new.comment {
-        "" => old.comment,
-        own => own,
-    };
-    let Part {
-        marker,
-        header,
-        tail,
-        ..
-    } = old;
-    let body = new.body.trim_end_matches(['\n', '\r']);
-    format!("{marker}{header}{comment}{body}\n{tail}")
-}
-
-/// What is left of a document's text without it.
-fn without(piece: &str) -> String {
-    let Part {
-        marker,
-        header,
-        tail,
-        ..
-    } = Part::of(piece);
-    if header.trim().is_empty() && tail.trim().is_empty() {
-        return String::new();
-    }
-    format!("{marker}{header}{tail}")
 }
