@@ -43,7 +43,7 @@ fn a_policy_of_another_file_is_replaced_there_as_diff_says() {
     assert_eq!(diff.status.code(), Some(0), "{diff:?}");
 
     // Where that cannot be, nothing is done, and the place to mend is named.
-    let broken = held("rules.yaml").replace("effect: deny", "effect: refuse");
+    let broken = format!("{}a: [\n", held("rules.yaml"));
     std::fs::write(rules.join("rules.yaml"), &broken).unwrap();
     let refused = policy(&mesh, &["apply", path]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");

@@ -35,7 +35,8 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
         .try_for_each(|new| file_name(&new.name))?;
     once(&change.files)?;
     let texts = rules::texts_of_directory(&running.rules)?;
-    let writes = standing::placed(&running.rules, &texts.by_file, &change.files)?;
+    let before = rules::of_running(name)?.documents;
+    let writes = standing::placed(&running.rules, &texts.by_file, &before, &change.files)?;
     check(&running, texts, &writes)?;
     files::write(&running.rules, &writes)?;
     let begun = Instant::now();

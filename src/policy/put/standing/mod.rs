@@ -49,16 +49,18 @@ enum Why {
     Entangled,
 }
 
-/// What the directory must hold so that it says what the files do; `held` are the texts of its files, by path.
+/// What the directory must hold so that it says what the files do. `held` are the texts of its files, by path, and
+/// `in_force` is what control has of them: a file with mistakes counts as it was.
 pub(super) fn placed(
     directory: &Path,
     held: &BTreeMap<String, String>,
+    in_force: &[Document],
     files: &[NewFile],
 ) -> Result<Vec<Write>, ReplaceError> {
     let path = |name: &str| directory.join(name).display().to_string();
     let own: Vec<_> = files.iter().map(|new| path(&new.name)).collect();
     let others = held.iter().filter(|(file, _)| !own.contains(file));
-    let standing = Standing::of(others);
+    let standing = Standing::of(others, in_force);
     // By file, and what each of its documents becomes.
     let mut replaced: BTreeMap<&str, BTreeMap<String, &str>> = BTreeMap::new();
     let mut writes = Vec::new();
@@ -110,20 +112,27 @@ struct Stands<'a> {
 type Found<'t, 'a> = (&'t str, &'a str);
 
 impl<'a> Standing<'a> {
-    fn of(files: impl Iterator<Item = (&'a String, &'a String)>) -> Self {
+    fn of(files: impl Iterator<Item = (&'a String, &'a String)>, in_force: &[Document]) -> Self {
         let mut standing: BTreeMap<String, Vec<Stands<'_>>> = BTreeMap::new();
         for (file, text) in files {
             let read = manifest::read_all(file, text);
             let is_broken = !read.mistakes.is_empty();
-            for document in read.documents.iter().chain(&read.doubtful) {
+            let was = in_force
+                .iter()
+                .filter(|one| is_broken && *one.file == **file);
+            let documents = read.documents.iter().chain(&read.doubtful).chain(was);
+            for document in documents {
                 let Some(title) = document.manifest.title() else {
                     continue;
                 };
-                standing.entry(title).or_default().push(Stands {
-                    file,
-                    line: document.line,
-                    is_broken,
-                });
+                let stands = standing.entry(title).or_default();
+                if stands.iter().all(|one| one.file != file) {
+                    stands.push(Stands {
+                        file,
+                        line: document.line,
+                        is_broken,
+                    });
+                }
             }
         }
         Self(standing)

@@ -36,7 +36,7 @@ fn written(
     let held = held
         .iter()
         .map(|(name, text)| (format!("/rules/{name}"), (*text).to_owned()));
-    let writes = placed(Path::new("/rules"), &held.collect(), files)?;
+    let writes = placed(Path::new("/rules"), &held.collect(), &[], files)?;
     let writes = writes.into_iter().map(|one| (one.name, one.text));
     Ok(writes.collect())
 }
@@ -114,6 +114,11 @@ fn where_it_cannot_be_replaced_its_place_and_what_to_do_is_said() {
         let place = "/rules/a.yaml:1".to_owned();
         assert_eq!(error, ReplaceError { title, place, why });
     }
+    // Of what cannot be read nothing is known but what it was.
+    let held = BTreeMap::from([("/rules/a.yaml".to_owned(), format!("{own}a: [\n"))]);
+    let was = manifest::read("/rules/a.yaml", &own).unwrap();
+    let error = placed(Path::new("/rules"), &held, &was, &[new("b.yaml", &edited)]).unwrap_err();
+    assert_eq!(error.why, Why::Broken);
     // The same with what is applied.
     let error = written(&[("a.yaml", &own)], &[new("b.yaml", &entangled)]).unwrap_err();
     assert_eq!(error.why, Why::Entangled);
@@ -127,6 +132,6 @@ fn the_file_that_a_link_leads_to_is_not_ours() {
     std::os::unix::fs::symlink(&file, &link).unwrap();
     let held = [(link.display().to_string(), policy("orders", "web"))];
     let edited = policy("orders", "batch");
-    let error = placed(folder.path(), &held.into(), &[new("b.yaml", &edited)]).unwrap_err();
+    let error = placed(folder.path(), &held.into(), &[], &[new("b.yaml", &edited)]).unwrap_err();
     assert_eq!(error.why, Why::Link);
 }
