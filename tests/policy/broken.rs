@@ -53,10 +53,17 @@ fn a_broken_file_counts_as_it_was_and_stops_no_command() {
 fn mistakes_are_told_where_people_can_mend_them() {
     let mesh = Mesh::up(CALLERS, RULES);
     let twice = mesh.folder().join("twice.yaml");
-    std::fs::write(&twice, RULES).unwrap();
+    let web = "\napiVersion: palisade.dev/v1alpha1\nkind: Workload\nmetadata: {name: web-0, namespace: shop}\n\
+               spec: {serviceAccount: web, addresses: [10.9.9.9]}\n---\n";
+    let rules = RULES.replace("name: orders,", "name: more,");
+    std::fs::write(&twice, format!("{web}{}", rules.trim_start())).unwrap();
     let refused = policy(&mesh, &["apply", twice.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = text(&refused.stderr);
     let place = format!("{}:2:1: error: there are two of", twice.display());
     assert!(said.contains(&place), "{said}");
+    assert!(
+        said.contains("the other in what the mesh file says\n"),
+        "{said}"
+    );
 }

@@ -1,5 +1,7 @@
 //! Who is let in, who is not, and how that is recorded.
 
+mod api_server;
+mod apply;
 mod broken;
 mod clear;
 mod edits;

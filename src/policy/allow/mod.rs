@@ -17,7 +17,7 @@ use palisade_api::policy::{
     Target, Verdict,
 };
 use palisade_control::digest::{hex, sha256};
-use serde_json::json;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -103,13 +103,13 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let change = Change {
         files: vec![file],
         policies: vec![policy.clone()],
-        force: false,
         label: Some(BREAK_GLASS_LABEL),
+        ..Change::default()
     };
     let wait = Wait {
         patience: Some(args.timeout),
     };
-    let (put, progress) = put::put(&args.mesh, &change, wait)?;
+    let done = put::put(&args.mesh, &change, wait)?;
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
         .map(|was| was.format(&Rfc3339))
@@ -128,18 +128,17 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
                 args.reason
             )?;
             drop(out);
-            apply::print(&put, progress.as_ref(), output)?;
+            apply::print(&done, &BTreeMap::new(), output)?;
         }
         Output::Json => {
-            let enforced = progress.as_ref().map(put::Progress::report);
-            let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
-            if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
-                said.insert("was_to_expire".to_owned(), was.into());
-            }
-            writeln!(out, "{said}")?;
+            let mut said = apply::json(&done);
+            said.insert("expires".to_owned(), until.into());
+            said.insert("because".to_owned(), args.reason.clone().into());
+            said.extend(was.map(|was| ("was_to_expire".to_owned(), was.into())));
+            writeln!(out, "{}", Value::Object(said))?;
         }
     }
-    Ok(apply::code(progress.as_ref()))
+    Ok(apply::code(done.progress.as_ref()))
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.

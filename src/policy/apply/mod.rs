@@ -1,6 +1,6 @@
 //! `palisade policy apply`: puts the rules of files in force, and waits until they are.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::put::{self, Change, NewFile, Progress, Put, Wait};
-use super::rules;
+use super::put::{self, Change, Done, NewFile, Progress, Wait, Warning};
+use super::rules::{self, Rules};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy apply`.
@@ -37,7 +37,8 @@ pub(crate) struct ApplyArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 All rules are put in force or, where one is not as it must be, none. On a cluster they are applied as objects; a local
-mesh has them in its directory of rules, where the files are copied to under their own names.
+mesh has them in its directory of rules: what stands in one of its files already is replaced there, and all else is
+copied there under the names of its files. Who is named and not there, what has expired and what is left out is warned of.
 Exits with 0 where all sidecars enforce them (with --wait), with 1 where some do not, with 2 where nothing was done.
 
   palisade policy apply rules/orders.yaml --wait
@@ -56,63 +57,85 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
             over.title()
         );
     }
+    let texts = rules.texts.clone();
+    let change = change(rules, args.force_conflicts)?;
+    let wait = Wait {
+        patience: args.wait.then_some(args.timeout),
+    };
+    let done = put::put(&args.mesh, &change, wait)?;
+    print(&done, &texts, Output::or_by_terminal(args.mesh.output))?;
+    Ok(code(done.progress.as_ref()))
+}
+
+/// What files ask for.
+fn change(rules: Rules, force: bool) -> anyhow::Result<Change> {
+    let others = rules::others(&rules.texts);
+    let mut documents = rules.documents;
+    // What a mesh file says, its mesh knows.
+    documents.retain(|one| others.get(&*one.file).is_none_or(|file| !file.is_mesh));
     // Of Kubernetes's manifests, mesh files and expectations beside them, a mesh's rules say nothing.
-    let said: HashSet<&str> = rules.documents.iter().map(|one| &*one.file).collect();
-    let texts = rules
-        .texts
-        .iter()
-        .filter(|(file, _)| said.contains(file.as_str()));
+    let said: HashSet<&str> = documents.iter().map(|one| &*one.file).collect();
     let mut files = Vec::new();
-    for (file, text) in texts {
+    for (file, others) in others
+        .iter()
+        .filter(|(file, _)| said.contains(file.as_str()))
+    {
         let name = PathBuf::from(file);
         let name = name.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| anyhow!("{file} has no name that can be kept"))?;
         files.push(NewFile {
             name: name.to_owned(),
-            text: text.clone(),
+            text: others.left.clone(),
             place: file.clone(),
         });
     }
-    let change = Change {
+    let others = others.into_iter().map(|(file, own)| (file, own.titles));
+    Ok(Change {
         policies: rules.policies,
+        documents,
+        others: others.collect(),
         files,
-        force: args.force_conflicts,
+        force,
         label: None,
-    };
-    let wait = Wait {
-        patience: args.wait.then_some(args.timeout),
-    };
-    let (put, progress) = put::put(&args.mesh, &change, wait)?;
-    print(
-        &put,
-        progress.as_ref(),
-        Output::or_by_terminal(args.mesh.output),
-    )?;
-    Ok(code(progress.as_ref()))
+    })
 }
 
-/// Prints what is in force, and where.
+/// Prints what is in force and where, and what may not be as it was meant; `texts` are those of the files, by name.
 pub(super) fn print(
-    put: &[Put],
-    progress: Option<&Progress>,
+    done: &Done,
+    texts: &BTreeMap<String, String>,
     output: Output,
 ) -> anyhow::Result<()> {
+    let progress = done.progress.as_ref();
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match output {
         Output::Text => {
-            for one in put {
+            done.warnings.iter().for_each(|one| one.tell(texts));
+            for one in &done.put {
                 writeln!(out, "{} applied ({})", one.policy, one.place)?;
             }
             for line in progress.map(Progress::lines).unwrap_or_default() {
                 writeln!(out, "{line}")?;
             }
         }
-        Output::Json => {
-            let report = progress.map(Progress::report);
-            writeln!(out, "{}", json!({"applied": put, "enforced": report}))?;
-        }
+        Output::Json => writeln!(out, "{}", Value::Object(json(done)))?,
     }
     Ok(())
+}
+
+/// What was done, for programs.
+pub(super) fn json(done: &Done) -> Map<String, Value> {
+    let enforced = done.progress.as_ref().map(Progress::report);
+    let fields = [
+        ("applied", json!(done.put)),
+        ("enforced", json!(enforced)),
+        (
+            "warnings",
+            done.warnings.iter().map(Warning::json).collect(),
+        ),
+    ];
+    let fields = fields.map(|(key, value)| (key.to_owned(), value));
+    fields.into_iter().collect()
 }
 
 /// Whether all that was waited for happened.

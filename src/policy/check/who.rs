@@ -1,17 +1,16 @@
 //! Names that rules have, against those who are known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use palisade_api::manifest::{self, Document, Known, KnownWorkload, Severity};
+use palisade_api::manifest::{self, Document, Known, Severity};
 use time::OffsetDateTime;
 
-use super::super::rules::Rules;
 use super::finding::{Code, Finding, Placed};
 use super::lints::{Asked, rules_of};
 
 /// What the validator says of rules whose mesh it knows, also of those beside which others have mistakes.
 pub(super) fn unknown(asked: &Asked<'_>) -> Vec<Finding> {
-    let known = known(asked.rules);
+    let known = asked.rules.known_to_the_validator();
     let mut found = named(asked.documents, &known, asked.now);
     found.extend(named(&asked.rules.doubtful, &known, asked.now));
     // Of rules alone, nothing says who there is.
@@ -59,28 +58,4 @@ fn targets(document: &Document) -> impl Iterator<Item = (&str, u64, u64)> {
     let places = places.into_iter().chain(target.labels.values().copied());
     let known = places.filter(|at| at.is_known());
     known.map(|at| (&*document.file, at.line, at.column))
-}
-
-/// As the validator asks for it.
-fn known(rules: &Rules) -> Known {
-    let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for namespace in rules.known.namespaces.keys() {
-        accounts.entry(namespace.clone()).or_default();
-    }
-    for (namespace, name) in &rules.known.accounts {
-        let own = accounts.entry(namespace.clone()).or_default();
-        own.insert(name.clone());
-    }
-    let workloads = rules.known.workloads.iter().map(|one| KnownWorkload {
-        namespace: one.namespace.clone(),
-        name: one.name.clone(),
-        service_account: one.service_account.clone(),
-        labels: one.labels.clone(),
-    });
-    Known {
-        service_accounts: accounts,
-        workloads: workloads.collect(),
-        trust_domain: Some(rules.trust_domain.clone()),
-        complete: rules.known.is_complete,
-    }
 }

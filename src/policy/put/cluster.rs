@@ -14,36 +14,56 @@ use palisade_control::audit::rules::Status;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Change, Done, Progress, Put, Wait};
+use super::heard::{Heard, hearing};
+use super::{Change, Done, Progress, Put, Wait, Warning};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, list};
 
 /// Tries all objects without effect first, then applies them, and waits.
 pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
-    let client = client::client(&mesh.kube).await?;
-    for dry in [true, false] {
-        let mut put = Vec::new();
-        let mut applied = Vec::new();
-        for policy in &change.policies {
-            let object = apply(&client, policy, change, dry).await?;
-            let generation = object.metadata.generation.unwrap_or_default();
-            put.push(Put {
-                policy: policy.title(),
-                place: format!("generation {generation}"),
-            });
-            applied.push((policy, generation));
-        }
-        if dry {
-            continue;
-        }
-        let begun = Instant::now();
-        let progress = match wait.patience {
-            Some(patience) => Some(follow(&client, &applied, (begun, patience)).await?),
-            None => None,
-        };
-        return Ok((put, progress));
+    let (client, mut heard) = hearing(client::client(&mesh.kube).await?);
+    let (_, mut warnings) = apply_all(&client, &mut heard, change, true).await?;
+    let (applied, again) = apply_all(&client, &mut heard, change, false).await?;
+    // Most were told of the trial, too.
+    let new = again.into_iter().filter(|one| !warnings.contains(one));
+    let new: Vec<_> = new.collect();
+    warnings.extend(new);
+    let begun = Instant::now();
+    let progress = match wait.patience {
+        Some(patience) => Some(follow(&client, &applied, (begun, patience)).await?),
+        None => None,
+    };
+    let put = applied.iter().map(|(policy, generation)| Put {
+        policy: policy.title(),
+        place: format!("generation {generation}"),
+    });
+    Ok(Done {
+        put: put.collect(),
+        progress,
+        warnings,
+    })
+}
+
+/// A policy, and which generation of its object says it.
+type Applied<'a> = (&'a AuthorizationPolicy, i64);
+
+async fn apply_all<'a>(
+    client: &Client,
+    heard: &mut Heard,
+    change: &'a Change,
+    dry: bool,
+) -> anyhow::Result<(Vec<Applied<'a>>, Vec<Warning>)> {
+    let (mut applied, mut warnings) = (Vec::new(), Vec::new());
+    for policy in &change.policies {
+        let object = apply(client, policy, change, dry).await?;
+        applied.push((policy, object.metadata.generation.unwrap_or_default()));
+        let of_it = heard.take().into_iter().map(|message| Warning::OfObject {
+            object: policy.title(),
+            message,
+        });
+        warnings.extend(of_it);
     }
-    Ok((Vec::new(), None))
+    Ok((applied, warnings))
 }
 
 /// The API's way to a policy.
@@ -103,7 +123,7 @@ async fn apply(
 /// is when that was seen: control writes the status every 5 s at most.
 async fn follow(
     client: &Client,
-    applied: &[(&AuthorizationPolicy, i64)],
+    applied: &[Applied<'_>],
     (begun, patience): (Instant, Duration),
 ) -> anyhow::Result<Progress> {
     let mut progress = Progress::default();

@@ -1,19 +1,19 @@
 //! The mesh of this machine: its rules are the files of one directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use palisade_api::manifest::{self, Manifest};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest};
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Change, Done, NewFile, Progress, Put, Wait};
+use super::standing::{self, Write};
+use super::{Change, Done, NewFile, Progress, Put, Wait, files, warning};
 use crate::policy::Mistakes;
-use crate::policy::rules::{self, LoadRulesError, Rules};
+use crate::policy::rules::{self, LoadRulesError, Rules, Texts};
 use crate::up::Running;
 use crate::{ask, kubernetes, page, up};
 
@@ -34,51 +34,82 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
         .iter()
         .try_for_each(|new| file_name(&new.name))?;
     once(&change.files)?;
-    check(&running, &change.files)?;
-    write(&running.rules, &change.files)?;
+    let texts = rules::texts_of_directory(&running.rules)?;
+    let before = rules::of_running(name)?.documents;
+    let writes = standing::placed(&running.rules, &texts.by_file, &before, &change.files)?;
+    check(&running, texts, &writes)?;
+    files::write(&running.rules, &writes)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
-    let places = places(&running.rules, &change.files);
+    let places = places(&running.rules, &writes);
     let put = change.policies.iter().map(|policy| {
         let policy = policy.title();
         let place = places.get(&policy).cloned().unwrap_or_default();
         Put { policy, place }
     });
     let put = put.collect();
-    let Some(patience) = wait.patience else {
-        return Ok((put, None));
+    let progress = match wait.patience {
+        Some(patience) => Some(follow(&state, change, &now, (begun, patience))?),
+        None => None,
     };
-    let progress = follow(&state, change, &now, (begun, patience))?;
-    Ok((put, Some(progress)))
+    Ok(Done {
+        put,
+        progress,
+        warnings: warning::of_names(change, &now),
+    })
 }
 
 /// Nothing is written that control would not take. What was wrong before with other files is no reason: control goes on
 /// with how they were.
-fn check(running: &Running, files: &[NewFile]) -> anyhow::Result<()> {
-    let directory = &running.rules;
-    let mut texts = rules::texts_of_directory(directory)?;
+fn check(running: &Running, texts: Texts, writes: &[Write]) -> anyhow::Result<()> {
+    let mut held = texts.by_file;
     // Rules and what the mesh file says must not say one thing twice.
     let own = std::fs::read_to_string(&running.workloads);
     let own = own.context("the mesh's own workloads cannot be read")?;
-    texts.by_file.insert(OWN.to_owned(), own);
-    let former: HashSet<_> = manifest::read_together(&texts.by_file)
-        .mistakes
-        .into_iter()
+    held.insert(OWN.to_owned(), own);
+    let former: HashSet<_> = mistakes(&held, &[]).into_iter().collect();
+    let all: BTreeSet<_> = writes
+        .iter()
+        .flat_map(|one| said(&one.name, &one.text))
         .collect();
-    for new in files {
-        let file = directory.join(&new.name).display().to_string();
-        if let Some(former) = texts.by_file.remove(&file) {
-            keeps(&new.name, &former, &new.text)?;
+    for one in writes {
+        let file = running.rules.join(&one.name).display().to_string();
+        if let Some(former) = held.remove(&file) {
+            keeps(&one.name, &former, &all)?;
         }
-        texts.by_file.insert(new.place.clone(), new.text.clone());
     }
-    let mut found = manifest::read_together(&texts.by_file).mistakes;
+    let mut found = mistakes(&held, writes);
     found.retain(|one| !former.contains(one));
     if found.is_empty() {
         return Ok(());
     }
-    let mistakes = Mistakes::new(found, texts.by_file);
-    Err(LoadRulesError::Mistakes(mistakes).into())
+    let own = writes
+        .iter()
+        .map(|one| (one.place.clone(), one.text.clone()));
+    held.extend(own);
+    Err(LoadRulesError::Mistakes(Mistakes::new(found, held)).into())
+}
+
+/// What is wrong with files that are in force together, each told once. Those that are written come last: what two of
+/// them say is told of the one that somebody has before them.
+fn mistakes(held: &BTreeMap<String, String>, writes: &[Write]) -> Vec<Diagnostic> {
+    let held = held.iter();
+    let writes = writes.iter().map(|one| (&one.place, &one.text));
+    let (mut documents, mut found) = (Vec::new(), Vec::new());
+    for (file, text) in held.chain(writes) {
+        let read = manifest::read_all(file, text);
+        let own = read.documents.into_iter().chain(read.doubtful);
+        documents.extend(own.map(|document| Document {
+            // Nobody wrote the lines that the mesh file becomes.
+            line: if file == OWN { 0 } else { document.line },
+            ..document
+        }));
+        found.extend(read.mistakes);
+    }
+    found.extend(manifest::together(&documents));
+    let mut told = HashSet::new();
+    found.retain(|one| told.insert(one.clone()));
+    found
 }
 
 /// The directory has one file of a name.
@@ -95,10 +126,10 @@ fn once(files: &[NewFile]) -> anyhow::Result<()> {
 }
 
 /// Where each policy stands now.
-fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
-    let documents = files.iter().flat_map(|new| {
-        let file = directory.join(&new.name).display().to_string();
-        manifest::read(&file, &new.text).unwrap_or_default()
+fn places(directory: &Path, writes: &[Write]) -> BTreeMap<String, String> {
+    let documents = writes.iter().flat_map(|one| {
+        let file = directory.join(&one.name).display().to_string();
+        manifest::read(&file, &one.text).unwrap_or_default()
     });
     let places = documents.filter_map(|document| {
         let policy = document.manifest.policy()?;
@@ -108,11 +139,10 @@ fn places(directory: &Path, files: &[NewFile]) -> BTreeMap<String, String> {
     places.collect()
 }
 
-/// A file that is replaced may hold others, which would go with it.
-fn keeps(name: &str, former: &str, text: &str) -> anyhow::Result<()> {
-    let new = said(name, text);
+/// A file that is replaced may hold others, which would go with it, unless `all` that is written says them.
+fn keeps(name: &str, former: &str, all: &BTreeSet<String>) -> anyhow::Result<()> {
     let mut gone = said(name, former);
-    gone.retain(|one| !new.contains(one));
+    gone.retain(|one| !all.contains(one));
     if !gone.is_empty() {
         let gone: Vec<_> = gone.into_iter().collect();
         bail!(
@@ -136,34 +166,6 @@ fn said(name: &str, text: &str) -> BTreeSet<String> {
         Vec::from_iter(document.manifest.title())
     });
     said.collect()
-}
-
-/// Each under its name only once all of them are written: control reads files while they are, and what cannot be
-/// written shows before anything is in force.
-fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
-    let mut unfinished = Vec::new();
-    for NewFile { name, text, .. } in files {
-        let (new, path) = (directory.join(format!(".{name}.new")), directory.join(name));
-        if let Err(error) = write_one(&new, text) {
-            unfinished
-                .iter()
-                .for_each(|(new, _)| drop(std::fs::remove_file(new)));
-            let path = path.display();
-            return Err(error).with_context(|| format!("cannot write {path}; nothing was applied"));
-        }
-        unfinished.push((new, path));
-    }
-    for (new, path) in unfinished {
-        let failed = || format!("cannot rename {}", new.display());
-        std::fs::rename(&new, &path).with_context(failed)?;
-    }
-    Ok(())
-}
-
-fn write_one(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// Looks again and again, until all sidecars that are concerned have all of it, or patience ends.

@@ -1,11 +1,17 @@
 //! Puts rules in force, and waits until every sidecar that they concern enforces them.
 
 mod cluster;
+mod files;
+mod heard;
 mod local;
 mod progress;
+mod standing;
+mod warning;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use palisade_api::manifest::Document;
 use palisade_api::policy::AuthorizationPolicy;
 use serde::Serialize;
 
@@ -13,11 +19,16 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
 pub(super) use progress::Progress;
+pub(super) use warning::Warning;
 
 /// Policies that belong together, as they are to be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Change {
     pub(super) policies: Vec<AuthorizationPolicy>,
+    /// What they were read from, and what else stands there; none of what no file says.
+    pub(super) documents: Vec<Document>,
+    /// By file: what stands there too and is for no mesh, as people call it.
+    pub(super) others: BTreeMap<String, Vec<String>>,
     /// The files of a local mesh that say so.
     pub(super) files: Vec<NewFile>,
     /// On a cluster: takes fields over that somebody else manages.
@@ -51,13 +62,23 @@ pub(super) struct Wait {
     pub(super) patience: Option<Duration>,
 }
 
-/// What was put in force and, where that was waited for, how far sidecars are with it.
-pub(super) type Done = (Vec<Put>, Option<Progress>);
+/// What was done.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) put: Vec<Put>,
+    /// How far sidecars are with it, where that was waited for.
+    pub(super) progress: Option<Progress>,
+    pub(super) warnings: Vec<Warning>,
+}
 
 /// Puts policies in force: all of them, or none where one is not as it must be.
 pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
-    match meant(mesh)? {
+    let meant = meant(mesh)?;
+    let mut done = match meant {
         Meant::Local => local::put(mesh.name.as_deref(), change, wait),
         Meant::Cluster => crate::kubernetes::complete(cluster::put(mesh, change, wait)),
-    }
+    }?;
+    let left_out = warning::of_what_is_left_out(change, meant);
+    done.warnings.extend(left_out);
+    Ok(done)
 }

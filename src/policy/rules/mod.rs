@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
+use palisade_api::manifest::{self, Diagnostic, Document, KnownWorkload, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
@@ -168,6 +168,35 @@ pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>
     (tests, mistakes)
 }
 
+/// What stands in a file and is for no mesh's rules.
+#[derive(Debug)]
+pub(crate) struct Others {
+    /// As people call it: `Deployment shop/web` of Kubernetes's objects.
+    pub(crate) titles: Vec<String>,
+    /// Whether the file describes a local mesh.
+    pub(crate) is_mesh: bool,
+    /// The file's text without it.
+    pub(crate) left: String,
+}
+
+/// What stands in files and is for no mesh's rules, by file.
+pub(crate) fn others(texts: &BTreeMap<String, String>) -> BTreeMap<String, Others> {
+    let others = texts.iter().map(|(file, text)| {
+        let split = split::split(text);
+        let mesh = split.is_mesh.then(|| "LocalMesh".to_owned());
+        let others = Others {
+            titles: mesh
+                .into_iter()
+                .chain(split.others.iter().map(objects::title))
+                .collect(),
+            is_mesh: split.is_mesh,
+            left: split.alone,
+        };
+        (file.clone(), others)
+    });
+    others.collect()
+}
+
 impl Rules {
     /// Nobody, and nothing.
     fn of(trust_domain: TrustDomain) -> Self {
@@ -212,6 +241,30 @@ impl Rules {
         }
         self.trust_domain = mesh.trust_domain;
         self.warnings.extend(mesh.warnings);
+    }
+
+    /// Who there is, as the validator asks for it.
+    pub(crate) fn known_to_the_validator(&self) -> manifest::Known {
+        let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for namespace in self.known.namespaces.keys() {
+            accounts.entry(namespace.clone()).or_default();
+        }
+        for (namespace, name) in &self.known.accounts {
+            let own = accounts.entry(namespace.clone()).or_default();
+            own.insert(name.clone());
+        }
+        let workloads = self.known.workloads.iter().map(|one| KnownWorkload {
+            namespace: one.namespace.clone(),
+            name: one.name.clone(),
+            service_account: one.service_account.clone(),
+            labels: one.labels.clone(),
+        });
+        manifest::Known {
+            service_accounts: accounts,
+            workloads: workloads.collect(),
+            trust_domain: Some(self.trust_domain.clone()),
+            complete: self.known.is_complete,
+        }
     }
 
     /// Whether they revoke every certificate with this name.

@@ -51,6 +51,17 @@ pub(super) fn take(known: &mut Known, object: &Value) {
     });
 }
 
+/// What people call an object of any kind.
+pub(super) fn title(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let kind = text("/kind").unwrap_or_default();
+    let name = text("/metadata/name").unwrap_or_default();
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
 fn labels(written: Option<&Value>) -> BTreeMap<String, String> {
     let fields = written.and_then(Value::as_object).into_iter().flatten();
     fields

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(super) struct Split {
     /// The text for the validator; blank lines stand for all else.
     pub(super) ours: String,
+    /// The same without all else, and so with other lines.
+    pub(super) alone: String,
     /// Objects of other kinds.
     pub(super) others: Vec<Value>,
     /// Whether the file describes a local mesh.
@@ -22,7 +24,10 @@ pub(super) fn split(text: &str) -> Split {
     let mut split = Split::default();
     for (_, document) in manifest::apart(text) {
         match kind(document) {
-            Kind::Ours => split.ours.push_str(document),
+            Kind::Ours => {
+                split.ours.push_str(document);
+                split.alone.push_str(document);
+            }
             Kind::Mesh => {
                 split.is_mesh = true;
                 blank(&mut split.ours, document);

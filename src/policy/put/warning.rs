@@ -1,0 +1,157 @@
+//! What may not be what its author meant, of rules that are put in force nevertheless.
+
+use std::collections::BTreeMap;
+
+use palisade_api::manifest::{self, Diagnostic, Severity};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::Change;
+use crate::kubernetes;
+use crate::kubernetes::meant::Meant;
+use crate::policy::mistakes::shown;
+use crate::policy::rules::Rules;
+
+/// A warning: nothing is refused for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::policy) enum Warning {
+    /// About a file.
+    OfFile(Diagnostic),
+    /// About an object, in the words of the API server.
+    OfObject {
+        /// `AuthorizationPolicy shop/orders`.
+        object: String,
+        message: String,
+    },
+}
+
+impl Warning {
+    /// Tells people, on stderr; `texts` are those of the files, by name.
+    pub(in crate::policy) fn tell(&self, texts: &BTreeMap<String, String>) {
+        match self {
+            Self::OfFile(diagnostic) => anstream::eprintln!("{}", shown(diagnostic, texts)),
+            Self::OfObject { object, message } => kubernetes::warn(&format!("{object}: {message}")),
+        }
+    }
+
+    /// For programs.
+    pub(in crate::policy) fn json(&self) -> Value {
+        match self {
+            Self::OfFile(Diagnostic {
+                file,
+                line: 0,
+                message,
+                remedy,
+                ..
+            }) => json!({"file": file, "message": message, "remedy": remedy}),
+            Self::OfFile(Diagnostic {
+                file,
+                line,
+                column,
+                message,
+                remedy,
+                ..
+            }) => json!({
+                "file": file, "line": line, "column": column, "message": message, "remedy": remedy,
+            }),
+            Self::OfObject { object, message } => json!({"object": object, "message": message}),
+        }
+    }
+}
+
+/// What the validator says of names and of the time. What rules name may come later, so that a mistake to `palisade policy
+/// check` is none here, as it is none to the admission of a cluster.
+pub(super) fn of_names(change: &Change, now: &Rules) -> Vec<Warning> {
+    let known = now.known_to_the_validator();
+    let found = manifest::against(&change.documents, &known, OffsetDateTime::now_utc());
+    let found = found.into_iter().map(|found| Diagnostic {
+        severity: Severity::Warning,
+        ..found
+    });
+    found.map(Warning::OfFile).collect()
+}
+
+/// What stands in the files, and is put nowhere.
+pub(super) fn of_what_is_left_out(change: &Change, meant: Meant) -> Vec<Warning> {
+    let mut left: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    if meant == Meant::Cluster {
+        for document in &change.documents {
+            if document.manifest.policy().is_none() {
+                let title = document.manifest.title();
+                let title = title.unwrap_or_else(|| "Revocations".to_owned());
+                left.entry(&document.file).or_default().push(title);
+            }
+        }
+    }
+    for (file, titles) in &change.others {
+        let own = left.entry(file).or_default();
+        own.extend(titles.iter().cloned());
+    }
+    left.retain(|_, titles| !titles.is_empty());
+    let warnings = left.into_iter().map(|(file, titles)| {
+        Warning::OfFile(Diagnostic {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            width: 0,
+            severity: Severity::Warning,
+            message: format!("left out, as it is no rule: {}", some(&titles)),
+            remedy: remedy(meant).to_owned(),
+        })
+    });
+    warnings.collect()
+}
+
+fn remedy(meant: Meant) -> &'static str {
+    match meant {
+        Meant::Cluster => {
+            "apply Kubernetes's objects with kubectl; a cluster knows its workloads from its pods, and how a namespace is set \
+             from the annotations of the Namespace"
+        }
+        Meant::Local => {
+            "a local mesh is told of workloads and namespaces by its mesh file, when it starts"
+        }
+    }
+}
+
+/// The first few of them.
+fn some(names: &[String]) -> String {
+    let shown = names.get(..MOST_NAMED).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+const MOST_NAMED: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_named_by_file_and_not_without_end() {
+        let named = |count: usize| (0..count).map(|number| format!("Pod shop/p{number}"));
+        let change = Change {
+            others: [
+                ("a.yaml".to_owned(), named(MOST_NAMED + 2).collect()),
+                ("b.yaml".to_owned(), Vec::new()),
+                ("c.yaml".to_owned(), named(1).collect()),
+            ]
+            .into(),
+            ..Change::default()
+        };
+        let said: Vec<_> = of_what_is_left_out(&change, Meant::Local)
+            .iter()
+            .map(|one| {
+                let said = one.json();
+                format!("{} {}", said["file"], said["message"])
+            })
+            .collect();
+        let [many, one] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        assert!(many.contains("Pod shop/p9 and 2 more"), "{many}");
+        assert!(one.contains("\"c.yaml\" \"left out"), "{one}");
+    }
+}
