@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 
 use super::known::Known;
 use super::node::{Entry, Node, Value};
-use super::read::{Places, Reader, quoted};
+use super::read::{Places, quoted};
+use super::resource::Refused;
 use super::{Document, Manifest, Position};
 use super::{against, resource};
 
@@ -41,24 +42,18 @@ pub fn read_object(json: &str) -> Result<Object, Vec<ObjectDiagnostic>> {
     keep_what_people_write(&mut object);
     let mut paths = FieldPaths::default();
     let node = paths.node(Step::Root, Position::default(), object);
-    let mut reader = Reader::new(Places::Fields(&paths));
-    let manifest = resource::document(&mut reader, &node);
-    let found = reader.into_found();
-    match manifest.filter(|_| found.is_empty()) {
-        Some(manifest) => Ok(Object {
+    match resource::document(Places::Fields(&paths), &node) {
+        Ok(manifest) => Ok(Object {
             document: Document::new(&Arc::from(""), &node, manifest),
             paths,
         }),
-        None => {
-            let found = found.into_iter();
-            let in_field = |at, message, remedy| ObjectDiagnostic {
-                path: paths.path(at),
-                message,
-                remedy,
-            };
-            Err(found
-                .map(|found| in_field(found.at, found.message, found.remedy))
-                .collect())
+        Err(Refused { found, .. }) => {
+            let found = found.into_iter().map(|found| ObjectDiagnostic {
+                path: paths.path(found.at),
+                message: found.message,
+                remedy: found.remedy,
+            });
+            Err(found.collect())
         }
     }
 }

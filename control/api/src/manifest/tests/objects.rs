@@ -90,8 +90,8 @@ const PATHS: &[Misplaced] = &[
     ("apiVersion: palisade.dev/v1alpha1\n", "", &[""]),
     (
         "reason: orders",
-        "port: 80\n    mode: shadows",
-        &["spec.rules[0].mode", "spec.rules[0].port"],
+        "prots: [80, 0]\n    mode: shadows",
+        &["spec.rules[0].mode", "spec.rules[0].prots"],
     ),
 ];
 
