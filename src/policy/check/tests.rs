@@ -314,12 +314,17 @@ fn objects_have_fields_where_files_have_lines() {
         panic!("{found:?}");
     };
     assert_eq!(one.diagnostic.file, "AuthorizationPolicy shop/orders");
-    assert_eq!(one.field.as_deref(), Some("spec.rules[0].from[1]"));
+    assert_eq!(
+        one.field.as_deref(),
+        Some("spec.rules[0].from[1].serviceAccount")
+    );
     assert_eq!(one.diagnostic.line, 0);
     let text = print::text(&rules, &found, &[]);
     let text = anstream::adapter::strip_str(&text).to_string();
     assert!(
-        text.starts_with("AuthorizationPolicy shop/orders, spec.rules[0].from[1]: warning:"),
+        text.starts_with(
+            "AuthorizationPolicy shop/orders, spec.rules[0].from[1].serviceAccount: warning:"
+        ),
         "{text}"
     );
 }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::known::Known;
+use super::name::Form;
 use super::node::{Entry, Node, Value};
 use super::read::{Places, quoted};
 use super::resource::Refused;
@@ -165,7 +166,7 @@ impl FieldPaths {
         Node { at, value }
     }
 
-    /// The path as Kubernetes writes it.
+    /// The path as Kubernetes writes it: keys of labels in brackets, for they may have dots.
     pub(super) fn path(&self, at: Position) -> String {
         let mut steps = Vec::new();
         let mut at = at;
@@ -174,10 +175,14 @@ impl FieldPaths {
             at = *parent;
         }
         let mut path = String::new();
+        let mut is_of_labels = false;
         for step in steps.into_iter().rev() {
             match step {
                 Step::Root => {}
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Field(key) if is_of_labels && Form::LabelKey.fits(key) => {
+                    path.push_str(&format!("[{key}]"));
+                }
                 Step::Field(key) if !is_plain(key) => path.push_str(&format!("[{}]", quoted(key))),
                 Step::Field(key) => {
                     if !path.is_empty() {
@@ -186,6 +191,7 @@ impl FieldPaths {
                     path.push_str(key);
                 }
             }
+            is_of_labels = matches!(step, Step::Field(key) if key == LABELS);
         }
         path
     }
@@ -203,3 +209,4 @@ fn is_plain(key: &str) -> bool {
 }
 
 const LONGEST_PLAIN_BYTES: usize = 63;
+const LABELS: &str = "labels";

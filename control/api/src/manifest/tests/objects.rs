@@ -78,7 +78,13 @@ const PATHS: &[Misplaced] = &[
     (
         "{app: orders}",
         "{app.kubernetes.io/name: a b}",
-        &["spec.target.labels[\"app.kubernetes.io/name\"]"],
+        &["spec.target.labels[app.kubernetes.io/name]"],
+    ),
+    ("app: orders}", "app: a b}", &["spec.target.labels[app]"]),
+    (
+        "{app: orders}",
+        "{a/b/c: orders}",
+        &["spec.target.labels[\"a/b/c\"]"],
     ),
     ("name: orders, ", "", &["metadata"]),
     ("name: orders,", "name: Orders,", &["metadata.name"]),
