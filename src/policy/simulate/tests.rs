@@ -229,6 +229,9 @@ fn what_may_be_denied_by_who_is_at_an_address_is_no_flip() {
         edge
     };
     let banned = Some(("shop", "banned-0"));
+    let denying_all = |whom: &str| denying("", "x/y").replace("serviceAccount: x/y", whom);
+    let namespace = |name: &str| denying_all(&format!("namespace: {name}"));
+    let all_of_mesh = || denying_all("trustDomain: cluster.local");
     // Flips, and what is not known.
     for (text, edge, expected) in [
         (
@@ -277,6 +280,14 @@ fn what_may_be_denied_by_who_is_at_an_address_is_no_flip() {
             at(Was::Denied, 5432, banned),
             (1, 0),
         ),
+        // Whatever account of its namespace it has.
+        (namespace("shop"), at(Was::Denied, 5432, banned), (0, 0)),
+        (namespace("shop"), at(Was::Allowed, 5432, banned), (1, 0)),
+        (namespace("b"), at(Was::Allowed, 5432, banned), (0, 0)),
+        (all_of_mesh(), at(Was::Allowed, 5432, banned), (1, 0)),
+        // Or nobody of the mesh.
+        (namespace("shop"), at(Was::Denied, 5432, None), (0, 1)),
+        (all_of_mesh(), at(Was::Denied, 5432, None), (0, 1)),
     ] {
         let told = simulated(&text, vec![edge.clone()]);
         let counts = (told.flips.len(), told.unknown.len());
