@@ -56,7 +56,8 @@ pub(crate) struct AllowArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Makes a rule with an end. Every record of a connection that it admits says until when and why (`policy.expires`,
 `policy.because`); live connections end when it does, and the rule removes itself. Whom a rule denies it does not let in:
-denials come first. The same again prolongs it, or ends it sooner, which is said.
+denials come first. The same again prolongs it, or ends it sooner, which is said. Where no sidecar is, no rule holds, and
+nothing is done.
 Exits with 0 where all sidecars enforce it, with 1 where some do not or a rule denies it, with 2 where nothing was done.
 
   palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
@@ -84,6 +85,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     super::warn(&rules.warnings);
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
+    let without_sidecar = without_sidecar(&rules, &called)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
@@ -117,6 +119,12 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     if let Some(was) = &was {
         super::warn(&[format!("this ends it sooner: it was to last until {was}")]);
     }
+    if !without_sidecar.is_empty() {
+        super::warn(&[format!(
+            "{} without a sidecar: nothing enforces rules there, nor denies it",
+            without_sidecar.join(", ")
+        )]);
+    }
     let output = Output::or_by_terminal(args.mesh.output);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match output {
@@ -136,10 +144,28 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
                 said.insert("was_to_expire".to_owned(), was.into());
             }
+            if let (false, Some(said)) = (without_sidecar.is_empty(), said.as_object_mut()) {
+                said.insert("without_sidecar".to_owned(), without_sidecar.into());
+            }
             writeln!(out, "{said}")?;
         }
     }
     Ok(apply::code(progress.as_ref()))
+}
+
+/// The called replicas where nothing enforces rules, beside others where sidecars do.
+fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<String>> {
+    let replicas = called
+        .iter()
+        .flat_map(|one| subject::replicated(rules, one));
+    let replicas: Vec<_> = replicas.collect();
+    let without = subject::without_sidecar(&replicas);
+    ensure!(
+        without.is_empty() || replicas.iter().any(|one| one.meshed),
+        "{}: it has no sidecar, so no rule holds there and nothing denies it; nothing was done",
+        without.join(", ")
+    );
+    Ok(without)
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.
