@@ -147,14 +147,16 @@ impl<'p> Reader<'p> {
             let message = format!("`{what}` is {}, not fields", describe(&node.value));
             return self.refuse(node.at, message, format!("write {}", listed(known, ":")));
         };
+        let missing = known.iter().copied();
+        let missing: Vec<_> = missing
+            .filter(|known| by_name(entries, known).is_none())
+            .collect();
         let mut misspelt = Vec::new();
         for entry in entries {
             if known.contains(&entry.key.as_str()) {
                 continue;
             }
-            let missing = known.iter().copied();
-            let missing = missing.filter(|known| by_name(entries, known).is_none());
-            let (remedy, left) = match nearest(&entry.key, missing) {
+            let (remedy, left) = match nearest(&entry.key, missing.iter().copied()) {
                 Some(meant) => {
                     misspelt.push((meant, entry));
                     (did_you_mean(meant), Left::Word(meant))

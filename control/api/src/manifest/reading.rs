@@ -87,7 +87,7 @@ fn salvaged(file: &Arc<str>, mut node: Node, found: &[Found]) -> Option<Document
             Err(Refused { found, doubtful }) => {
                 refused = lefts(&found);
                 let is_all_left = refused.values().all(|left| *left == Left::All);
-                doubtful.filter(|_| is_all_left)
+                doubtful.filter(|_| is_all_left).map(|manifest| *manifest)
             }
         };
         if let Some(manifest) = manifest {

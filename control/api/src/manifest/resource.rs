@@ -15,7 +15,7 @@ pub(super) struct Refused {
     /// At least one mistake, in the order of the text.
     pub(super) found: Vec<Found>,
     /// What it says by itself, where it can be read: not what its author meant.
-    pub(super) doubtful: Option<Manifest>,
+    pub(super) doubtful: Option<Box<Manifest>>,
 }
 
 /// Reads one document by its kind. It is good only if nothing at all is wrong with it.
@@ -29,7 +29,10 @@ pub(super) fn document(places: Places<'_>, node: &Node) -> Result<Manifest, Refu
     let found = reader.into_found();
     match manifest {
         Some(manifest) if found.is_empty() => Ok(manifest),
-        doubtful => Err(Refused { found, doubtful }),
+        doubtful => Err(Refused {
+            found,
+            doubtful: doubtful.map(Box::new),
+        }),
     }
 }
 
