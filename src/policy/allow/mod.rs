@@ -86,6 +86,12 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
     let without_sidecar = without_sidecar(&rules, &called)?;
+    if !without_sidecar.is_empty() {
+        super::warn(&[format!(
+            "not enforced at {}: without a sidecar, nothing is denied there",
+            without_sidecar.join(", ")
+        )]);
+    }
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
@@ -96,34 +102,16 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             Settled::Denied(_) => super::NO,
         });
     }
-    let file = format!("{}.yaml", policy.name);
-    let file = NewFile {
-        place: file.clone(),
-        name: file,
-        text: text(&policy),
-    };
-    let change = Change {
-        files: vec![file],
-        policies: vec![policy.clone()],
-        force: false,
-        label: Some(BREAK_GLASS_LABEL),
-    };
     let wait = Wait {
         patience: Some(args.timeout),
     };
-    let (put, progress) = put::put(&args.mesh, &change, wait)?;
+    let (put, progress) = put::put(&args.mesh, &change(&policy), wait)?;
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
         .map(|was| was.format(&Rfc3339))
         .transpose()?;
     if let Some(was) = &was {
         super::warn(&[format!("this ends it sooner: it was to last until {was}")]);
-    }
-    if !without_sidecar.is_empty() {
-        super::warn(&[format!(
-            "{} without a sidecar: nothing enforces rules there, nor denies it",
-            without_sidecar.join(", ")
-        )]);
     }
     let output = Output::or_by_terminal(args.mesh.output);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
@@ -153,6 +141,21 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     Ok(apply::code(progress.as_ref()))
 }
 
+fn change(policy: &AuthorizationPolicy) -> Change {
+    let file = format!("{}.yaml", policy.name);
+    let file = NewFile {
+        place: file.clone(),
+        name: file,
+        text: text(policy),
+    };
+    Change {
+        files: vec![file],
+        policies: vec![policy.clone()],
+        force: false,
+        label: Some(BREAK_GLASS_LABEL),
+    }
+}
+
 /// The called replicas where nothing enforces rules, beside others where sidecars do.
 fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<String>> {
     let replicas = called
@@ -162,7 +165,7 @@ fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<Strin
     let without = subject::without_sidecar(&replicas);
     ensure!(
         without.is_empty() || replicas.iter().any(|one| one.meshed),
-        "{}: it has no sidecar, so no rule holds there and nothing denies it; nothing was done",
+        "there is no sidecar at {}, so no rule holds there and nothing denies it; nothing was done",
         without.join(", ")
     );
     Ok(without)

@@ -205,7 +205,7 @@ spec: {serviceAccount: keeper, addresses: [10.0.0.2], meshed: false}
     let none = SHOP.replace("[10.0.0.1]", "[10.0.0.1], meshed: false");
     let error = told(&none).unwrap_err();
     assert!(
-        error.starts_with("shop/orders-0: it has no sidecar"),
+        error.starts_with("there is no sidecar at shop/orders-0, so"),
         "{error}"
     );
 }
