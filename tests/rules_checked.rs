@@ -1,8 +1,11 @@
 //! What people see of rules that are checked and tested: `palisade policy check` and `palisade policy test`.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::harness::{json_lines, palisade, repository, text};
@@ -190,6 +193,34 @@ rules/a.yaml:10:23: warning: no service account `wbe` in namespace `shop` [unkno
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(text(&output.stderr).starts_with("error: "));
     }
+}
+
+#[test]
+fn rules_come_out_of_pipes_that_somebody_writes_to() {
+    let folder = folder(&[]);
+    mkfifo(&folder.path().join("pipe"), Mode::S_IRWXU).unwrap();
+    let output = policy(folder.path(), &["check", "pipe"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    let expected = "error: cannot read pipe: nobody writes to this pipe; ";
+    assert!(error.starts_with(expected), "{error}");
+    let mut command = palisade(folder.path());
+    command.args(["policy", "check", "-", "-o", "text"]);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut check = pipes.spawn().unwrap();
+    check
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(BROKEN.as_bytes())
+        .unwrap();
+    let output = check.wait_with_output().unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(
+        shown.starts_with("/dev/stdin:8:13: error: `effect`"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -138,8 +138,21 @@ pub(crate) fn load(file: &Path) -> Result<Mesh, LoadMeshError> {
         source,
     };
     let text = std::fs::read_to_string(file).map_err(read)?;
-    let absolute = file.canonicalize().map_err(read)?;
-    parse(&file.display().to_string(), absolute, &text).map_err(LoadMeshError::Mistakes)
+    of_text(file, &text)
+}
+
+/// Checks the text of a mesh file. What it names lies beside it; what a pipe names, in the current directory.
+pub(crate) fn of_text(file: &Path, text: &str) -> Result<Mesh, LoadMeshError> {
+    let here = |_it_has_no_path| {
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        std::path::absolute(name)
+    };
+    let absolute = file.canonicalize().or_else(here);
+    let absolute = absolute.map_err(|source| LoadMeshError::Read {
+        file: file.to_owned(),
+        source,
+    })?;
+    parse(&file.display().to_string(), absolute, text).map_err(LoadMeshError::Mistakes)
 }
 
 fn parse(shown: &str, file: PathBuf, text: &str) -> Result<Mesh, Vec<Mistake>> {

@@ -83,13 +83,13 @@ pub(crate) struct Described {
     pub(crate) manifests: String,
 }
 
-/// Reads a mesh file, and runs nothing.
+/// Reads the text of a mesh file, and runs nothing.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub(crate) fn described(file: &Path) -> Result<Described, Vec<Diagnostic>> {
-    let mesh = mesh_file::load(file).map_err(|error| error.diagnostics())?;
+pub(crate) fn described(file: &Path, text: &str) -> Result<Described, Vec<Diagnostic>> {
+    let mesh = mesh_file::of_text(file, text).map_err(|error| error.diagnostics())?;
     let manifests = plan::manifests(&mesh, &plan::pods(&mesh));
     Ok(Described {
         trust_domain: mesh.trust_domain,

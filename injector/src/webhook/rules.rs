@@ -212,7 +212,7 @@ spec.rules[0].port: `rules` has no field \"port\"; did you mean `ports`?";
             "spec.rules[0].from[0].serviceAccount: no service account `wbe` in namespace `shop`; did you mean `web`?",
             "spec.rules[0].from[1].namespace: there is no namespace `shpo`; did you mean `shop`?",
             "spec.rules[1].expires: the rule `b` expired at 2026-11-22T02:59:59Z and says nothing any more; remove it, or let it expire later",
-            "spec.target.labels.app: no workload of `shop` is labelled app=ordres; did you mean `orders`?",
+            "spec.target.labels[app]: no workload of `shop` is labelled app=ordres; did you mean `orders`?",
         ];
         let warnings = expected.map(str::to_owned).to_vec();
         assert_eq!(warned(&read, &around, now), Verdict::Allow { warnings });

@@ -56,7 +56,8 @@ pub(crate) struct AllowArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Makes a rule with an end. Every record of a connection that it admits says until when and why (`policy.expires`,
 `policy.because`); live connections end when it does, and the rule removes itself. Whom a rule denies it does not let in:
-denials come first. The same again prolongs it, or ends it sooner, which is said.
+denials come first. The same again prolongs it, or ends it sooner, which is said. Where no sidecar is, no rule holds, and
+nothing is done.
 Exits with 0 where all sidecars enforce it, with 1 where some do not or a rule denies it, with 2 where nothing was done.
 
   palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
@@ -84,6 +85,13 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     super::warn(&rules.warnings);
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
+    let without_sidecar = without_sidecar(&rules, &called)?;
+    if !without_sidecar.is_empty() {
+        super::warn(&[format!(
+            "not enforced at {}: without a sidecar, nothing is denied there",
+            without_sidecar.join(", ")
+        )]);
+    }
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
@@ -94,22 +102,10 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             Settled::Denied(_) => super::NO,
         });
     }
-    let file = format!("{}.yaml", policy.name);
-    let file = NewFile {
-        place: file.clone(),
-        name: file,
-        text: text(&policy),
-    };
-    let change = Change {
-        files: vec![file],
-        policies: vec![policy.clone()],
-        label: Some(BREAK_GLASS_LABEL),
-        ..Change::default()
-    };
     let wait = Wait {
         patience: Some(args.timeout),
     };
-    let done = put::put(&args.mesh, &change, wait)?;
+    let done = put::put(&args.mesh, &change(&policy), wait)?;
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
         .map(|was| was.format(&Rfc3339))
@@ -135,10 +131,43 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             said.insert("expires".to_owned(), until.into());
             said.insert("because".to_owned(), args.reason.clone().into());
             said.extend(was.map(|was| ("was_to_expire".to_owned(), was.into())));
+            if !without_sidecar.is_empty() {
+                said.insert("without_sidecar".to_owned(), without_sidecar.into());
+            }
             writeln!(out, "{}", Value::Object(said))?;
         }
     }
     Ok(apply::code(done.progress.as_ref()))
+}
+
+fn change(policy: &AuthorizationPolicy) -> Change {
+    let file = format!("{}.yaml", policy.name);
+    let file = NewFile {
+        place: file.clone(),
+        name: file,
+        text: text(policy),
+    };
+    Change {
+        files: vec![file],
+        policies: vec![policy.clone()],
+        label: Some(BREAK_GLASS_LABEL),
+        ..Change::default()
+    }
+}
+
+/// The called replicas where nothing enforces rules, beside others where sidecars do.
+fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<String>> {
+    let replicas = called
+        .iter()
+        .flat_map(|one| subject::replicated(rules, one));
+    let replicas: Vec<_> = replicas.collect();
+    let without = subject::without_sidecar(&replicas);
+    ensure!(
+        without.is_empty() || replicas.iter().any(|one| one.meshed),
+        "there is no sidecar at {}, so no rule holds there and nothing denies it; nothing was done",
+        without.join(", ")
+    );
+    Ok(without)
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.

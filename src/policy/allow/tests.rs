@@ -185,3 +185,27 @@ spec: {serviceAccount: batch, addresses: [10.0.0.9], meshed: false}
         }
     }
 }
+
+#[test]
+fn where_no_sidecar_is_nothing_is_done_and_where_some_are_that_is_told() {
+    let without = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: orders-1, namespace: shop, labels: {app: orders, version: v2}}
+spec: {serviceAccount: keeper, addresses: [10.0.0.2], meshed: false}
+";
+    let told = |text: &str| {
+        let rules = sample::rules(text);
+        let called = subject::called(&rules, &args("shop/web").to, &BTreeMap::new()).unwrap();
+        without_sidecar(&rules, &called).map_err(|error| error.to_string())
+    };
+    assert_eq!(told(SHOP), Ok(Vec::new()));
+    let mixed = format!("{SHOP}{without}");
+    assert_eq!(told(&mixed), Ok(vec!["shop/orders-1".to_owned()]));
+    let none = SHOP.replace("[10.0.0.1]", "[10.0.0.1], meshed: false");
+    let error = told(&none).unwrap_err();
+    assert!(
+        error.starts_with("there is no sidecar at shop/orders-0, so"),
+        "{error}"
+    );
+}

@@ -35,7 +35,7 @@ pub(super) enum Code {
     SharedAccount,
     /// An allowance of an account that workloads have without asking
     DefaultAccount,
-    /// A denial of an identity in a namespace where one may come without
+    /// A denial of an identity in a namespace where some may come without
     PermissiveDenial,
     /// A rule that has expired: that is a mistake too
     #[value(hide = true)]

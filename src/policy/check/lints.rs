@@ -51,7 +51,8 @@ pub(super) fn lints(asked: &Asked<'_>) -> Vec<Finding> {
     let mut found = made_up_for(asked);
     let shared = shared_accounts(asked.rules);
     let permissive = permissive(asked.rules);
-    for placed in asked.each() {
+    // What is wrong with a file hides nothing of what else is to be said of it.
+    for placed in asked.each().chain(rules_of(&asked.rules.doubtful)) {
         found.extend(expires_soon(asked, &placed));
         found.extend(permissive_denial(&placed, &permissive));
         found.extend(accounts(asked, &placed, &shared));

@@ -31,7 +31,8 @@ use seen::Seen;
 /// `palisade policy check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Files and directories with rules; mesh files and Kubernetes manifests say who there is [default: the running mesh]
+    /// Files and directories with rules; mesh files and Kubernetes manifests say who there is; - is stdin
+    /// [default: the running mesh]
     #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     paths: Vec<PathBuf>,
     /// The trust domain of the workloads in files [default: what a mesh file says, else cluster.local]

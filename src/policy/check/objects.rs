@@ -1,7 +1,7 @@
 //! The places of rules: lines of files, or fields of objects, which have no lines.
 
 use palisade_api::manifest::{Document, Manifest, Position, RulePlace, TargetPlace};
-use palisade_api::policy::AuthorizationPolicy;
+use palisade_api::policy::{AuthorizationPolicy, From, Rule};
 
 use super::super::rules::Rules;
 use super::finding::Finding;
@@ -59,21 +59,7 @@ impl Sheets {
             namespaces,
         };
         let rules = policy.rules.iter().enumerate();
-        let rules = rules.map(|(index, rule)| {
-            let rule_at = format!("spec.rules[{index}]");
-            let from = 0..rule.from.len();
-            let ports = 0..rule.ports.len();
-            RulePlace {
-                name: self.field(rule_at.clone()),
-                from: from
-                    .map(|at| self.field(format!("{rule_at}.from[{at}]")))
-                    .collect(),
-                ports: ports
-                    .map(|at| self.field(format!("{rule_at}.ports[{at}]")))
-                    .collect(),
-                expires: self.field(format!("{rule_at}.expires")),
-            }
-        });
+        let rules = rules.map(|(index, rule)| self.rule(&format!("spec.rules[{index}]"), rule));
         Document {
             file: policy.title().into(),
             line: 0,
@@ -85,11 +71,38 @@ impl Sheets {
         }
     }
 
+    /// With the paths by which the API server is told of what is refused.
+    fn rule(&mut self, rule_at: &str, rule: &Rule) -> RulePlace {
+        let from = rule.from.iter().enumerate();
+        let ports = 0..rule.ports.len();
+        RulePlace {
+            name: self.field(format!("{rule_at}.name")),
+            from: from
+                .map(|(at, from)| self.field(format!("{rule_at}.from[{at}].{}", key(from))))
+                .collect(),
+            ports: ports
+                .map(|at| self.field(format!("{rule_at}.ports[{at}]")))
+                .collect(),
+            expires: self.field(format!("{rule_at}.expires")),
+        }
+    }
+
     fn field(&mut self, field: String) -> Position {
         self.fields.push(field);
         Position {
             line: u64::try_from(self.fields.len()).unwrap_or(u64::MAX),
             ..Position::default()
         }
+    }
+}
+
+/// Where a source says whom it names.
+fn key(from: &From) -> &'static str {
+    match from {
+        From::ServiceAccount { .. } => "serviceAccount",
+        From::Identity(_) => "identity",
+        From::Namespace(_) => "namespace",
+        From::TrustDomain(_) => "trustDomain",
+        From::Unauthenticated(_) => "unauthenticated.cidr",
     }
 }

@@ -73,7 +73,7 @@ fn each_lint_finds_its_fault_where_it_stands() {
 const FAULTS: &[(&str, &[&str])] = &[
         (
             "  - {name: a, effect: permit, form: x}\n",
-            &["invalid 7:23", "invalid 7:31"],
+            &["invalid 7:23", "invalid 7:31", "invalid 7:37"],
         ),
         (
             "  - {name: a, effect: allow, from: [{serviceAccount: shop/wbe}]}\n",
@@ -120,6 +120,37 @@ const FAULTS: &[(&str, &[&str])] = &[
             &[],
         ),
 ];
+
+/// What a mistake is told of beside: it hides nothing that is to be said of the same rule, or of others of its file.
+#[test]
+fn a_mistake_hides_no_other_fault() {
+    let rules = "  - {name: a, effect: allow, from: [{serviceAccount: shop/wbe}], expires: 2026-11-21T00:00:00Z, reason: x}
+  - {name: a, effect: allow, from: [{serviceAccount: shop/jobs}], expires: 2026-11-24T00:00:00Z, reason: x}
+";
+    let faults = [
+        "unknown 7:54",
+        "expired 7:75",
+        "invalid 8:12",
+        "shared-account 8:54",
+        "expires-soon 8:76",
+    ];
+    assert_eq!(found(rules), faults);
+    let faults = [&faults[..2], &faults[3..]].concat();
+    let once = policy(&rules.replacen("name: a", "name: b", 1));
+    for (good, bad, at) in [
+        ("v1alpha1", "v1", "invalid 1:13"),
+        ("apiVersion: palisade.dev/", "apiVersion: ", "invalid 1:13"),
+        ("kind: Auth", "kind: auth", "invalid 2:7"),
+        ("spec:", "spc:", "invalid 4:1"),
+    ] {
+        let expected = [&[at], &*faults].concat();
+        assert_eq!(
+            found_with(&once.replace(good, bad), None),
+            expected,
+            "{bad}"
+        );
+    }
+}
 
 #[test]
 fn faults_of_several_objects_are_found() {
@@ -283,12 +314,17 @@ fn objects_have_fields_where_files_have_lines() {
         panic!("{found:?}");
     };
     assert_eq!(one.diagnostic.file, "AuthorizationPolicy shop/orders");
-    assert_eq!(one.field.as_deref(), Some("spec.rules[0].from[1]"));
+    assert_eq!(
+        one.field.as_deref(),
+        Some("spec.rules[0].from[1].serviceAccount")
+    );
     assert_eq!(one.diagnostic.line, 0);
     let text = print::text(&rules, &found, &[]);
     let text = anstream::adapter::strip_str(&text).to_string();
     assert!(
-        text.starts_with("AuthorizationPolicy shop/orders, spec.rules[0].from[1]: warning:"),
+        text.starts_with(
+            "AuthorizationPolicy shop/orders, spec.rules[0].from[1].serviceAccount: warning:"
+        ),
         "{text}"
     );
 }

@@ -275,20 +275,11 @@ fn explain_beside(
 
 /// Whether each replica that is known has a sidecar, and those that have none. Manifests say nothing of that.
 fn enforced(rules: &Rules, called: &Called) -> (Option<bool>, Vec<String>) {
-    let selected = subject::selected_labels(rules);
-    let known = rules.known.workloads.iter();
-    let replicas: Vec<_> = known
-        .filter(|one| !one.replicas.is_empty() && subject::of(one, &selected) == *called)
-        .collect();
-    let without = replicas.iter().filter(|one| !one.meshed);
-    let names = without.flat_map(|one| {
-        let name = |replica| format!("{}/{replica}", one.namespace);
-        one.replicas.iter().map(name)
-    });
+    let replicas = subject::replicated(rules, called);
     let is_enforced = replicas.iter().all(|one| one.meshed);
     (
         (!replicas.is_empty()).then_some(is_enforced),
-        names.collect(),
+        subject::without_sidecar(&replicas),
     )
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use palisade_api::manifest::{self, Diagnostic, Reading, Severity};
 use palisade_api::spiffe::TrustDomain;
 use palisade_control::file::Directories;
 
 use super::split::split;
-use super::{Rules, objects};
+use super::{Rules, named, objects};
 use crate::up;
 
 /// Reads files, and of directories the `*.yaml` and `*.yml` files, not what is below them. What is wrong with some of them
@@ -31,13 +31,14 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
         let split = split(text);
         others.extend(split.others);
         if split.is_mesh {
-            meshes.push(file.clone());
+            meshes.push((file.clone(), text.as_str()));
         }
         ours.insert(file.clone(), split.ours);
     }
     let mut directories = Vec::new();
-    for file in meshes {
-        match up::described(Path::new(&file)) {
+    for (file, text) in meshes {
+        // What came out of a pipe cannot be read again.
+        match up::described(Path::new(&file), text) {
             Ok(described) => {
                 rules.trust_domain = described.trust_domain;
                 rules.known.is_complete = true;
@@ -101,9 +102,11 @@ pub(crate) struct Texts {
 pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
     let mut texts = Texts::default();
     for path in paths {
+        let is_stdin = path == Path::new("-");
+        let path = if is_stdin { Path::new(STDIN) } else { path };
         if !path.is_dir() {
-            let content = std::fs::read(path);
-            let content = content.with_context(|| format!("cannot read {}", path.display()))?;
+            let content = named::read(path)
+                .map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
             texts.take(path.display().to_string(), Ok(content));
             continue;
         }
@@ -128,6 +131,9 @@ pub(super) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
     }
     Ok(texts)
 }
+
+/// Under a name by which it can be read, as any other.
+const STDIN: &str = "/dev/stdin";
 
 impl Texts {
     fn take(&mut self, file: String, content: Result<Vec<u8>, String>) {

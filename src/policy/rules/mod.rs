@@ -4,6 +4,7 @@
 mod cluster;
 mod files;
 mod local;
+mod named;
 mod objects;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -29,7 +30,7 @@ pub(crate) use files::Texts;
 #[derive(Debug, Args)]
 pub(crate) struct RulesArgs {
     /// Rules of a file or directory instead of a running mesh's; mesh files and Kubernetes manifests say who there is;
-    /// may be repeated
+    /// - is stdin; may be repeated
     #[arg(short, long = "file", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) files: Vec<PathBuf>,
     /// The trust domain of the workloads in files [default: what a mesh file says, else cluster.local]

@@ -54,8 +54,8 @@ fn kind(document: &str) -> Kind {
     };
     let field = |key: &str| value.get(key).and_then(Value::as_str);
     match (field("apiVersion"), field("kind")) {
-        (Some(palisade_api::sidecar::API_VERSION), Some("LocalMesh")) => Kind::Mesh,
-        (Some(version), Some(_)) if !version.starts_with(GROUP) => Kind::Other(value),
+        (Some(version), Some(kind)) if !manifest::is_ours(version, kind) => Kind::Other(value),
+        (Some(_), Some("LocalMesh")) => Kind::Mesh,
         _ => Kind::Ours,
     }
 }
@@ -75,5 +75,3 @@ fn items(value: Value) -> Vec<Value> {
         _ => vec![value],
     }
 }
-
-const GROUP: &str = "palisade.dev/";

@@ -221,13 +221,15 @@ spec:
     )
 }
 
+/// A call in clear to the database, by whom is known to be at its address.
+fn at(was: Was, port: u16, at: Option<(&str, &str)>) -> Edge {
+    let mut edge = edge("10.0.0.9", "db-0", port, was);
+    edge.at = at.map(|(namespace, replica)| (namespace.into(), replica.into()));
+    edge
+}
+
 #[test]
 fn what_may_be_denied_by_who_is_at_an_address_is_no_flip() {
-    let at = |was: Was, port: u16, at: Option<(&str, &str)>| {
-        let mut edge = edge("10.0.0.9", "db-0", port, was);
-        edge.at = at.map(|(namespace, replica)| (namespace.into(), replica.into()));
-        edge
-    };
     let banned = Some(("shop", "banned-0"));
     // Flips, and what is not known.
     for (text, edge, expected) in [
@@ -277,6 +279,28 @@ fn what_may_be_denied_by_who_is_at_an_address_is_no_flip() {
             at(Was::Denied, 5432, banned),
             (1, 0),
         ),
+    ] {
+        let told = simulated(&text, vec![edge.clone()]);
+        let counts = (told.flips.len(), told.unknown.len());
+        assert_eq!(counts, expected, "{edge:?} by\n{text}");
+    }
+}
+
+#[test]
+fn what_all_of_a_namespace_is_denied_is_known_of_each_of_it() {
+    let denying_all = |whom: &str| denying("", "x/y").replace("serviceAccount: x/y", whom);
+    let namespace = |name: &str| denying_all(&format!("namespace: {name}"));
+    let all_of_mesh = || denying_all("trustDomain: cluster.local");
+    let banned = Some(("shop", "banned-0"));
+    // Flips, and what is not known.
+    for (text, edge, expected) in [
+        (namespace("shop"), at(Was::Denied, 5432, banned), (0, 0)),
+        (namespace("shop"), at(Was::Allowed, 5432, banned), (1, 0)),
+        (namespace("b"), at(Was::Allowed, 5432, banned), (0, 0)),
+        (all_of_mesh(), at(Was::Allowed, 5432, banned), (1, 0)),
+        // Or nobody of the mesh.
+        (namespace("shop"), at(Was::Denied, 5432, None), (0, 1)),
+        (all_of_mesh(), at(Was::Denied, 5432, None), (0, 1)),
     ] {
         let told = simulated(&text, vec![edge.clone()]);
         let counts = (told.flips.len(), told.unknown.len());

@@ -291,6 +291,24 @@ pub(crate) fn of(workload: &Workload, selected: &BTreeSet<&str>) -> Called {
     }
 }
 
+/// Those of whom replicas are known, of a called one. Manifests say nothing of replicas.
+pub(crate) fn replicated<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Workload> {
+    let selected = selected_labels(rules);
+    let known = rules.known.workloads.iter();
+    let known = known.filter(|one| !one.replicas.is_empty() && of(one, &selected) == *called);
+    known.collect()
+}
+
+/// The names of replicas without a sidecar, of some workloads: `shop/legacy-0`.
+pub(crate) fn without_sidecar(workloads: &[&Workload]) -> Vec<String> {
+    let without = workloads.iter().filter(|one| !one.meshed);
+    let names = without.flat_map(|one| {
+        let name = |replica| format!("{}/{replica}", one.namespace);
+        one.replicas.iter().map(name)
+    });
+    names.collect()
+}
+
 /// The keys of labels that some rule selects by.
 pub(crate) fn selected_labels(rules: &Rules) -> BTreeSet<&str> {
     let labels = rules

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName, Source};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
@@ -13,8 +13,29 @@ use crate::policy::subject::Called;
 /// Who is at the address of a caller, whose denials sidecars hold it to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Beside {
+    /// Also somebody for all of a namespace, where only that is known: what is denied to all of it, it is certainly denied.
     pub(crate) known: Vec<SpiffeId>,
-    pub(super) stranger: Stranger,
+    stranger: Stranger,
+}
+
+impl Beside {
+    /// Those who are known there or, where nobody is, who may be.
+    pub(super) fn of(known: Vec<SpiffeId>, stranger: Stranger, own: &TrustDomain) -> Self {
+        if !known.is_empty() {
+            return Self {
+                known,
+                stranger: Stranger::Nobody,
+            };
+        }
+        let anyone = match &stranger {
+            Stranger::Of(namespace) => SpiffeId::of_service_account(own, namespace, ANYONE).ok(),
+            Stranger::Nobody | Stranger::Anybody => None,
+        };
+        Self {
+            known: anyone.into_iter().collect(),
+            stranger,
+        }
+    }
 }
 
 /// Who may be there of whom no account is known.
@@ -55,7 +76,7 @@ impl<'a> Denials<'a> {
     }
 
     /// Those that may hold for a caller, as somebody may be at its address whose account is not known: one for each that
-    /// it may have called.
+    /// it may have called, but for those whose rules certainly deny it.
     pub(crate) fn maybe(
         &self,
         beside: &Beside,
@@ -77,17 +98,24 @@ impl<'a> Denials<'a> {
             return None;
         }
         let own = self.by_namespace.get(called.namespace.as_str());
-        let mut all = own.into_iter().flatten().chain(&self.of_cluster);
-        let found = all.find(|(policy, rule)| {
+        let all = own.into_iter().flatten().chain(&self.of_cluster);
+        let mut meant = all.filter(|(policy, rule)| {
             let is_at_port =
                 rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(port));
-            is_at_port
-                && policy.selects(&called.namespace, &called.service_account, &called.labels)
-                && rule
-                    .from
-                    .iter()
-                    .any(|from| beside.stranger.may_be(from, trust_domain))
+            is_at_port && policy.selects(&called.namespace, &called.service_account, &called.labels)
         });
+        let is_known = |from: &From| {
+            let mut known = beside.known.iter();
+            known.any(|id| from.fits(Source::Authenticated(id), trust_domain))
+        };
+        let may_be = |from: &From| beside.stranger.may_be(from, trust_domain);
+        if meant
+            .clone()
+            .any(|(_, rule)| rule.from.iter().any(is_known))
+        {
+            return None;
+        }
+        let found = meant.find(|(_, rule)| rule.from.iter().any(may_be));
         found.map(|(policy, rule)| RuleName {
             namespace: policy.namespace.clone(),
             policy: policy.name.clone(),
@@ -114,3 +142,6 @@ impl Stranger {
         }
     }
 }
+
+/// An account that nobody has and no rule names: such a name is that of no service account.
+const ANYONE: &str = "_";

@@ -79,15 +79,11 @@ impl<'a> Workloads<'a> {
             identities.extend(found);
         }
         let stranger = match &edge.at {
-            _ if !identities.is_empty() => Stranger::Nobody,
             Some((namespace, _)) => Stranger::Of(Arc::clone(namespace)),
             None if edge.was == Was::Denied && !self.is_complete => Stranger::Anybody,
             None => Stranger::Nobody,
         };
-        Beside {
-            known: identities,
-            stranger,
-        }
+        Beside::of(identities, stranger, trust_domain)
     }
 
     /// Who is meant: the workload of this replica; else one of which it has the name; else those of its service account.

@@ -28,7 +28,7 @@ fn whoever_writes_a_rule_is_warned_of_names_that_nobody_has() {
     ]);
     let own = [
         format!(
-            "spec.target.labels.app: no workload of `{name}` is labelled app=ordres; did you mean `orders`?"
+            "spec.target.labels[app]: no workload of `{name}` is labelled app=ordres; did you mean `orders`?"
         ),
         format!(
             "spec.rules[0].from[0].serviceAccount: no service account `wbe` in namespace `{name}`; did you mean `web`?"

@@ -112,13 +112,29 @@ fn test(reader: &mut Reader<'_>, node: &Node, file: &Arc<str>) -> Option<PolicyT
     let version = reader
         .required(&document, "apiVersion", VERSION_REMEDY)
         .and_then(|node| reader.word(node, "apiVersion", &[(VERSION, ())]));
+    let contents = contents(reader, &document);
+    version?;
+    let (name, at, expectations) = contents?;
+    Some(PolicyTest {
+        file: Arc::clone(file),
+        name,
+        at,
+        expectations,
+    })
+}
+
+/// What it says: its name, the moment for which it holds, and what is expected.
+pub(super) type Contents = (String, Option<OffsetDateTime>, Vec<Expectation>);
+
+/// All of a document but its version and kind.
+pub(super) fn contents(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Contents> {
     let named = reader
-        .required(&document, "metadata", "write `metadata: {name: …}`")
+        .required(document, "metadata", "write `metadata: {name: …}`")
         .and_then(|node| {
             let fields = reader.fields(node, "metadata", &METADATA)?;
             name(reader, &fields, Form::Subdomain)
         });
-    let spec = reader.required(&document, "spec", "write `spec: {tests: […]}`")?;
+    let spec = reader.required(document, "spec", "write `spec: {tests: […]}`")?;
     let spec = reader.fields(spec, "spec", &["at", "tests"])?;
     let at = reader.optional(&spec, "at", moment);
     let remedy = "name at least one expectation, as in `- {from: shop/web, to: shop/orders, port: 8080, expect: allow}`";
@@ -126,13 +142,7 @@ fn test(reader: &mut Reader<'_>, node: &Node, file: &Arc<str>) -> Option<PolicyT
         .required(&spec, "tests", remedy)
         .and_then(|node| reader.list(node, "tests", remedy))
         .and_then(|nodes| reader.each(nodes, expectation));
-    version?;
-    Some(PolicyTest {
-        file: Arc::clone(file),
-        name: named?,
-        at: at?,
-        expectations: expectations?,
-    })
+    Some((named?, at?, expectations?))
 }
 
 fn expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
@@ -244,7 +254,7 @@ fn moment(reader: &mut Reader<'_>, node: &Node) -> Option<OffsetDateTime> {
 }
 
 const DOCUMENT: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
-const KIND: &str = "PolicyTest";
+pub(super) const KIND: &str = "PolicyTest";
 const FIELDS: [&str; 10] = [
     "name", "from", "to", "labels", "port", "ports", "expect", "rule", "reason", "shadow",
 ];

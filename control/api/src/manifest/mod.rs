@@ -46,6 +46,7 @@ pub use place::{Document, Position, RulePlace, TargetPlace};
 pub use print::print;
 pub use read::without_controls;
 pub use reading::{Reading, read_all, read_together};
+pub use resource::is_ours;
 pub use snippet::{Part, Snippet, Style};
 pub use warning::{NARROW, lets_nodes_in, warnings};
 

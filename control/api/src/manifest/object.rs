@@ -10,8 +10,10 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::known::Known;
+use super::name::Form;
 use super::node::{Entry, Node, Value};
-use super::read::{Places, Reader, quoted};
+use super::read::{Places, quoted};
+use super::resource::Refused;
 use super::{Document, Manifest, Position};
 use super::{against, resource};
 
@@ -41,24 +43,18 @@ pub fn read_object(json: &str) -> Result<Object, Vec<ObjectDiagnostic>> {
     keep_what_people_write(&mut object);
     let mut paths = FieldPaths::default();
     let node = paths.node(Step::Root, Position::default(), object);
-    let mut reader = Reader::new(Places::Fields(&paths));
-    let manifest = resource::document(&mut reader, &node);
-    let found = reader.into_found();
-    match manifest.filter(|_| found.is_empty()) {
-        Some(manifest) => Ok(Object {
+    match resource::document(Places::Fields(&paths), &node) {
+        Ok(manifest) => Ok(Object {
             document: Document::new(&Arc::from(""), &node, manifest),
             paths,
         }),
-        None => {
-            let found = found.into_iter();
-            let in_field = |at, message, remedy| ObjectDiagnostic {
-                path: paths.path(at),
-                message,
-                remedy,
-            };
-            Err(found
-                .map(|found| in_field(found.at, found.message, found.remedy))
-                .collect())
+        Err(Refused { found, .. }) => {
+            let found = found.into_iter().map(|found| ObjectDiagnostic {
+                path: paths.path(found.at),
+                message: found.message,
+                remedy: found.remedy,
+            });
+            Err(found.collect())
         }
     }
 }
@@ -170,7 +166,7 @@ impl FieldPaths {
         Node { at, value }
     }
 
-    /// The path as Kubernetes writes it.
+    /// The path as Kubernetes writes it: keys of labels in brackets, for they may have dots.
     pub(super) fn path(&self, at: Position) -> String {
         let mut steps = Vec::new();
         let mut at = at;
@@ -179,10 +175,14 @@ impl FieldPaths {
             at = *parent;
         }
         let mut path = String::new();
+        let mut is_of_labels = false;
         for step in steps.into_iter().rev() {
             match step {
                 Step::Root => {}
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Field(key) if is_of_labels && Form::LabelKey.fits(key) => {
+                    path.push_str(&format!("[{key}]"));
+                }
                 Step::Field(key) if !is_plain(key) => path.push_str(&format!("[{}]", quoted(key))),
                 Step::Field(key) => {
                     if !path.is_empty() {
@@ -191,6 +191,7 @@ impl FieldPaths {
                     path.push_str(key);
                 }
             }
+            is_of_labels = matches!(step, Step::Field(key) if key == LABELS);
         }
         path
     }
@@ -208,3 +209,4 @@ fn is_plain(key: &str) -> bool {
 }
 
 const LONGEST_PLAIN_BYTES: usize = 63;
+const LABELS: &str = "labels";

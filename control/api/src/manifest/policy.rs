@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::name::Form;
 use super::node::Node;
-use super::read::{Fields, Reader};
+use super::read::{Fields, Left, Reader};
 use super::resource::{Metadata, cluster_metadata, metadata};
 use super::{Manifest, Position, rule};
 use crate::policy::{AuthorizationPolicy, Effect, Mode, Rule, Target, covers};
@@ -87,8 +87,7 @@ fn target(
 ) -> Option<Target> {
     let fields = reader.fields(node, "target", &SELECTORS)?;
     let if_none = "leave it out to protect every workload";
-    let is_meant = |key: &&str| fields.find(key).is_some() || fields.is_misspelt(key);
-    if !SELECTORS.iter().any(is_meant) {
+    if !SELECTORS.iter().any(|key| fields.find(key).is_some()) {
         return reader.refuse(fields.at, "`target` selects by nothing", if_none);
     }
     let namespaces = namespaces(reader, &fields);
@@ -127,7 +126,7 @@ fn rules(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<Rule>> {
                 allowance.name, denial.name
             );
             let remedy = format!("remove it, or narrow `{}`", denial.name);
-            reader.refuse::<()>(*at, message, remedy);
+            reader.note(*at, message, remedy, Left::All);
         }
     }
     Some(placed.into_iter().map(|(rule, _)| rule).collect())
@@ -144,7 +143,8 @@ fn refuse_repeated_names(reader: &mut Reader<'_>, nodes: &[Node]) {
                 name,
                 reader.places().name(first)
             );
-            reader.refuse::<()>(at, message, "give each rule of a policy its own name");
+            let remedy = "give each rule of a policy its own name";
+            reader.note(at, message, remedy, Left::All);
         }
     }
 }

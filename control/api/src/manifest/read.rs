@@ -30,6 +30,18 @@ pub(super) struct Found {
     pub(super) at: Position,
     pub(super) message: String,
     pub(super) remedy: String,
+    pub(super) left: Left,
+}
+
+/// What is left of what was refused, where more mistakes are looked for. Of several for one place, the first is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// The word that was most likely meant.
+    Word(&'static str),
+    /// All of it: only with others, or without what it lacks, is it wrong.
+    All,
 }
 
 impl Found {
@@ -39,34 +51,27 @@ impl Found {
 }
 
 /// A mapping of which every field is known.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Fields<'n> {
     pub(super) at: Position,
     entries: &'n [Entry],
-    known: &'static [&'static str],
+    /// Fields that there are not, by those that they were most likely meant to be.
+    misspelt: Vec<(&'static str, &'n Entry)>,
 }
 
 impl<'n> Fields<'n> {
+    /// The field of this name. One that is misspelt was refused, and is read for what else is wrong with it.
     pub(super) fn find(&self, key: &str) -> Option<&'n Entry> {
-        self.entries.iter().find(|entry| entry.key == key)
+        let misspelt = || {
+            let mut misspelt = self.misspelt.iter();
+            misspelt.find_map(|(meant, entry)| (*meant == key).then_some(*entry))
+        };
+        by_name(self.entries, key).or_else(misspelt)
     }
+}
 
-    /// Whether a field that there is not was most likely meant to be this one.
-    pub(super) fn is_misspelt(&self, key: &str) -> bool {
-        let mut entries = self.entries.iter();
-        entries.any(|entry| self.meant_by(entry) == Some(key))
-    }
-
-    fn meant_by(&self, entry: &Entry) -> Option<&'static str> {
-        let is_known = self.known.contains(&entry.key.as_str());
-        let missing = self.known.iter().copied();
-        let missing = missing.filter(|known| self.find(known).is_none());
-        if is_known {
-            None
-        } else {
-            nearest(&entry.key, missing)
-        }
-    }
+fn by_name<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Entry> {
+    entries.iter().find(|entry| entry.key == key)
 }
 
 impl<'p> Reader<'p> {
@@ -94,12 +99,24 @@ impl<'p> Reader<'p> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Option<T> {
+        self.note(at, message, remedy, Left::Nothing);
+        None
+    }
+
+    /// Says what is wrong with something that can be read on, and as what.
+    pub(super) fn note(
+        &mut self,
+        at: Position,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+        left: Left,
+    ) {
         self.found.push(Found {
             at,
             message: message.into(),
             remedy: remedy.into(),
+            left,
         });
-        None
     }
 
     /// Reads every node, also those after one that was refused.
@@ -130,19 +147,33 @@ impl<'p> Reader<'p> {
             let message = format!("`{what}` is {}, not fields", describe(&node.value));
             return self.refuse(node.at, message, format!("write {}", listed(known, ":")));
         };
-        let at = node.at;
-        let fields = Fields { at, entries, known };
+        let missing = known.iter().copied();
+        let missing: Vec<_> = missing
+            .filter(|known| by_name(entries, known).is_none())
+            .collect();
+        let mut misspelt = Vec::new();
         for entry in entries {
-            if !known.contains(&entry.key.as_str()) {
-                let message = format!("`{what}` has no field {}", quoted(&entry.key));
-                let remedy = match fields.meant_by(entry) {
-                    Some(meant) => did_you_mean(meant),
-                    None => format!("its fields are {}", listed(known, "")),
-                };
-                self.refuse::<()>(entry.key_at, message, remedy);
+            if known.contains(&entry.key.as_str()) {
+                continue;
             }
+            let (remedy, left) = match nearest(&entry.key, missing.iter().copied()) {
+                Some(meant) => {
+                    misspelt.push((meant, entry));
+                    (did_you_mean(meant), Left::Word(meant))
+                }
+                None => (
+                    format!("its fields are {}", listed(known, "")),
+                    Left::Nothing,
+                ),
+            };
+            let message = format!("`{what}` has no field {}", quoted(&entry.key));
+            self.note(entry.key_at, message, remedy, left);
         }
-        Some(fields)
+        Some(Fields {
+            at: node.at,
+            entries,
+            misspelt,
+        })
     }
 
     /// A field that must be there.
@@ -154,8 +185,6 @@ impl<'p> Reader<'p> {
     ) -> Option<&'n Node> {
         match fields.find(key) {
             Some(entry) => Some(&entry.value),
-            // It was refused as the field that it was taken for.
-            None if fields.is_misspelt(key) => None,
             None => self.refuse(fields.at, format!("`{key}` is missing"), remedy),
         }
     }

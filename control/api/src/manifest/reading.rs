@@ -1,11 +1,12 @@
 //! A file's documents, also of a file with mistakes: so that one run tells of what is wrong in the good ones, too.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::node::{self, Entry, Node, Value};
 use super::place::Document;
-use super::read::{Found, Places, Reader};
+use super::read::{Found, Left, Places};
+use super::resource::Refused;
 use super::{Diagnostic, Position, expectation, resource, together};
 
 /// What a file says, and what is wrong with it.
@@ -13,8 +14,8 @@ use super::{Diagnostic, Position, expectation, resource, together};
 pub struct Reading {
     /// Documents with which nothing is wrong. Where there are mistakes, the file is refused with them.
     pub documents: Vec<Document>,
-    /// The others, without the parts that were refused: to look for more mistakes in them, and for nothing else. What a
-    /// rule says without one of its parts is not what its author meant.
+    /// The others, without the parts that were refused, or with what was most likely meant there: to look for more mistakes
+    /// in them, and for nothing else. What a rule says without one of its parts is not what its author meant.
     pub doubtful: Vec<Document>,
     /// Everything that is wrong, in the order of the text.
     pub mistakes: Vec<Diagnostic>,
@@ -30,14 +31,13 @@ pub fn read_all(file: &str, text: &str) -> Reading {
     let name: Arc<str> = file.into();
     let (mut documents, mut doubtful) = (Vec::new(), Vec::new());
     for node in nodes {
-        let mut reader = Reader::new(Places::Lines);
-        let manifest = resource::document(&mut reader, &node);
-        let found = reader.into_found();
-        match manifest.filter(|_| found.is_empty()) {
-            Some(manifest) => documents.push(Document::new(&name, &node, manifest)),
-            None => doubtful.extend(salvaged(&name, node, &found)),
+        match resource::document(Places::Lines, &node) {
+            Ok(manifest) => documents.push(Document::new(&name, &node, manifest)),
+            Err(Refused { found, .. }) => {
+                doubtful.extend(salvaged(&name, node, &found));
+                mistakes.extend(found.into_iter().map(|found| found.in_file(file)));
+            }
         }
-        mistakes.extend(found.into_iter().map(|found| found.in_file(file)));
     }
     let mut all: Vec<&Document> = documents.iter().chain(&doubtful).collect();
     all.sort_by_key(|document| document.line);
@@ -77,25 +77,39 @@ pub fn read_together(files: &BTreeMap<String, String>) -> Reading {
 
 /// A document without what was refused of it; none where nothing is left.
 fn salvaged(file: &Arc<str>, mut node: Node, found: &[Found]) -> Option<Document> {
-    let mut refused: HashSet<Position> = found.iter().map(|found| found.at).collect();
+    let mut refused = lefts(found);
     for _ in 0..MOST_CUTS {
         if !cut(&mut node, &refused) {
             return None;
         }
-        let mut reader = Reader::new(Places::Lines);
-        let manifest = resource::document(&mut reader, &node);
-        let found = reader.into_found();
-        match manifest.filter(|_| found.is_empty()) {
-            Some(manifest) => return Some(Document::new(file, &node, manifest)),
-            // What is missing now takes with it what cannot be without.
-            None => refused = found.iter().map(|found| found.at).collect(),
+        let manifest = match resource::document(Places::Lines, &node) {
+            Ok(manifest) => Some(manifest),
+            Err(Refused { found, doubtful }) => {
+                refused = lefts(&found);
+                let is_all_left = refused.values().all(|left| *left == Left::All);
+                doubtful.filter(|_| is_all_left).map(|manifest| *manifest)
+            }
+        };
+        if let Some(manifest) = manifest {
+            return Some(Document::new(file, &node, manifest));
         }
+        // What is missing now takes with it what cannot be without.
     }
     None
 }
 
-/// Takes the fields and entries away that were refused; whether anything is left.
-fn cut(node: &mut Node, refused: &HashSet<Position>) -> bool {
+/// What is left where something was refused.
+fn lefts(found: &[Found]) -> HashMap<Position, Left> {
+    let mut all = HashMap::new();
+    for Found { at, left, .. } in found {
+        let least = all.entry(*at).or_insert(*left);
+        *least = (*least).min(*left);
+    }
+    all
+}
+
+/// Takes the fields and entries away that were refused, or puts the words there that were meant; whether anything is left.
+fn cut(node: &mut Node, refused: &HashMap<Position, Left>) -> bool {
     // A list begins where its first entry does, so its place alone may mean that one.
     let is_ones_own = match &node.value {
         Value::List(nodes) => nodes.first().is_none_or(|first| first.at != node.at),
@@ -106,8 +120,10 @@ fn cut(node: &mut Node, refused: &HashSet<Position>) -> bool {
         | Value::Text(_)
         | Value::Map(_) => true,
     };
-    if is_ones_own && refused.contains(&node.at) {
-        return false;
+    match refused.get(&node.at).filter(|_| is_ones_own) {
+        Some(Left::Nothing) => return false,
+        Some(Left::Word(word)) => node.value = Value::Text((*word).to_owned()),
+        Some(Left::All) | None => {}
     }
     match &mut node.value {
         Value::List(nodes) => {
@@ -116,14 +132,20 @@ fn cut(node: &mut Node, refused: &HashSet<Position>) -> bool {
             !(were_there && nodes.is_empty())
         }
         Value::Map(entries) => {
-            let is_kept = |entry: &mut Entry| {
-                !refused.contains(&entry.key_at) && cut(&mut entry.value, refused)
-            };
-            entries.retain_mut(is_kept);
+            entries.retain_mut(|entry| cut_field(entry, refused));
             true
         }
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::OtherNumber | Value::Text(_) => true,
     }
+}
+
+fn cut_field(entry: &mut Entry, refused: &HashMap<Position, Left>) -> bool {
+    match refused.get(&entry.key_at) {
+        Some(Left::Nothing) => return false,
+        Some(Left::Word(word)) => entry.key = (*word).to_owned(),
+        Some(Left::All) | None => {}
+    }
+    cut(&mut entry.value, refused)
 }
 
 /// A field, the rule that cannot be without it, and the list that cannot be without the rule.

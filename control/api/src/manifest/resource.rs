@@ -3,43 +3,109 @@
 use std::net::IpAddr;
 
 use super::name::Form;
+use super::near::{did_you_mean, nearest};
 use super::node::Node;
-use super::read::{Fields, Places, Reader, instead, listed, quoted};
-use super::{Manifest, ServiceSpec, WorkloadSpec, namespace, policy, rule, trust};
+use super::read::{Fields, Found, Left, Places, Reader, listed, quoted};
+use super::{Manifest, ServiceSpec, WorkloadSpec, expectation, namespace, policy, rule, trust};
 use crate::workload::ServicePort;
 
-/// Reads one document by its kind.
-pub(super) fn document(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest> {
+/// What is wrong with a document.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// At least one mistake, in the order of the text.
+    pub(super) found: Vec<Found>,
+    /// What it says by itself, where it can be read: not what its author meant.
+    pub(super) doubtful: Option<Box<Manifest>>,
+}
+
+/// Reads one document by its kind. It is good only if nothing at all is wrong with it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it: where its version or kind is, also what is with the rest, read as most likely meant.
+pub(super) fn document(places: Places<'_>, node: &Node) -> Result<Manifest, Refused> {
+    let mut reader = Reader::new(places);
+    let manifest = by_kind(&mut reader, node);
+    let found = reader.into_found();
+    match manifest {
+        Some(manifest) if found.is_empty() => Ok(manifest),
+        doubtful => Err(Refused {
+            found,
+            doubtful: doubtful.map(Box::new),
+        }),
+    }
+}
+
+fn by_kind(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest> {
     let fields = reader.fields(
         node,
         "document",
         &["apiVersion", "kind", "metadata", "spec"],
     )?;
-    let version = reader.required(&fields, "apiVersion", VERSION_REMEDY)?;
-    let text = reader.text(version, "apiVersion")?;
-    if text != VERSION {
-        let message = format!("`apiVersion` cannot be {}", quoted(text));
-        return reader.refuse(version.at, message, VERSION_REMEDY);
-    }
-    let kinds: &[&str] = match reader.places() {
-        Places::Lines => &KINDS,
-        Places::Fields(_) => &KINDS_OF_RULES,
-    };
-    let remedy = format!("write {}", listed(kinds, ""));
-    let kind = reader.required(&fields, "kind", &remedy)?;
-    let text = reader.text(kind, "kind")?;
-    if !kinds.contains(&text) {
-        let message = format!("there is no kind {}", quoted(text));
-        return reader.refuse(kind.at, message, instead(text, kinds, ""));
-    }
-    match text {
+    version(reader, &fields);
+    match kind(reader, &fields)? {
         "AuthorizationPolicy" => policy::of_namespace(reader, &fields),
         "ClusterAuthorizationPolicy" => policy::of_cluster(reader, &fields),
         "Workload" => workload(reader, &fields),
         "Service" => service(reader, &fields),
         "Namespace" => namespace::namespace(reader, &fields),
         "Revocations" => trust::revocations(reader, &fields),
+        // Only where it was most likely meant: the others were taken out before.
+        expectation::KIND => expectation::contents(reader, &fields).and(None),
         _ => trust::trust_bundle(reader, &fields),
+    }
+}
+
+/// Refuses any version but ours. What the document says is read all the same.
+fn version(reader: &mut Reader<'_>, document: &Fields<'_>) {
+    let Some(entry) = document.find("apiVersion") else {
+        reader.note(
+            document.at,
+            "`apiVersion` is missing",
+            VERSION_REMEDY,
+            Left::All,
+        );
+        return;
+    };
+    let at = entry.value.at;
+    if let Some(text) = reader.text(&entry.value, "apiVersion")
+        && text != VERSION
+    {
+        let message = format!("`apiVersion` cannot be {}", quoted(text));
+        reader.note(at, message, VERSION_REMEDY, Left::Word(VERSION));
+    }
+}
+
+/// The kind that is written or, where there is none such, the one that was most likely meant.
+fn kind(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<&'static str> {
+    let (kinds, beside): (&[&'static str], _) = match reader.places() {
+        Places::Lines => (&KINDS, Some(expectation::KIND)),
+        Places::Fields(_) => (&KINDS_OF_RULES, None),
+    };
+    let remedy = format!("write {}", listed(kinds, ""));
+    let node = reader.required(document, "kind", &remedy)?;
+    let text = reader.text(node, "kind")?;
+    if let Some(kind) = kinds.iter().find(|kind| **kind == text) {
+        return Some(kind);
+    }
+    let message = format!("there is no kind {}", quoted(text));
+    let Some(meant) = nearest(text, kinds.iter().copied().chain(beside)) else {
+        return reader.refuse(node.at, message, remedy);
+    };
+    reader.note(node.at, message, did_you_mean(meant), Left::Word(meant));
+    Some(meant)
+}
+
+/// Whether a document is meant to be ours, by its `apiVersion` and `kind` as they are or were most likely meant. In files
+/// of a cluster others' stand beside.
+pub fn is_ours(version: &str, kind: &str) -> bool {
+    let own = VERSION.split_once('/').map(|(group, _)| group);
+    match version.split_once('/') {
+        Some((group, _)) => {
+            group.split('.').next() == Some(PROJECT) || nearest(group, own).is_some()
+        }
+        // Kubernetes's own kinds have no group.
+        None => OF_US_ONLY.contains(&kind),
     }
 }
 
@@ -219,6 +285,7 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<IpAddr> {
 pub(super) const VERSION: &str = "palisade.dev/v1alpha1";
 pub(super) const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
 pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+const PROJECT: &str = "palisade";
 const KINDS: [&str; 7] = [
     "AuthorizationPolicy",
     "ClusterAuthorizationPolicy",
@@ -230,3 +297,13 @@ const KINDS: [&str; 7] = [
 ];
 /// What the API server has CRDs of: everything else is known there by other names.
 const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];
+/// What is no kind of Kubernetes itself.
+const OF_US_ONLY: [&str; 7] = [
+    "AuthorizationPolicy",
+    "ClusterAuthorizationPolicy",
+    "Workload",
+    "Revocations",
+    "TrustBundle",
+    expectation::KIND,
+    "LocalMesh",
+];

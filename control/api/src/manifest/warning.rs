@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::policy::{AuthorizationPolicy, Effect, From, Mode, Rule};
 
-/// A line for each denial of an identity in a permissive namespace: its bearer can come there without its sidecar,
-/// and so without its identity.
+/// A line for each denial of an identity in a permissive namespace. Whoever comes there in clear is held to what is denied
+/// to the workload that is known at its address; where none is known, a bearer of that identity is let in without it.
 ///
 /// `permissive` names the namespaces whose `palisade.dev/mtls` says so.
 pub fn warnings(policy: &AuthorizationPolicy, permissive: &[&str]) -> Vec<String> {
@@ -25,7 +27,7 @@ pub fn warnings(policy: &AuthorizationPolicy, permissive: &[&str]) -> Vec<String
     let denials = policy.rules.iter().filter(|rule| denies_an_identity(rule));
     let warning = |rule: &Rule| {
         format!(
-            "the rule `{}` denies identities in `{first}`{others}, which is permissive: they can come in clear instead; make the namespace strict, or deny `unauthenticated` too",
+            "the rule `{}` denies identities in `{first}`{others}, which is permissive: {UNHELD}; {HOLD}",
             rule.name
         )
     };
@@ -82,8 +84,24 @@ fn denies_an_identity(rule: &Rule) -> bool {
         | From::TrustDomain(_) => true,
         From::Unauthenticated(_) => false,
     };
-    (rule.effect, rule.mode) == (Effect::Deny, Mode::Enforce) && rule.from.iter().any(is_identity)
+    (rule.effect, rule.mode) == (Effect::Deny, Mode::Enforce)
+        && rule.from.iter().any(is_identity)
+        && !denies_all_in_clear(rule)
 }
+
+/// Whether nobody can come without an identity either.
+fn denies_all_in_clear(rule: &Rule) -> bool {
+    let denies = |everybody: fn(&IpNet) -> bool| {
+        let mut sources = rule.from.iter();
+        sources.any(|from| matches!(from, From::Unauthenticated(network) if everybody(network)))
+    };
+    denies(|network| matches!(network, IpNet::V4(v4) if v4.prefix_len() == 0))
+        && denies(|network| matches!(network, IpNet::V6(v6) if v6.prefix_len() == 0))
+}
+
+/// Whom such a denial does not hold for.
+const UNHELD: &str = "callers in clear are held to it by the workload at their address, so not where none is known (outside the mesh, behind NAT)";
+const HOLD: &str = "make the namespace strict, or deny `unauthenticated` from there";
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_identity_is_warned_of_where_it_can_come_in_clear() {
+    fn a_denied_identity_is_warned_of_where_some_can_come_without_it() {
         let deny = "effect: deny, from: [{namespace: batch}]";
         let shop = "target: {namespaces: [shop]},";
         for (target, rule, permissive, expected) in [
@@ -154,6 +172,18 @@ mod tests {
             (
                 shop,
                 "effect: deny, from: [{unauthenticated: {cidr: 0.0.0.0/0}}]",
+                &["shop"],
+                0,
+            ),
+            (
+                shop,
+                "effect: deny, from: [{namespace: batch}, {unauthenticated: {cidr: 0.0.0.0/0}}]",
+                &["shop"],
+                1,
+            ),
+            (
+                shop,
+                "effect: deny, from: [{namespace: batch}, {unauthenticated: {cidr: 0.0.0.0/0}}, {unauthenticated: {cidr: \"::/0\"}}]",
                 &["shop"],
                 0,
             ),
@@ -189,7 +219,11 @@ mod tests {
             }],
         };
         assert!(warnings(&policy, &["web"]).is_empty());
-        let expected = "the rule `no` denies identities in `shop`, which is permissive: they can come in clear instead; make the namespace strict, or deny `unauthenticated` too";
+        let expected = "the rule `no` denies identities in `shop`, which is permissive: callers in clear are held to it by the workload at their address, so not where none is known (outside the mesh, behind NAT); make the namespace strict, or deny `unauthenticated` from there";
         assert_eq!(warnings(&policy, &["web", "shop"]), [expected]);
+        assert!(
+            expected.len() <= 256,
+            "longer warnings are cut by the API server"
+        );
     }
 }

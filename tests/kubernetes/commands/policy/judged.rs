@@ -104,7 +104,7 @@ impl<'a> Asked<'a> {
         let expected = [
             ("code", "unknown"),
             ("severity", "warning"),
-            ("field", "spec.rules[0].from[1]"),
+            ("field", "spec.rules[0].from[1].serviceAccount"),
             ("remedy", "did you mean `client`?"),
         ];
         for (key, value) in expected {

@@ -7,6 +7,103 @@ fn a_mistake_around_the_rules_is_refused_where_it_stands() {
     refuses(POLICY, AROUND);
 }
 
+/// Of a rule that is wrong, whatever is wrong around it.
+#[test]
+fn a_mistake_around_the_rules_hides_none_within() {
+    let wrong = POLICY.replace("[8080]", "[0]");
+    let within = "f:11:13: 0 is no port; write a number from 1 to 65535";
+    for (good, bad, around) in [
+        (
+            "v1alpha1",
+            "v1",
+            "f:1:13: `apiVersion` cannot be \"palisade.dev/v1\"; write `apiVersion: palisade.dev/v1alpha1`",
+        ),
+        (
+            "palisade.dev/v1alpha1",
+            "1",
+            "f:1:13: `apiVersion` is a number, not text; put it in quotes",
+        ),
+        (
+            "apiVersion",
+            "apiversion",
+            "f:1:1: `document` has no field \"apiversion\"; did you mean `apiVersion`?",
+        ),
+        (
+            "kind: AuthorizationPolicy",
+            "kind: AuthorisationPolicy",
+            "f:2:7: there is no kind \"AuthorisationPolicy\"; did you mean `AuthorizationPolicy`?",
+        ),
+        (
+            "kind: AuthorizationPolicy",
+            "kind: Policy",
+            "f:2:7: there is no kind \"Policy\"; write `AuthorizationPolicy`, `ClusterAuthorizationPolicy`, `Workload`, `Service`, `Namespace`, `Revocations` or `TrustBundle`",
+        ),
+        (
+            "spec:",
+            "spek:",
+            "f:4:1: `document` has no field \"spek\"; did you mean `spec`?",
+        ),
+        (
+            "  rules:",
+            "  rule:",
+            "f:6:3: `spec` has no field \"rule\"; did you mean `rules`?",
+        ),
+    ] {
+        assert_eq!(wrong.matches(good).count(), 1, "{good:?}");
+        let expected = match bad {
+            // Nobody can tell what it was meant to be.
+            "kind: Policy" => around.to_owned(),
+            _ => format!("{around}\n{within}"),
+        };
+        assert_eq!(said(&wrong.replace(good, bad)), expected, "{bad:?}");
+    }
+}
+
+#[test]
+fn expectations_of_a_kind_that_is_misspelt_are_read_as_such() {
+    let text = "\
+apiVersion: palisade.dev/v1
+kind: PolicyTests
+metadata: {name: a}
+spec:
+  tests:
+  - {from: shop/web, to: shop/orders, port: 0, expect: allow}
+";
+    let expected = "\
+f:1:13: `apiVersion` cannot be \"palisade.dev/v1\"; write `apiVersion: palisade.dev/v1alpha1`
+f:2:7: there is no kind \"PolicyTests\"; did you mean `PolicyTest`?
+f:6:45: 0 is no port; write a number from 1 to 65535";
+    assert_eq!(said(text), expected);
+    let right = text
+        .replace("v1\n", "v1alpha1\n")
+        .replace("port: 0", "port: 1");
+    assert!(
+        said(&right).starts_with("f:2:7: there is no kind"),
+        "{right}"
+    );
+}
+
+#[test]
+fn others_documents_are_told_from_ours_by_what_was_most_likely_meant() {
+    for (version, kind, expected) in [
+        ("palisade.dev/v1alpha1", "AuthorizationPolicy", true),
+        ("palisade.dev/v2", "Anything", true),
+        ("palisade.io/v1alpha1", "AuthorizationPolicy", true),
+        ("pallisade.dev/v1", "Workload", true),
+        ("palisade/v1", "Namespace", true),
+        ("v1alpha1", "AuthorizationPolicy", true),
+        ("v1", "PolicyTest", true),
+        ("v1", "Service", false),
+        ("v1", "List", false),
+        ("apps/v1", "Deployment", false),
+        ("security.istio.io/v1", "AuthorizationPolicy", false),
+        ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", false),
+        ("policy/v1", "PodDisruptionBudget", false),
+    ] {
+        assert_eq!(is_ours(version, kind), expected, "{version} {kind}");
+    }
+}
+
 pub(super) const AROUND: &[Mistake] = &[
     (
         "apiVersion: palisade.dev/v1alpha1\n",

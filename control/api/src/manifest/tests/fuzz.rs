@@ -55,6 +55,14 @@ const PIECES: [&str; 40] = [
     "\u{1f600}",
 ];
 
+/// What stands in the first two lines of every document, and what people write instead.
+const HEADS: [(&str, &str); 4] = [
+    ("v1alpha1", "v1"),
+    ("palisade.dev/v1alpha1", "{}"),
+    ("apiVersion", "apiversion"),
+    ("kind: ", "kind: x"),
+];
+
 /// One change to a text, at any place of it.
 #[derive(Debug, Clone)]
 enum Change {
@@ -116,9 +124,13 @@ fn held(text: &str) -> Result<(), TestCaseError> {
         }
     }
     drop(check_object(text));
+    // Good is only what nothing is said of.
+    let all = read_all("f", text);
+    prop_assert_eq!(all.mistakes.is_empty(), read("f", text).is_ok());
     let Ok(documents) = read("f", text) else {
         return Ok(());
     };
+    prop_assert!(all.doubtful.is_empty(), "{:?}", all.doubtful);
     let mut policies = Vec::new();
     for document in documents {
         if let Manifest::Policy(policy) = document.manifest {
@@ -177,6 +189,26 @@ proptest! {
         changes in prop::collection::vec(change(), 1..6),
     ) {
         held(&changed(document, &changes))?;
+    }
+
+    #[test]
+    fn what_is_wrong_around_a_document_makes_nothing_good_and_hides_nothing(
+        document in select(vec![POLICY, CLUSTER, WORKLOAD, SERVICE, NAMESPACE, REVOCATIONS, BUNDLE]),
+        (good, bad) in select(&HEADS[..]),
+        changes in prop::collection::vec(change(), 0..4),
+    ) {
+        let (head, body) = document.split_at(document.match_indices('\n').nth(1).unwrap().0 + 1);
+        // Behind a comment, nothing is part of the head any more.
+        let body = format!("#\n{}", changed(body, &changes));
+        let (right, wrong) = ([head, &body].concat(), [&head.replace(good, bad), &*body].concat());
+        held(&wrong)?;
+        prop_assert_ne!(&right, &wrong);
+        let all = read_all("f", &wrong);
+        prop_assert!(!all.documents.iter().any(|document| document.line == 1), "{:?}", all.documents);
+        for mistake in read_all("f", &right).mistakes {
+            let told = all.mistakes.contains(&mistake);
+            prop_assert!(told, "{mistake} is not told of:\n{wrong}\nbut: {:?}", all.mistakes);
+        }
     }
 
     #[test]

@@ -78,7 +78,13 @@ const PATHS: &[Misplaced] = &[
     (
         "{app: orders}",
         "{app.kubernetes.io/name: a b}",
-        &["spec.target.labels[\"app.kubernetes.io/name\"]"],
+        &["spec.target.labels[app.kubernetes.io/name]"],
+    ),
+    ("app: orders}", "app: a b}", &["spec.target.labels[app]"]),
+    (
+        "{app: orders}",
+        "{a/b/c: orders}",
+        &["spec.target.labels[\"a/b/c\"]"],
     ),
     ("name: orders, ", "", &["metadata"]),
     ("name: orders,", "name: Orders,", &["metadata.name"]),
@@ -90,8 +96,8 @@ const PATHS: &[Misplaced] = &[
     ("apiVersion: palisade.dev/v1alpha1\n", "", &[""]),
     (
         "reason: orders",
-        "port: 80\n    mode: shadows",
-        &["spec.rules[0].mode", "spec.rules[0].port"],
+        "prots: [80, 0]\n    mode: shadows",
+        &["spec.rules[0].mode", "spec.rules[0].prots"],
     ),
 ];
 

@@ -86,12 +86,58 @@ fn nothing_is_read_of_what_has_nothing_left() {
     for text in [
         with_rules("  - {name: a}\n"),
         with_rules("  - text\n"),
-        POLICY.replace("metadata:", "metdata:"),
+        POLICY.replace("metadata:", "about:"),
         POLICY.replace("AuthorizationPolicy", "Policy"),
         "- a\n- b\n".to_owned(),
     ] {
         assert_eq!(doubtful(&text), [], "{text}");
     }
+}
+
+#[test]
+fn what_was_most_likely_meant_is_read() {
+    let whole = read("f", POLICY).unwrap().remove(0);
+    for (good, bad) in [
+        ("palisade.dev/v1alpha1", "palisade.dev/v1"),
+        ("palisade.dev/v1alpha1", "7"),
+        ("palisade.dev/v1alpha1", "[]"),
+        ("apiVersion:", "apiversion:"),
+        ("kind: AuthorizationPolicy", "kind: AuthorisationPolicy"),
+        ("kind: AuthorizationPolicy", "Kind: authorizationPolicy"),
+        ("spec:", "specs:"),
+        ("rules:", "rule:"),
+        ("    from:", "    form:"),
+        ("{app: orders}", "{app: orders}, label: {}"),
+    ] {
+        assert_eq!(POLICY.matches(good).count(), 1, "{good}");
+        let found = read_all("f", &POLICY.replace(good, bad));
+        assert!(
+            !found.mistakes.is_empty() && found.documents.is_empty(),
+            "{bad}"
+        );
+        let [doubtful] = found.doubtful.as_slice() else {
+            panic!("{bad}: {found:?}");
+        };
+        assert_eq!(doubtful.manifest, whole.manifest, "{bad}");
+        assert_eq!(doubtful.rules.len(), whole.rules.len(), "{bad}");
+    }
+    let headless = POLICY.replace("apiVersion: palisade.dev/v1alpha1\n", "");
+    let found = read_all("f", &headless);
+    assert_eq!(found.doubtful[0].manifest, whole.manifest);
+}
+
+#[test]
+fn rules_that_are_wrong_only_beside_each_other_are_all_read() {
+    let rules = "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}]}
+  - {name: a, effect: deny, from: [{namespace: shop}], expires: 2020-01-01T00:00:00Z, reason: x}
+  - {name: b, effect: allow, from: [{serviceAccount: shop/web}, {nobody: x}]}
+  - {name: c, effect: deny, from: [{namespace: shop}]}
+";
+    let [policy] = doubtful(&with_rules(rules)).try_into().unwrap();
+    let policy: AuthorizationPolicy = policy;
+    let names: Vec<_> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["a", "a", "b", "c"]);
+    assert!(policy.rules[1].expires.is_some());
 }
 
 #[test]
