@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod import;
 mod mistakes;
+mod ports;
 mod put;
 mod readiness;
 pub(crate) mod rules;

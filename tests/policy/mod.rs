@@ -2,6 +2,7 @@
 
 mod broken;
 mod clear;
+mod counted;
 mod edits;
 mod replay;
 mod tools;

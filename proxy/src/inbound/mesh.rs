@@ -187,7 +187,7 @@ async fn proxy(
             return Err(refuse(pod, offered, peer, refusal, record));
         }
     };
-    let _open = pod.usage.permitted(call, permit.decision());
+    let open = pod.usage.permitted(call, permit.decision());
     record.permitted(&permit);
     // A long stream must not keep the rules under which it began.
     drop(state);
@@ -195,6 +195,7 @@ async fn proxy(
     let app = match connect(pod, &permit).await {
         Ok(app) => app,
         Err(failure) => {
+            pod.usage.unanswered(&open);
             offered.refuse(code_for(&failure), None);
             return Err(failure);
         }

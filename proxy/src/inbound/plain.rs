@@ -59,12 +59,11 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
         silent,
     } = opening;
     let mut phases = pod.phases.clone();
-    let (beside, _open) = admit(pod, client.ip(), dst, record).await?;
-    let app = pod
-        .dial
-        .connect(dst)
-        .await
-        .map_err(|error| Failure::Connect(Arc::new(error)))?;
+    let (beside, open) = admit(pod, client.ip(), dst, record).await?;
+    let app = pod.dial.connect(dst).await.map_err(|error| {
+        pod.usage.unanswered(&open);
+        Failure::Connect(Arc::new(error))
+    })?;
     record.established();
     let late = Late {
         stream,
