@@ -33,13 +33,16 @@ spec:
 fn who_reached_whom_is_counted_and_outlives_proxy_and_control() {
     let mesh = Mesh::up(CALLERS, RULES);
     mesh.answers("web", &[ORDERS]);
+    // By one address: whoever is reset while it connects by name tries the next one.
+    let orders = mesh.pod("orders-0")["addresses"][0].clone();
+    let orders = format!("http://{}:8080/", orders.as_str().unwrap());
     for (caller, succeeds) in [
         ("watched", true),
         ("stranger", false),
         ("stranger", false),
         ("outsider", false),
     ] {
-        let called = mesh.call_once(caller, ORDERS);
+        let called = mesh.call_once(caller, &orders);
         assert_eq!(called.status.success(), succeeds, "{caller}");
     }
     let seen = wait_until("the calls to be counted", || {
@@ -211,6 +214,34 @@ fn a_connection_that_is_open_is_in_use_now() {
     let mut breaks = report["breaks"].as_array().unwrap().iter();
     assert!(breaks.any(|one| one["from"] == "shop/watched"), "{report}");
     assert_eq!(kept.failures(), 0);
+}
+
+/// What it began with may be gone.
+#[test]
+fn a_connection_that_stays_open_is_counted_and_recorded_by_the_rule_that_lets_it_in_now() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    mesh.answers("web", &[ORDERS]);
+    let kept = mesh.calling("watched", &[ORDERS, "--keep", "--every", "1s"]);
+    kept.says_more(2);
+    mesh.write_rules(&RULES.replace("name: callers", "name: readers"));
+    let count_of = |name: &str| {
+        let seen = Seen::of(&mesh);
+        let mut rules = seen.orders["rules"].as_array().unwrap().iter();
+        let rule = rules.find(|rule| rule["rule"] == name);
+        rule.map(|rule| rule["count"].clone())
+    };
+    let count = wait_until("the other rule to be counted", || {
+        count_of("shop/orders/readers")
+    });
+    assert_eq!(count, 1);
+    assert_eq!(count_of("shop/orders/callers"), Some(1.into()));
+    kept.says_more(2);
+    assert_eq!(kept.failures(), 0);
+    drop(kept);
+    let close = mesh.record("its end", |r| {
+        r["event"] == "close" && r["direction"] == "inbound" && r["src.workload"] == "watched-0"
+    });
+    assert_eq!(close["policy.rule"], "shop/orders/readers", "{close}");
 }
 
 #[test]

@@ -8,9 +8,9 @@ use palisade_api::usage::{self, Counted, Decided, EdgeKey, Resident, Seen, Usage
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::beside;
 use super::rules::{Rules, Workload};
 use super::subject::{self, Called, Caller};
+use super::{beside, gone};
 
 /// One caller at one port of one workload, and what was decided each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,8 +150,7 @@ impl<'a> Workloads<'a> {
         let labels = labels.filter(|(key, _)| self.selected.contains(key.as_str()));
         Called {
             namespace: counted.namespace.clone(),
-            // One that is gone is known by its own name only.
-            name: workload.map_or(&counted.name, |one| &one.name).clone(),
+            name: workload.map_or_else(|| gone::of(self.rules, counted), |one| one.name.clone()),
             service_account: counted.service_account.clone(),
             labels: labels
                 .map(|(key, value)| (key.clone(), value.clone()))

@@ -7,6 +7,7 @@ mod check;
 mod counted;
 mod diff;
 mod explain;
+mod gone;
 mod import;
 mod mistakes;
 mod ports;

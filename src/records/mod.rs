@@ -19,7 +19,7 @@ pub(crate) const WAITING: Style = AnsiColor::Yellow.on_default();
 /// What matters less.
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// One record as one line; a refusal or a failure has a second one, which says why.
+/// One record as one line; a refusal, a failure and what will not stay as it is have a second one, which says why.
 ///
 /// `out` is the calling workload's side of a connection, `in` the called one's, `i+o` both. The rule, which may be of any
 /// length, stands last, or below where the terminal is too narrow.
@@ -90,7 +90,8 @@ pub(crate) fn columns() -> Option<usize> {
     (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
-/// The reason of a refusal or of a failure, with what came nearest to an allowance.
+/// The reason of a refusal or of a failure, with what came nearest to an allowance; what shadow hides, and until when
+/// somebody is let in.
 fn why(record: &Map<String, Value>, denied: bool) -> Option<String> {
     let field = |key: &str| record.get(key).map(plain).filter(|text| !text.is_empty());
     let mut parts: Vec<String> = Vec::new();
@@ -106,12 +107,26 @@ fn why(record: &Map<String, Value>, denied: bool) -> Option<String> {
             .filter(|e| Some(e) != reason.as_ref())
             .map(|e| in_words(&e)),
     );
+    if !denied && field("policy.mode").is_some_and(|mode| mode == "shadow") {
+        parts.push("let in by shadow: no rule allows it".to_owned());
+    }
     parts.extend(
         field("policy.near_miss").map(|miss| match miss.rsplit_once(": ") {
             Some((rule, differs)) => format!("nearest: {rule}, but for its {differs}"),
             None => format!("nearest: {miss}"),
         }),
     );
+    parts.extend(
+        field("policy.shadow").map(|shadow| match shadow.split_once(' ') {
+            Some(("deny", rule)) => format!("{rule} would deny it, but for shadow"),
+            Some(("allow", rule)) => format!("{rule} would allow it, but for shadow"),
+            Some(_) | None => format!("in shadow: {shadow}"),
+        }),
+    );
+    if let Some(end) = field("policy.expires") {
+        let because = field("policy.because").map(|why| format!(": {why}"));
+        parts.push(format!("let in until {end}{}", because.unwrap_or_default()));
+    }
     parts.extend(field("count").map(|count| format!("{count} times")));
     (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -63,6 +63,37 @@ fn a_denying_rule_is_named() {
 }
 
 #[test]
+fn what_will_not_stay_as_it_is_is_said() {
+    let cases = [
+        (
+            json!({"policy.decision": "allow", "policy.mode": "shadow", "policy.reason": "no_rule",
+                   "policy.near_miss": "shop/orders/web: ports"}),
+            "let in by shadow: no rule allows it; nearest: shop/orders/web, but for its ports",
+        ),
+        (
+            json!({"policy.decision": "allow", "policy.mode": "enforce", "policy.rule": "shop/orders/web",
+                   "policy.shadow": "deny shop/orders/no-web"}),
+            "shop/orders/no-web would deny it, but for shadow",
+        ),
+        (
+            json!({"policy.decision": "deny", "policy.mode": "enforce", "policy.reason": "no_rule",
+                   "policy.shadow": "allow shop/orders/soon"}),
+            "no rule allows it; shop/orders/soon would allow it, but for shadow",
+        ),
+        (
+            json!({"policy.decision": "allow", "policy.rule": "shop/break-glass-a/break-glass",
+                   "policy.expires": "2026-11-22T10:00:00Z", "policy.because": "INC-1234"}),
+            "let in until 2026-11-22T10:00:00Z: INC-1234",
+        ),
+    ];
+    for (value, expected) in cases {
+        let line = without_colour(&text(&record(value), None));
+        let last = line.lines().last().unwrap();
+        assert_eq!(last, format!("{INDENT}└ {expected}"), "{line}");
+    }
+}
+
+#[test]
 fn callers_are_named_as_short_as_is_safe() {
     let cases = [
         (

@@ -1,4 +1,4 @@
-//! Proxies that drain and are replaced, one after the other, while streams move bytes and new ones begin.
+//! Proxies that drain and are replaced, one after the other, while streams move bytes and, at servers, new ones begin.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::talk::Talk;
-use super::{Ground, PLAN, Plan, began};
+use super::{Ground, NONE_FAILED, PLAN, Plan, began};
 use crate::harness::{at, signal, wait_until};
 
 #[test]
@@ -60,6 +60,42 @@ fn goaway_under_load_loses_no_stream() {
     ground.apps.assert_none_lost();
     println!("{all} streams, and none was lost");
     ground.assert_all_ended_well(all);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_that_drains_carries_its_streams_to_their_end() {
+    let ground = Ground::new(&Plan {
+        variables: &[("PALISADE_DRAIN_TIMEOUT", "2m")],
+        ..PLAN
+    });
+    let (apps, count) = (&ground.apps, u32::try_from(LONG_ONES).unwrap());
+    let talks = (0..count).map(|number| LONG.numbered(number).beginning_with_others());
+    let talking = apps.all(ground.pod(), talks.collect());
+    apps.begin(count);
+    wait_until("bytes on all", || {
+        (0..count)
+            .all(|number| apps.arrived(number) > 0)
+            .then_some(())
+    });
+
+    let old = ground.mesh.pid_of("web-0", "proxy");
+    let told = OffsetDateTime::now_utc();
+    signal(old, "TERM");
+    assert_eq!(talking.result("the last talk"), NONE_FAILED);
+    ground.assert_all_ended_well(LONG_ONES);
+    let went_on = ground
+        .mesh
+        .count(|r| r["direction"] == "outbound" && r["event"] == "close" && at(r, "time") > told);
+    assert_eq!(went_on, LONG_ONES, "none had ended before");
+
+    // Another one takes its place.
+    wait_until("another proxy", || {
+        (ground.mesh.pid_of("web-0", "proxy") != old).then_some(())
+    });
+    ground.mesh.wait_for_state("web-0", "ready");
+    let again = apps.all(ground.pod(), vec![SHORT.numbered(count)]);
+    assert_eq!(again.result("a talk through the new proxy"), NONE_FAILED);
 }
 
 /// Whether a record is of a stream to a pod that ended after a moment.

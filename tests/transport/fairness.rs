@@ -141,4 +141,4 @@ const REQUESTS: u32 = 1000;
 const QUESTION: u32 = 100;
 const ANSWER: u32 = 1000;
 /// A request is behind what is on its way on its connection already, and not behind all that is sent.
-const FEWEST_REQUESTS: u64 = 16;
+const FEWEST_REQUESTS: u64 = 48;

@@ -167,31 +167,38 @@ fn permit(
     }
 }
 
-/// Resolves when `check` denies, which is asked again at every revision and every expiry of a rule.
+/// Resolves when `check` denies, which is asked again at every revision and every expiry of a rule since `decided`.
 ///
-/// `states` must have been read before the connection was first decided, so that a revision that came
-/// between is seen. Cancel safe.
+/// `states` must have been seen (`borrow_and_update`), and `decided` taken, before the connection was first decided, so
+/// that whatever came between is noticed. Cancel safe.
 pub async fn until_denied(
     mut states: watch::Receiver<PolicyState>,
-    check: impl Fn(&PolicyState, OffsetDateTime) -> Option<Refusal>,
+    mut decided: OffsetDateTime,
+    mut check: impl FnMut(&PolicyState, OffsetDateTime) -> Option<Refusal>,
 ) -> Refusal {
+    let mut has_moved = false;
     loop {
         let now = OffsetDateTime::now_utc();
-        let (refusal, next) = {
+        let next = {
             let state = states.borrow_and_update();
-            (check(&state, now), state.next_change(now))
+            let has_expired = state.next_change(decided).is_some_and(|at| at <= now);
+            if has_moved || state.has_changed() || has_expired {
+                if let Some(refusal) = check(&state, now) {
+                    return refusal;
+                }
+                decided = now;
+            }
+            state.next_change(decided)
         };
-        if let Some(refusal) = refusal {
-            return refusal;
-        }
         // Wall-clock moments are looked at once a second at least: timers sleep when a laptop does.
         let pause = next.map(|at| (at - now).unsigned_abs().min(WALL_CLOCK_STEP));
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() {
+        has_moved = tokio::select! {
+            changed = states.changed() => match changed {
+                Ok(()) => true,
                 // Discovery ended with the proxy: the last policy stands.
-                std::future::pending::<()>().await;
+                Err(_ended) => std::future::pending().await,
             },
-            () = sleep_or_wait(pause) => {}
+            () = sleep_or_wait(pause) => false,
         }
     }
 }

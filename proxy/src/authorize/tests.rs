@@ -139,29 +139,26 @@ async fn a_revision_that_came_between_the_decision_and_the_wait_is_seen() {
     let (states, mut reader) = watch::channel(state(1, vec![rule("r", Effect::Allow, web())]));
     let id = web_id();
     let first = reader.borrow_and_update().clone();
-    authorize(
-        &first,
-        Source::Authenticated(&id),
-        dst(),
-        OffsetDateTime::now_utc(),
-    )
-    .unwrap();
+    let now = OffsetDateTime::now_utc();
+    authorize(&first, Source::Authenticated(&id), dst(), now).unwrap();
     states.send_replace(state(2, vec![rule("r", Effect::Deny, web())]));
     let check =
         |state: &PolicyState, now| authorize(state, Source::Authenticated(&id), dst(), now).err();
-    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, check));
+    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, now, check));
     assert_eq!(refusal.await.unwrap().revision, 2);
 }
 
 #[tokio::test]
 async fn the_expiry_of_a_rule_ends_what_it_allowed() {
     let mut expiring = rule("r", Effect::Allow, web());
-    expiring.expires = Some(OffsetDateTime::now_utc() + Duration::from_millis(150));
-    let (_states, reader) = watch::channel(state(1, vec![expiring]));
+    let now = OffsetDateTime::now_utc();
+    expiring.expires = Some(now + Duration::from_millis(150));
+    let (_states, mut reader) = watch::channel(state(1, vec![expiring]));
+    reader.mark_unchanged();
     let id = web_id();
     let check =
         |state: &PolicyState, now| authorize(state, Source::Authenticated(&id), dst(), now).err();
-    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, check));
+    let refusal = tokio::time::timeout(Duration::from_secs(5), until_denied(reader, now, check));
     assert_eq!(refusal.await.unwrap().revision, 1);
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::sources::Place;
-use super::{describe_client, describe_own};
+use super::{describe_client, describe_own, permitted_again};
 use crate::authorize::{Permit, PolicyState, Refusal, authorize, until_denied};
 use crate::hop::Hop;
 use crate::lifecycle::{Phase, reached};
@@ -180,6 +180,7 @@ async fn proxy(
         port: dst.port(),
         state: &state,
     };
+    let decided = OffsetDateTime::now_utc();
     let permit = match permit(pod, &state, peer, dst) {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -187,7 +188,7 @@ async fn proxy(
             return Err(refuse(pod, offered, peer, refusal, record));
         }
     };
-    let open = pod.usage.permitted(call, permit.decision());
+    let mut open = pod.usage.permitted(call, permit.decision());
     record.permitted(&permit);
     // A long stream must not keep the rules under which it began.
     drop(state);
@@ -202,13 +203,15 @@ async fn proxy(
     };
     let stream = offered.accept();
     record.established();
+    let source = Source::Authenticated(peer.peer.id());
     let check = |state: &PolicyState, now| {
-        authorize(state, Source::Authenticated(peer.peer.id()), dst, now).err()
+        let again = authorize(state, source, dst, now);
+        permitted_again(pod, record, &mut open, (state, source, again))
     };
     let outcome = tokio::select! {
         // The decision first: what a newer policy forbids is not delivered because it was faster.
         biased;
-        refusal = until_denied(policy, check) => Err(Failure::Policy {
+        refusal = until_denied(policy, decided, check) => Err(Failure::Policy {
             revision: refusal.revision,
             denied: refusal.denied,
         }),

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::authorize::authorize;
+use crate::authorize::{Permit, PolicyState, Refusal, authorize};
 use crate::hop::Hop;
 use crate::lifecycle::Phase;
 use crate::listen::{Accepted, reset};
@@ -30,6 +30,7 @@ use crate::relay::{End, EndError};
 use crate::telemetry::{Direction, Record};
 use crate::tls::error::HandshakeError;
 use crate::tls::{Hello, is_mesh_client_hello};
+use crate::usage::{Call, Open};
 
 use sources::Place;
 pub use sources::Sources;
@@ -236,6 +237,28 @@ fn may_be_silent(pod: &Pod, client: SocketAddr, dst: SocketAddr) -> bool {
 ///
 /// The first connection from an address asks for it, so the answer is waited for, shortly, once the connection
 /// has ended: nothing but its record is late then.
+/// What an open connection is decided by now: counted and recorded where it may go on, else why not.
+fn permitted_again(
+    pod: &Pod,
+    record: &Record,
+    open: &mut Open,
+    (state, source, again): (&PolicyState, Source<'_>, Result<Permit, Refusal>),
+) -> Option<Refusal> {
+    let permit = match again {
+        Ok(permit) => permit,
+        Err(refusal) => return Some(refusal),
+    };
+    let port = permit.dst().port();
+    let call = Call {
+        source,
+        port,
+        state,
+    };
+    pod.usage.permitted_again(open, call, permit.decision());
+    record.permitted_again(&permit);
+    None
+}
+
 async fn describe_client(pod: &Pod, record: &Record, client: SocketAddr) {
     let at = pod.book.lookup(client.ip(), RECORD_PATIENCE).await;
     if let Some(AtAddress::Workload(workload)) = at.as_deref() {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use palisade_api::policy::Source;
 use palisade_api::workload::AtAddress;
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
 use super::clear::{self, Decided, Passed, Turned};
-use super::{FIRST_BYTES, describe_client, describe_own};
+use super::{FIRST_BYTES, describe_client, describe_own, permitted_again};
 use crate::authorize::{PolicyState, authorize_in_clear, until_denied};
 use crate::lifecycle::{Phase, reached};
 use crate::listen::reset;
@@ -59,7 +60,11 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
         silent,
     } = opening;
     let mut phases = pod.phases.clone();
-    let (beside, open) = admit(pod, client.ip(), dst, record).await?;
+    // Seen before the decision: whatever comes between is noticed by the wait below.
+    let mut policy = pod.policy.clone();
+    policy.mark_unchanged();
+    let decided = OffsetDateTime::now_utc();
+    let (beside, mut open) = admit(pod, client.ip(), dst, record).await?;
     let app = pod.dial.connect(dst).await.map_err(|error| {
         pod.usage.unanswered(&open);
         Failure::Connect(Arc::new(error))
@@ -70,12 +75,14 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
         first: Mutex::new(first),
         silent: AtomicBool::new(silent),
     };
+    let source = Source::Unauthenticated(client.ip());
     let check = |state: &PolicyState, now| {
-        authorize_in_clear(state, (client.ip(), &beside), dst, now).err()
+        let again = authorize_in_clear(state, (client.ip(), &beside), dst, now);
+        permitted_again(pod, record, &mut open, (state, source, again))
     };
     let outcome = tokio::select! {
         biased;
-        refusal = until_denied(pod.policy.clone(), check) => Err(Failure::Policy {
+        refusal = until_denied(policy, decided, check) => Err(Failure::Policy {
             revision: refusal.revision,
             denied: refusal.denied,
         }),

@@ -127,18 +127,25 @@ impl Record {
 
     /// The same, of one that is let through: by a rule that is there for a while only, perhaps.
     pub fn permitted(&self, permit: &Permit) {
-        self.decided(permit.decision(), permit.revision());
-        if let (Some(policy), Some(expiring)) =
-            (&mut self.connection.facts().policy, permit.expiring())
-        {
-            policy.expires = Some(expiring.expires);
-            policy.because = Some(said(&expiring.reason)).filter(|because| !because.is_empty());
-        }
+        self.connection
+            .telemetry
+            .metrics()
+            .decided(permit.decision());
+        self.connection.facts().policy = Some(Box::new(policy_facts(permit)));
     }
 
-    /// A newer policy permits it still, by this decision. Not counted again.
-    pub fn decided_again(&self, decision: &Decision, revision: u64) {
-        self.connection.facts().policy = Some(Box::new(PolicyFacts::of(decision, revision)));
+    /// It is permitted still, by a newer policy or by another rule: that is what holds for it now. Not counted again. That
+    /// it was let in for a while only stays said.
+    pub fn permitted_again(&self, permit: &Permit) {
+        let mut now = policy_facts(permit);
+        let mut facts = self.connection.facts();
+        if let Some(before) = &mut facts.policy
+            && now.expires.is_none()
+        {
+            now.expires = before.expires;
+            now.because = before.because.take();
+        }
+        facts.policy = Some(Box::new(now));
     }
 
     /// Both ends are reached and bytes may move: from now on it counts towards `open` and `progress`.
@@ -238,4 +245,13 @@ impl Connection {
         self.facts().ended(outcome);
         self.telemetry.ended(self, outcome);
     }
+}
+
+fn policy_facts(permit: &Permit) -> PolicyFacts {
+    let mut facts = PolicyFacts::of(permit.decision(), permit.revision());
+    if let Some(expiring) = permit.expiring() {
+        facts.expires = Some(expiring.expires);
+        facts.because = Some(said(&expiring.reason)).filter(|because| !because.is_empty());
+    }
+    facts
 }

@@ -179,9 +179,10 @@ impl Session {
     }
 
     fn credit(&mut self, id: u32, bytes: u32) -> Result<(), Violation> {
-        match self.known(id)? {
-            Some(_) => self.add_credit(id, bytes),
-            None => Ok(()),
+        // One that was given up sends nothing more, whatever it is granted.
+        match self.known(id)?.map(|stream| stream.sends_no_more()) {
+            Some(false) => self.add_credit(id, bytes),
+            Some(true) | None => Ok(()),
         }
     }
 

@@ -122,6 +122,11 @@ impl StreamState {
         self.given_up.is_none() && !(self.ended_here && self.ended_there)
     }
 
+    /// Whether this side's direction is over, or will be without another byte of the application.
+    pub(super) fn sends_no_more(&self) -> bool {
+        self.ended_here || self.given_up.is_some()
+    }
+
     /// Whether a turn would write something.
     pub(super) fn has_output(&self) -> bool {
         self.open.is_some()

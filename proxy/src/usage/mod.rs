@@ -77,15 +77,8 @@ impl Usage {
 
     /// A connection was let through. Its edge is in use until what is returned is dropped.
     pub fn permitted(&self, call: Call<'_>, decision: &Decision) -> Open {
-        let verdict = match &decision.verdict {
-            policy::Verdict::Allow(AllowReason::Rule(rule)) => Verdict::AllowedByRule(rule),
-            policy::Verdict::Allow(AllowReason::Permissive) => Verdict::AllowedAsPermissive,
-            policy::Verdict::Allow(AllowReason::ClosingInShadow(_)) => Verdict::AllowedByShadow,
-            policy::Verdict::Deny(DenyReason::Rule(rule)) => Verdict::DeniedByRule(rule),
-            policy::Verdict::Deny(DenyReason::NoRule(_)) => Verdict::DeniedByNoRule,
-        };
         Open {
-            edge: self.count(call, verdict, Some(decision)),
+            edge: self.count(call, verdict_of(decision), Some(decision)),
         }
     }
 
@@ -98,6 +91,21 @@ impl Usage {
         drop(table);
         if !was_untold {
             self.news.notify_one();
+        }
+    }
+
+    /// A connection that is open was decided again: where another rule lets it in now, or another in shadow would not, that
+    /// one's edge is in use from now on, and it is counted there, too.
+    pub fn permitted_again(&self, open: &mut Open, call: Call<'_>, decision: &Decision) {
+        let Some(held) = &open.edge else {
+            return;
+        };
+        let verdict = verdict_of(decision);
+        if !self
+            .table()
+            .holds(held, asked(call, verdict, Some(decision)))
+        {
+            open.edge = self.count(call, verdict, Some(decision));
         }
     }
 
@@ -132,16 +140,7 @@ impl Usage {
         verdict: Verdict<&RuleName>,
         decision: Option<&Decision>,
     ) -> Option<Held> {
-        let shadow = decision.and_then(|decision| decision.shadow.as_ref());
-        let edge: Asked<'_> = Edge {
-            caller: match call.source {
-                Source::Authenticated(id) => Caller::Identity(id),
-                Source::Unauthenticated(ip) => Caller::Address(ip.to_canonical()),
-            },
-            port: call.port,
-            verdict,
-            shadow: shadow.map(|(effect, rule)| (*effect, rule)),
-        };
+        let edge = asked(call, verdict, decision);
         let in_force = call.state.rules().map_or(&[][..], |rules| &rules.names);
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let mut table = self.table();
@@ -183,5 +182,32 @@ impl Usage {
 
     fn tell(&self) -> News {
         self.table().tell()
+    }
+}
+
+fn verdict_of(decision: &Decision) -> Verdict<&RuleName> {
+    match &decision.verdict {
+        policy::Verdict::Allow(AllowReason::Rule(rule)) => Verdict::AllowedByRule(rule),
+        policy::Verdict::Allow(AllowReason::Permissive) => Verdict::AllowedAsPermissive,
+        policy::Verdict::Allow(AllowReason::ClosingInShadow(_)) => Verdict::AllowedByShadow,
+        policy::Verdict::Deny(DenyReason::Rule(rule)) => Verdict::DeniedByRule(rule),
+        policy::Verdict::Deny(DenyReason::NoRule(_)) => Verdict::DeniedByNoRule,
+    }
+}
+
+fn asked<'a>(
+    call: Call<'a>,
+    verdict: Verdict<&'a RuleName>,
+    decision: Option<&'a Decision>,
+) -> Asked<'a> {
+    let shadow = decision.and_then(|decision| decision.shadow.as_ref());
+    Edge {
+        caller: match call.source {
+            Source::Authenticated(id) => Caller::Identity(id),
+            Source::Unauthenticated(ip) => Caller::Address(ip.to_canonical()),
+        },
+        port: call.port,
+        verdict,
+        shadow: shadow.map(|(effect, rule)| (*effect, rule)),
     }
 }

@@ -134,6 +134,12 @@ impl Table {
         self.is_untold = true;
     }
 
+    /// Whether this is what holds the edge open.
+    pub(super) fn holds(&self, held: &Held, edge: Asked<'_>) -> bool {
+        let line = self.edges.get(&edge as &dyn Parts);
+        line.is_some_and(|count| Arc::ptr_eq(&count.value.open, held))
+    }
+
     /// Whether a connection of some edge is open.
     pub(super) fn has_open(&self) -> bool {
         self.edges.values().any(|count| count.value.is_open())

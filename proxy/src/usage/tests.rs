@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,6 +197,46 @@ fn a_table_of_nothing_takes_no_memory_beside_itself_and_has_nothing_to_tell() {
     assert_eq!(table.capacity(), 0);
     table.forget_who_was_told();
     assert!(!table.is_untold());
+}
+
+#[test]
+fn an_open_connection_counts_for_another_rule_once_that_lets_it_in() {
+    let usage = Usage::new(OffsetDateTime::UNIX_EPOCH).unwrap();
+    let (id, state) = (web(), PolicyState::Waiting);
+    let call = Call {
+        source: Source::Authenticated(&id),
+        port: 8080,
+        state: &state,
+    };
+    let by = |name: &str| Decision {
+        verdict: policy::Verdict::Allow(AllowReason::Rule(rule(name))),
+        shadow: None,
+    };
+    let mut open = usage.permitted(call, &by("first"));
+    usage.permitted_again(&mut open, call, &by("first"));
+    usage.permitted_again(&mut open, call, &by("second"));
+    usage.permitted_again(&mut open, call, &by("second"));
+    let counts: BTreeMap<_, _> = usage
+        .tell()
+        .rules
+        .into_iter()
+        .map(|(rule, used)| (rule.rule, used.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [("first".to_owned(), 1), ("second".to_owned(), 1)].into()
+    );
+    // Only what lets it in now is in use.
+    usage.refresh();
+    let in_use: Vec<_> = usage
+        .tell()
+        .rules
+        .into_iter()
+        .map(|(rule, _)| rule.rule)
+        .collect();
+    assert_eq!(in_use, ["second"]);
+    drop(open);
+    assert!(!usage.has_open());
 }
 
 struct Told {

@@ -69,20 +69,29 @@ fn state(state: &str, role: Role) -> Option<(Session, u32)> {
     let session = match (state, role) {
         ("never opened", _) => return Some((side(role), 3)),
         ("not answered, at the client", Role::Client) => side(role),
-        ("not answered, at the server", Role::Server) => {
+        (of_server, Role::Server) if of_server.starts_with("not answered, at the server") => {
             let mut session = side(role);
             hear(&mut session, &[open(1)]).unwrap();
+            if of_server.ends_with("peer's direction ended") {
+                hear(&mut session, &[FIN]).unwrap();
+            }
             session
         }
-        ("not answered, at the client" | "not answered, at the server", _) => return None,
-        ("answered, peer's direction goes on", _) => answered(role),
+        (of_other, _) if of_other.starts_with("not answered") => return None,
+        ("answered, both directions go on", _) => answered(role),
+        ("answered, peer's direction goes on, own ended by FIN", _) => {
+            let mut session = answered(role);
+            session.finish(1);
+            session.transmit(now, &mut Vec::new());
+            session
+        }
         ("given up by the receiver, peer's direction goes on", _) => {
             let mut session = answered(role);
             session.reset(1, Code::Cancelled);
             session.transmit(now, &mut Vec::new());
             session
         }
-        ("peer's direction ended, own goes on", _) => {
+        ("answered, peer's direction ended, own goes on", _) => {
             let mut session = answered(role);
             hear(&mut session, &[FIN]).unwrap();
             session
@@ -103,7 +112,7 @@ fn state(state: &str, role: Role) -> Option<(Session, u32)> {
 #[test]
 fn every_frame_does_in_every_state_what_the_table_says() {
     let rows = table("| state of *n* at the receiver |");
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 9);
     for (row, role) in rows
         .iter()
         .flat_map(|row| [(row, Role::Client), (row, Role::Server)])
@@ -120,7 +129,11 @@ fn every_frame_does_in_every_state_what_the_table_says() {
                     stream,
                     bytes: b"x",
                 },
-                4 => Frame::Credit { stream, bytes: 1 },
+                // Where it means nothing, no number is too large.
+                4 => Frame::Credit {
+                    stream,
+                    bytes: if said == "nothing" { u32::MAX } else { 1 },
+                },
                 5 => Frame::Fin { stream },
                 _ => Frame::Reset { stream, code },
             };
