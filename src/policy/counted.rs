@@ -1,14 +1,15 @@
 //! Who reached whom, as the mesh counted it: the counts of sidecars, put together by workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use palisade_api::spiffe::SpiffeId;
 use palisade_api::usage::{self, Counted, Decided, EdgeKey, Resident, Seen, Usage};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::rules::Rules;
-use super::subject::{Called, Caller};
+use super::rules::{Rules, Workload};
+use super::subject::{self, Called, Caller};
 use super::{beside, gone};
 
 /// One caller at one port of one workload, and what was decided each time.
@@ -25,12 +26,22 @@ pub(crate) struct Edge {
     resident: Option<Resident>,
 }
 
+/// The known workloads, by what counts say of them.
+#[derive(Debug)]
+pub(crate) struct Workloads<'a> {
+    rules: &'a Rules,
+    /// The keys of labels that some rule selects by.
+    pub(crate) selected: BTreeSet<&'a str>,
+    by_replica: HashMap<(&'a str, &'a str), &'a Workload>,
+    by_address: HashMap<IpAddr, Vec<&'a Workload>>,
+}
+
 /// The edges of all workloads; those of replicas that rules cannot tell apart are one, and so are those that differ in what
 /// rules in shadow said: they may say otherwise by now.
-pub(crate) fn edges(rules: &Rules, usage: &Usage) -> Vec<Edge> {
+pub(crate) fn edges(workloads: &Workloads<'_>, usage: &Usage) -> Vec<Edge> {
     let mut together: BTreeMap<_, (Seen, Option<Resident>)> = BTreeMap::new();
     for counted in &usage.workloads {
-        let called = called(rules, counted);
+        let called = workloads.called(counted);
         for (key, seen) in &counted.totals.edges {
             let resident = match &key.caller {
                 usage::Caller::Address(addr) => counted.callers.get(addr),
@@ -69,6 +80,11 @@ pub(crate) fn whatever_decided(edges: Vec<Edge>) -> Vec<Edge> {
 }
 
 impl Edge {
+    /// Whether somebody was there to take one of its connections, as far as sidecars say.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.seen.unanswered < self.seen.count
+    }
+
     fn and(self, other: Self) -> Self {
         let seen = self.seen.and(other.seen);
         let (latest, earlier) = if other.seen.last >= self.seen.last {
@@ -102,52 +118,79 @@ fn edge(called: Called, key: EdgeKey, (seen, resident): (Seen, Option<Resident>)
     })
 }
 
-/// The workload of a replica, as the rules see it.
-pub(crate) fn called(rules: &Rules, counted: &Counted) -> Called {
-    let mut known = rules.known.workloads.iter();
-    let workload = known
-        .find(|one| one.namespace == counted.namespace && one.replicas.contains(&counted.name));
-    let selected = super::subject::selected_labels(rules);
-    let labels = counted.labels.iter();
-    let labels = labels.filter(|(key, _)| selected.contains(key.as_str()));
-    Called {
-        namespace: counted.namespace.clone(),
-        name: workload.map_or_else(|| gone::of(rules, counted), |one| one.name.clone()),
-        service_account: counted.service_account.clone(),
-        labels: labels
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    }
-}
-
-/// How people know a caller: `shop/web`, a foreign identity whole, an address with who was there, or is.
-pub(crate) fn named(rules: &Rules, edge: &Edge) -> String {
-    let Caller::Address(addr) = &edge.caller else {
-        return edge.caller.short(&rules.trust_domain);
-    };
-    let mut known = rules.known.workloads.iter();
-    let workload = match &edge.resident {
-        Some(one) => {
-            known.find(|it| it.namespace == one.namespace && it.replicas.contains(&one.name))
+impl<'a> Workloads<'a> {
+    pub(crate) fn of(rules: &'a Rules) -> Self {
+        let (mut by_replica, mut by_address) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        for one in &rules.known.workloads {
+            for replica in &one.replicas {
+                by_replica
+                    .entry((one.namespace.as_str(), replica.as_str()))
+                    .or_insert(one);
+            }
+            for addr in &one.addresses {
+                by_address.entry(*addr).or_default().push(one);
+            }
         }
-        None => known.find(|it| it.addresses.contains(addr)),
-    };
-    match (workload, &edge.resident) {
-        (Some(one), _) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
-        // One that is gone is known by its own name only.
-        (None, Some(one)) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
-        (None, None) => format!("{addr} (in clear)"),
+        Self {
+            rules,
+            selected: subject::selected_labels(rules),
+            by_replica,
+            by_address,
+        }
     }
-}
 
-/// Whose denials a caller without an identity is held to: whoever was at its address then, or is.
-pub(crate) fn beside(rules: &Rules, edge: &Edge) -> Vec<SpiffeId> {
-    let Some(one) = &edge.resident else {
-        return beside::of(rules, &edge.caller);
-    };
-    let id =
-        SpiffeId::of_service_account(&rules.trust_domain, &one.namespace, &one.service_account);
-    id.into_iter().collect()
+    fn replica(&self, namespace: &str, name: &str) -> Option<&'a Workload> {
+        self.by_replica.get(&(namespace, name)).copied()
+    }
+
+    /// The workload of a replica, as the rules see it.
+    fn called(&self, counted: &Counted) -> Called {
+        let workload = self.replica(&counted.namespace, &counted.name);
+        let labels = counted.labels.iter();
+        let labels = labels.filter(|(key, _)| self.selected.contains(key.as_str()));
+        Called {
+            namespace: counted.namespace.clone(),
+            name: workload.map_or_else(|| gone::of(self.rules, counted), |one| one.name.clone()),
+            service_account: counted.service_account.clone(),
+            labels: labels
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        }
+    }
+
+    /// How people know a caller: `shop/web`, a foreign identity whole, an address with who was there, or is.
+    pub(crate) fn named(&self, edge: &Edge) -> String {
+        let Caller::Address(addr) = &edge.caller else {
+            return edge.caller.short(&self.rules.trust_domain);
+        };
+        let workload = match &edge.resident {
+            Some(one) => self.replica(&one.namespace, &one.name),
+            None => self.by_address.get(addr).and_then(|at| at.first()).copied(),
+        };
+        match (workload, &edge.resident) {
+            (Some(one), _) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
+            // One that is gone is known by its own name only.
+            (None, Some(one)) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
+            (None, None) => format!("{addr} (in clear)"),
+        }
+    }
+
+    /// Whose denials a caller without an identity is held to: whoever was at its address then, or is.
+    pub(crate) fn beside(&self, edge: &Edge) -> Vec<SpiffeId> {
+        let trust_domain = &self.rules.trust_domain;
+        match (&edge.caller, &edge.resident) {
+            (_, Some(one)) => {
+                let (namespace, account) = (&one.namespace, &one.service_account);
+                let id = SpiffeId::of_service_account(trust_domain, namespace, account);
+                id.into_iter().collect()
+            }
+            (Caller::Address(addr), None) => {
+                let at = self.by_address.get(addr).into_iter().flatten().copied();
+                beside::identities(at, *addr, trust_domain)
+            }
+            (Caller::Identity(_), None) => Vec::new(),
+        }
+    }
 }
 
 /// `12 times, last 3m ago`.

@@ -10,6 +10,7 @@ mod explain;
 mod gone;
 mod import;
 mod mistakes;
+mod ports;
 mod put;
 mod readiness;
 pub(crate) mod rules;

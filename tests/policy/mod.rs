@@ -4,6 +4,7 @@ mod api_server;
 mod apply;
 mod broken;
 mod clear;
+mod counted;
 mod edits;
 mod replay;
 mod tools;

@@ -298,6 +298,58 @@ fn a_recorded_connection_is_explained_by_its_id() {
     assert_eq!(code(&nobody), Some(2), "{nobody:?}");
 }
 
+/// The calling side is told of a denial, not of its reason: the rules say it, as they are now.
+#[test]
+fn a_connection_is_explained_by_what_its_caller_wrote_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = std::fs::read_to_string(repository(RECORDS)).unwrap();
+    let outbound = all.lines().filter(|line| line.contains("\"outbound\""));
+    let outbound: Vec<&str> = outbound.collect();
+    let file = directory.path().join("records.jsonl");
+    let explain = |records: &str, id: &str, output: &str| {
+        std::fs::write(&file, records).unwrap();
+        let whom = ["explain", "--conn", id, "--records", file.to_str().unwrap()];
+        let rules = ["-f", "examples/local/shop.yaml", "-o", output];
+        policy(directory.path(), &[&whom[..], &rules].concat())
+    };
+    let mut records = outbound
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let denied = records.find(|record| record["event"] == "denied").unwrap();
+    let id = denied["conn.id"].as_str().unwrap();
+    let explained = explain(&outbound.join("\n"), id, "json");
+    assert_eq!(code(&explained), Some(1), "{explained:?}");
+    let [said] = json_lines(&explained.stdout).try_into().unwrap();
+    let said: Value = said;
+    assert_eq!(said["recorded"]["direction"], "outbound", "{said}");
+    assert_eq!(said["from"], denied["src.identity"]);
+    assert_eq!(said["reason"], "no_rule", "{said}");
+    let shown = text(&explain(&outbound.join("\n"), id, "text").stdout);
+    assert!(
+        shown.contains("by the calling side, which is not told why"),
+        "{shown}"
+    );
+
+    // Rules had no part in it, and still one can ask.
+    let failed = Value::from_iter(denied.as_object().unwrap().iter().map(|(key, value)| {
+        let value = match key.as_str() {
+            "event" => "tls_failed".into(),
+            "error" => "cut".into(),
+            _ => value.clone(),
+        };
+        (key.clone(), value)
+    }));
+    let unsaid = explain(&failed.to_string(), id, "text");
+    assert_eq!(code(&unsaid), Some(2), "{unsaid:?}");
+    let said = text(&unsaid.stderr);
+    for part in [
+        "the handshake was cut",
+        "palisade policy explain --from shop/intruder --to shop/",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[test]
 fn a_namespace_that_becomes_permissive_is_a_difference() {
     let rules = std::fs::read_to_string(repository("examples/local/shop-rules/orders.yaml"));

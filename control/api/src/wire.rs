@@ -159,6 +159,9 @@ pub struct Edge {
     pub first: i64,
     #[prost(int64, tag = "11")]
     pub last: i64,
+    /// Of how many of them the application was not reached, though they were let through.
+    #[prost(uint64, tag = "12")]
+    pub unanswered: u64,
     #[prost(oneof = "edge::Source", tags = "1, 2")]
     pub source: ::core::option::Option<edge::Source>,
 }

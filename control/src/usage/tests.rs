@@ -37,6 +37,7 @@ fn report(epoch: &str, started: i64, count: u64) -> Report {
         count,
         first: started,
         last: started + 1,
+        unanswered: 0,
     };
     let used = Use {
         count,
@@ -144,6 +145,7 @@ fn entries_are_bounded_too() {
             count: 1,
             first: 1,
             last: 1,
+            unanswered: 0,
         };
         greedy.totals.edges.insert(edge(port), seen);
     }

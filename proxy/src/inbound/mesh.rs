@@ -196,6 +196,7 @@ async fn proxy(
     let app = match connect(pod, &permit).await {
         Ok(app) => app,
         Err(failure) => {
+            pod.usage.unanswered(&open);
             offered.refuse(code_for(&failure), None);
             return Err(failure);
         }

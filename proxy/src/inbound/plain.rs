@@ -65,11 +65,10 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     policy.mark_unchanged();
     let decided = OffsetDateTime::now_utc();
     let (beside, mut open) = admit(pod, client.ip(), dst, record).await?;
-    let app = pod
-        .dial
-        .connect(dst)
-        .await
-        .map_err(|error| Failure::Connect(Arc::new(error)))?;
+    let app = pod.dial.connect(dst).await.map_err(|error| {
+        pod.usage.unanswered(&open);
+        Failure::Connect(Arc::new(error))
+    })?;
     record.established();
     let late = Late {
         stream,

@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use palisade_api::policy::{self, AllowReason, Decision, DenyReason, RuleName, Source};
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::authorize::{PolicyState, Refusal};
 use crate::outcome::{Denied, RefusedReason};
-use table::{Asked, Caller, Edge, News, Table, Verdict};
+use table::{Asked, Caller, Edge, Held, News, Table, Verdict};
 
 pub(crate) use report::Due;
 pub use report::Reporter;
@@ -38,7 +38,7 @@ pub struct Usage {
 #[must_use = "the connection counts as ended once this is dropped"]
 pub struct Open {
     /// None of an edge for which the table had no room.
-    edge: Option<Arc<()>>,
+    edge: Option<Held>,
 }
 
 /// Who asked for which port, and by which rules that was decided.
@@ -79,6 +79,18 @@ impl Usage {
     pub fn permitted(&self, call: Call<'_>, decision: &Decision) -> Open {
         Open {
             edge: self.count(call, verdict_of(decision), Some(decision)),
+        }
+    }
+
+    /// The application was not there for a connection that was let through.
+    pub fn unanswered(&self, open: &Open) {
+        let Some(held) = &open.edge else { return };
+        let mut table = self.table();
+        let was_untold = table.is_untold();
+        table.unanswered(held);
+        drop(table);
+        if !was_untold {
+            self.news.notify_one();
         }
     }
 
@@ -127,7 +139,7 @@ impl Usage {
         call: Call<'_>,
         verdict: Verdict<&RuleName>,
         decision: Option<&Decision>,
-    ) -> Option<Arc<()>> {
+    ) -> Option<Held> {
         let edge = asked(call, verdict, decision);
         let in_force = call.state.rules().map_or(&[][..], |rules| &rules.names);
         let now = OffsetDateTime::now_utc().unix_timestamp();

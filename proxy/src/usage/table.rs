@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_api::policy::{Effect, RuleName};
 use palisade_api::spiffe::SpiffeId;
@@ -58,9 +59,11 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Line {
     seen: Seen,
-    /// Held by each of its connections that is open, too.
-    open: Arc<()>,
+    open: Held,
 }
+
+/// Held by an edge, and by each of its connections that is open. Counts those for which nobody was there.
+pub(super) type Held = Arc<AtomicU64>;
 
 /// A number, and whether control was told of it.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +88,7 @@ impl Table {
         edge: Asked<'_>,
         now: i64,
         in_force: &[RuleName],
-    ) -> Option<Arc<()>> {
+    ) -> Option<Held> {
         self.is_untold = true;
         if let Some(rule) = edge.verdict.rule() {
             self.rule(rule, in_force, |used| {
@@ -110,8 +113,9 @@ impl Table {
                 count: 1,
                 first: now,
                 last: now,
+                unanswered: 0,
             };
-            let open = Arc::default();
+            let open = Held::default();
             let held = Arc::clone(&open);
             self.edges
                 .insert(edge.kept(), Count::untold(Line { seen, open }));
@@ -124,8 +128,14 @@ impl Table {
         None
     }
 
+    /// Nobody was there for a connection that was let through.
+    pub(super) fn unanswered(&mut self, held: &Held) {
+        held.fetch_add(1, Ordering::Relaxed);
+        self.is_untold = true;
+    }
+
     /// Whether this is what holds the edge open.
-    pub(super) fn holds(&self, held: &Arc<()>, edge: Asked<'_>) -> bool {
+    pub(super) fn holds(&self, held: &Held, edge: Asked<'_>) -> bool {
         let line = self.edges.get(&edge as &dyn Parts);
         line.is_some_and(|count| Arc::ptr_eq(&count.value.open, held))
     }
@@ -197,6 +207,11 @@ impl Table {
     /// What was not told yet, which it is from now on.
     pub(super) fn tell(&mut self) -> News {
         self.is_untold = false;
+        for count in self.edges.values_mut() {
+            let unanswered = count.value.open.load(Ordering::Relaxed);
+            count.is_told &= unanswered == count.value.seen.unanswered;
+            count.value.seen.unanswered = unanswered;
+        }
         News {
             edges: untold(&mut self.edges, |line| line.seen),
             rules: untold(&mut self.rules, |used| *used),

@@ -161,6 +161,7 @@ fn an_open_connection_keeps_its_edge_and_its_rule_in_use() {
         count: 1,
         first: 1,
         last: 9,
+        unanswered: 0,
     };
     assert_eq!(news.edges.len(), 1);
     assert_eq!(news.edges[0].1, seen);
@@ -170,6 +171,24 @@ fn an_open_connection_keeps_its_edge_and_its_rule_in_use() {
     drop(held);
     table.refresh(10);
     assert!(!table.has_open() && !table.is_untold());
+}
+
+#[test]
+fn what_nobody_was_there_for_is_told_of_its_edge_whenever_it_turns_out() {
+    let allows = rule("allows");
+    let mut table = Table::default();
+    let held = table.count(edge(address(1), &allows), 1, &[]).unwrap();
+    drop(table.count(edge(address(2), &allows), 1, &[]));
+    table.tell();
+    table.unanswered(&held);
+    assert!(table.is_untold());
+    let news = table.tell();
+    let [(of, seen)] = news.edges.as_slice() else {
+        panic!("{:?}", news.edges);
+    };
+    assert_eq!(of.caller, Caller::Address(address(1)));
+    assert_eq!((seen.count, seen.unanswered), (1, 1));
+    assert!(table.tell().edges.is_empty());
 }
 
 #[test]

@@ -59,6 +59,7 @@ Asks the rules of the running mesh, or of files (-f), as they are written now.
 With --proxy, asks what one sidecar enforces at this moment, and by which revision of the rules; nothing is recorded.
 Exits with 0 where it is allowed, with 1 where it is denied, with 2 where the question cannot be answered, or where the rules
 deny it and nothing enforces them: who is called has no sidecar (`enforced` is false, `without_sidecar` names the replicas).
+--conn takes the conn.id of either side: of refusals that repeat, the called side writes one record with a count.
 
   palisade policy explain --from shop/web --to shop/orders --port 8080
   palisade policy explain --conn 9f4c0d2be1a84d1f9a6b2c7d8e0f1a2b --records web.jsonl

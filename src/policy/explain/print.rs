@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::recorded::Recorded;
 use super::{Explained, Placed};
 use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
@@ -51,23 +52,51 @@ fn answer(answer: &Explained) -> String {
     unenforced(&mut text, answer);
     why(&mut text, answer);
     shadow(&mut text, answer);
-    if let Some(recorded) = &answer.recorded {
-        let word = if recorded.decision == "allow" {
-            "allowed"
-        } else {
-            "denied"
-        };
-        let by = match (&recorded.rule, &recorded.reason) {
-            (Some(rule), _) => format!(" by {rule}"),
-            (None, Some(reason)) => format!(": {}", records::in_words(reason)),
-            (None, None) => String::new(),
-        };
-        plain(
-            &mut text,
-            &format!("recorded: {word}{by}, at {}", moment(recorded.at)),
-        );
+    if let Some(told) = &answer.recorded {
+        recorded(&mut text, told);
     }
     text
+}
+
+/// What was decided then, and in whose words.
+fn recorded(text: &mut String, recorded: &Recorded) {
+    let word = if recorded.decision == "allow" {
+        "allowed"
+    } else {
+        "denied"
+    };
+    let by = match (&recorded.rule, &recorded.reason) {
+        (Some(rule), _) => format!(" by {rule}"),
+        (None, Some(reason)) => format!(": {}", records::in_words(reason)),
+        (None, None) => String::new(),
+    };
+    let at = moment(recorded.at);
+    let often = match recorded.count {
+        Some(count) => format!(", one of {count} in one record"),
+        None => String::new(),
+    };
+    plain(text, &format!("recorded: {word}{by}, at {at}{often}"));
+    let is_told_of = (recorded.direction, recorded.decision) == ("outbound", "deny");
+    match &recorded.among {
+        Some(among) if among.count == 1 => {
+            plain(
+                text,
+                &format!("   the called side's record of it is {}", among.conn),
+            );
+        }
+        Some(among) => plain(
+            text,
+            &format!(
+                "   the called side put {} like it together, in the record {}",
+                among.count, among.conn
+            ),
+        ),
+        None if is_told_of => plain(
+            text,
+            "   by the calling side, which is not told why; the called side's record of it was not found",
+        ),
+        None => {}
+    }
 }
 
 /// Where nothing enforces what the rules say.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::beside;
-use super::counted::{self, Edge};
+use super::counted::{self, Edge, Workloads};
 use super::rules::{self, Rules};
 use super::subject::{Called, Caller};
 use super::unshadowed;
@@ -40,7 +40,8 @@ pub(crate) struct ReadinessArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Decides every connection that was let through once more, as if its namespace were strict and enforced, and as if rules in
 shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
-A connection that is open is in use: its sidecar tells that again every half minute.
+A connection that is open is in use: its sidecar tells that again every half minute. What was let through to a port where
+nobody ever answered, as by who looks for open ones, is no edge: nothing of it can break, and it is told apart.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop
@@ -111,9 +112,11 @@ pub(crate) struct Report {
     ready: bool,
     /// What was counted since then was looked at.
     since: String,
-    /// How many edges were let through.
+    /// How many edges were let through, and had an answer.
     edges: usize,
     breaks: Vec<Break>,
+    /// What would be denied, too, and nobody ever answered it: nothing breaks.
+    never_answered: Vec<Unanswered>,
     /// Connections that could not be told apart any more.
     others: u64,
 }
@@ -137,6 +140,16 @@ pub(crate) struct Break {
     last: String,
     #[serde(skip)]
     last_at: i64,
+}
+
+/// An edge that was let through, to a port where nobody was.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    to: String,
+    from: String,
+    port: u16,
+    count: u64,
+    last: String,
 }
 
 /// What would have to be switched on.
@@ -182,20 +195,39 @@ fn report(
     (what, least): (Option<&What>, i64),
     now: OffsetDateTime,
 ) -> Report {
-    let mut edges = counted::edges(rules, usage);
+    let workloads = Workloads::of(rules);
+    let mut edges = counted::edges(&workloads, usage);
     edges.retain(|edge| {
         edge.decided.is_allowed()
             && edge.seen.last >= least
             && what.is_none_or(|what| what.has(&edge.called))
     });
     let edges = counted::whatever_decided(edges);
-    let judges = Judges::new(rules);
+    let (edges, unanswered): (Vec<_>, Vec<_>) =
+        edges.into_iter().partition(|edge| edge.was_answered());
+    let judges = Judges::new(&workloads, rules);
     let mut breaks: Vec<_> = edges
         .iter()
-        .filter_map(|edge| judges.judge(rules, edge, now))
+        .filter_map(|edge| judges.judge(edge, now))
         .collect();
     breaks.sort_by(|one, other| {
-        (&one.to, one.by, &one.from).cmp(&(&other.to, other.by, &other.from))
+        let key = |one: &Break| (one.to.clone(), one.by, one.from.clone(), one.port);
+        key(one).cmp(&key(other))
+    });
+    let denied = unanswered
+        .iter()
+        .filter(|edge| judges.judge(edge, now).is_some());
+    let mut never_answered: Vec<_> = denied
+        .map(|edge| Unanswered {
+            to: edge.called.to_string(),
+            from: workloads.named(edge),
+            port: edge.port,
+            count: edge.seen.count,
+            last: counted::moment(edge.seen.last),
+        })
+        .collect();
+    never_answered.sort_by(|one, other| {
+        (&one.to, &one.from, one.port).cmp(&(&other.to, &other.from, other.port))
     });
     let others = counted::others(usage);
     Report {
@@ -203,21 +235,26 @@ fn report(
         since: counted::moment(usage.since),
         edges: edges.len(),
         breaks,
+        never_answered,
         others,
     }
 }
 
 /// The rules as they are, and as they would be with none in shadow.
-struct Judges {
+struct Judges<'a> {
+    workloads: &'a Workloads<'a>,
+    rules: &'a Rules,
     now: Policy,
     /// Their allowances enforced: what is ready to be let in is not what would break.
     allowing: Policy,
     enforced: Policy,
 }
 
-impl Judges {
-    fn new(rules: &Rules) -> Self {
+impl<'a> Judges<'a> {
+    fn new(workloads: &'a Workloads<'a>, rules: &'a Rules) -> Self {
         Self {
+            workloads,
+            rules,
             now: rules.compiled(),
             allowing: unshadowed::with(rules, |rule| rule.effect == Effect::Allow),
             enforced: unshadowed::with(rules, |_| true),
@@ -226,14 +263,15 @@ impl Judges {
 
     /// Switches on one after the other, so that the first that breaks it is the one that is told. What the rules as they
     /// are deny by now is broken already, and breaks no more.
-    fn judge(&self, rules: &Rules, edge: &Edge, now: OffsetDateTime) -> Option<Break> {
+    fn judge(&self, edge: &Edge, now: OffsetDateTime) -> Option<Break> {
+        let rules = self.rules;
         let settings = rules.known.settings(&edge.called.namespace);
         let strict = NamespaceSettings {
             mtls: NamespaceSettings::default().mtls,
             ..settings
         };
         let closed = NamespaceSettings::default();
-        let beside = counted::beside(rules, edge);
+        let beside = self.workloads.beside(edge);
         let denied = |policy: &Policy, settings| {
             let destination = edge.called.destination(&rules.trust_domain, settings);
             let caller = (&edge.caller, &*beside);
@@ -250,16 +288,18 @@ impl Judges {
         ];
         steps.into_iter().find_map(|(by, policy, settings)| {
             let verdict = denied(policy, settings)?;
-            Some(broken(rules, edge, by, &verdict))
+            Some(broken(self.workloads.named(edge), edge, by, &verdict))
         })
     }
 }
 
-fn broken(rules: &Rules, edge: &Edge, by: By, verdict: &Verdict) -> Break {
-    let Seen { count, first, last } = edge.seen;
+fn broken(from: String, edge: &Edge, by: By, verdict: &Verdict) -> Break {
+    let Seen {
+        count, first, last, ..
+    } = edge.seen;
     Break {
         to: edge.called.to_string(),
-        from: counted::named(rules, edge),
+        from,
         port: edge.port,
         // A caller in clear that a closing in shadow let through is one that mutual TLS keeps out.
         by: match (&edge.caller, by, edge.decided) {

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use palisade_api::usage::Seen;
 use time::OffsetDateTime;
 
-use super::{Break, By, Report};
+use super::{Break, By, Report, Unanswered};
 use crate::policy::counted::times;
+use crate::policy::ports;
 use crate::records::{DIM, ERROR, GOOD, WAITING};
 
 /// The workloads that would lose somebody, each with whom.
@@ -41,6 +42,7 @@ pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
         "{verdict}  {dim}counted since {}{undim}",
         report.since
     );
+    unanswered(&mut text, &report.never_answered);
     if report.others > 0 {
         let (on, off) = (WAITING.render(), WAITING.render_reset());
         let _written = writeln!(
@@ -50,6 +52,40 @@ pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
         );
     }
     text
+}
+
+/// Who called where nobody was: each caller once, with the ports.
+fn unanswered(text: &mut String, edges: &[Unanswered]) {
+    if edges.is_empty() {
+        return;
+    }
+    let (dim, undim) = (DIM.render(), DIM.render_reset());
+    let (what, would) = match edges.len() {
+        1 => ("1 edge".to_owned(), "it"),
+        many => (format!("{many} edges"), "they"),
+    };
+    // Writing to a string cannot fail.
+    let _written = writeln!(
+        text,
+        "{dim}{what} left out: nobody ever answered at these ports, and {would} would be denied{undim}"
+    );
+    let callers: Vec<_> = edges
+        .chunk_by(|one, other| (&one.to, &one.from) == (&other.to, &other.from))
+        .collect();
+    for caller in callers.iter().take(MOST_CALLERS) {
+        let Some(first) = caller.first() else {
+            continue;
+        };
+        let at = ports::shown(&caller.iter().map(|one| one.port).collect());
+        let _written = writeln!(text, "{dim}  {} → {} {at}{undim}", first.from, first.to);
+    }
+    if let Some(more) = callers
+        .len()
+        .checked_sub(MOST_CALLERS)
+        .filter(|more| *more > 0)
+    {
+        let _written = writeln!(text, "{dim}  and {more} more callers (-o json){undim}");
+    }
 }
 
 fn line(one: &Break, now: OffsetDateTime) -> String {
@@ -68,6 +104,7 @@ fn line(one: &Break, now: OffsetDateTime) -> String {
         count: one.count,
         first: one.last_at,
         last: one.last_at,
+        unanswered: 0,
     };
     format!(
         "  {} at port {}: {by}  {dim}{}; {why}{undim}",
@@ -76,3 +113,6 @@ fn line(one: &Break, now: OffsetDateTime) -> String {
         times(seen, now)
     )
 }
+
+/// Who looks for open ports from many addresses fills no terminal.
+const MOST_CALLERS: usize = 10;

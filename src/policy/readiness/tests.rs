@@ -183,3 +183,46 @@ fn an_edge_is_told_once_whatever_rules_let_it_in() {
     assert_eq!((report.edges, report.breaks.len()), (1, 1));
     assert_eq!(report.breaks[0].count, 12);
 }
+
+#[test]
+fn what_nobody_ever_answered_breaks_nothing() {
+    let rules = shop(OPEN);
+    let mut usage = counts(&[
+        ("shop/batch", 81, Decided::AllowedByShadow, None),
+        ("shop/batch", 82, Decided::AllowedByShadow, None),
+        ("shop/batch", 80, Decided::AllowedByShadow, None),
+    ]);
+    let [_, other] = usage.workloads.as_mut_slice() else {
+        panic!("there are two replicas");
+    };
+    // One replica answers at port 80.
+    for (key, seen) in &mut other.totals.edges {
+        seen.unanswered = if key.port == 80 { 0 } else { seen.count };
+    }
+    let of_all = |usage: &Usage| {
+        let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+        report(&rules, usage, (None, i64::MIN), now)
+    };
+    assert_eq!(
+        of_all(&usage).breaks.len(),
+        3,
+        "the other says nothing of it"
+    );
+    for seen in usage.workloads[0].totals.edges.values_mut() {
+        seen.unanswered = seen.count;
+    }
+    let report = of_all(&usage);
+    let ports: Vec<_> = report.breaks.iter().map(|one| one.port).collect();
+    assert_eq!((report.edges, ports), (1, vec![80]));
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let text = anstream::adapter::strip_str(&print::report(&report, now)).to_string();
+    let told = "2 edges left out: nobody ever answered at these ports, and they would be denied\n  \
+                shop/batch → shop/orders ports 81-82\n";
+    assert!(text.contains(told), "{text}");
+    // Nothing else is left of it.
+    for counted in &mut usage.workloads {
+        counted.totals.edges.retain(|key, _| key.port != 80);
+    }
+    let report = of_all(&usage);
+    assert_eq!((report.ready, report.edges), (true, 0));
+}

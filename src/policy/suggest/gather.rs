@@ -30,6 +30,12 @@ pub(super) struct Seen {
     pub(super) callers: BTreeMap<From, Calls>,
     /// What was denied, by caller and port.
     pub(super) denied: BTreeMap<(Caller, u16), Calls>,
+    /// What was let in and reached nobody, by caller and port.
+    pub(super) unanswered: BTreeMap<(Caller, u16), Calls>,
+    /// The ports at which somebody was there, whoever called.
+    pub(super) answered: BTreeSet<u16>,
+    /// Rules admit some calls already.
+    pub(super) is_admitted: bool,
     /// What allowances in shadow would admit, by caller and these.
     pub(super) in_shadow: BTreeMap<(Caller, BTreeSet<String>), Calls>,
 }
@@ -64,6 +70,8 @@ pub(super) struct Calls {
     pub(super) denied_by: BTreeSet<String>,
     /// Rules that may, by who is at its address.
     pub(super) may_be_denied_by: BTreeSet<String>,
+    /// Those of the ports where nobody was there for this caller.
+    pub(super) unanswered: BTreeSet<u16>,
 }
 
 /// Puts together what rules are to be made of.
@@ -88,19 +96,26 @@ pub(super) fn gather(
         let trust_domain = edge.trust_domain(&rules.trust_domain);
         let beside = workloads.beside(edge, trust_domain);
         let says = judges.say(edge, &called, &beside);
-        if says.is_admitted {
-            gathered.admitted = gathered.admitted.saturating_add(edge.count);
-            continue;
-        }
         let seen = gathered.targets.entry(target.clone());
         let seen = seen.or_insert_with(|| Seen {
             selected: target,
             trust_domain: edge.trust_domain(&rules.trust_domain).clone(),
             callers: BTreeMap::new(),
             denied: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            is_admitted: false,
             in_shadow: BTreeMap::new(),
         });
-        seen.take(edge, wanted, says);
+        if is_answered(edge) {
+            seen.answered.insert(edge.port);
+        }
+        if says.is_admitted {
+            gathered.admitted = gathered.admitted.saturating_add(edge.count);
+            seen.is_admitted = true;
+        } else {
+            seen.take(edge, wanted, says);
+        }
     }
     if nameless > 0 {
         gathered.warnings.push(format!(
@@ -112,7 +127,13 @@ pub(super) fn gather(
         .targets
         .values_mut()
         .for_each(|seen| seen.settle(wanted));
+    gathered.targets.retain(|_, seen| seen.has_any());
     gathered
+}
+
+/// Whether somebody was there to take at least one of its calls.
+fn is_answered(edge: &Edge) -> bool {
+    edge.was == Was::Allowed && edge.unanswered < edge.count
 }
 
 impl Seen {
@@ -122,6 +143,8 @@ impl Seen {
         let caller = edge.from.clone();
         if edge.was == Was::Denied && !wanted.include_denied {
             join(&mut self.denied, (caller, edge.port), calls);
+        } else if edge.was == Was::Allowed && !is_answered(edge) && says.in_shadow.is_empty() {
+            join(&mut self.unanswered, (caller, edge.port), calls);
         } else if says.in_shadow.is_empty() {
             join(&mut self.callers, From::Caller(caller), calls);
         } else {
@@ -129,10 +152,25 @@ impl Seen {
         }
     }
 
-    /// What was also allowed is a doubt of its rule, and not left out. Then namespaces take the place of accounts, where
-    /// they are to.
+    /// What reached nobody is left out, but at ports where somebody else was answered: there it is a doubt of its rule.
+    /// What was also allowed is another, and not left out. Then namespaces take the place of accounts, where they are to.
     fn settle(&mut self, wanted: Wanted) {
         let callers = &mut self.callers;
+        let unanswered = std::mem::take(&mut self.unanswered);
+        for ((caller, port), mut calls) in unanswered {
+            let from = From::Caller(caller);
+            let is_elsewhere = callers
+                .get(&from)
+                .is_some_and(|held| held.ports.contains(&port));
+            if is_elsewhere {
+                join(callers, from, calls);
+            } else if self.answered.contains(&port) {
+                calls.unanswered.insert(port);
+                join(callers, from, calls);
+            } else if let From::Caller(caller) = from {
+                self.unanswered.insert((caller, port), calls);
+            }
+        }
         self.denied.retain(|(caller, port), denied| {
             let allowed = callers.get_mut(&From::Caller(caller.clone()));
             let Some(allowed) = allowed.filter(|calls| calls.ports.contains(port)) else {
@@ -144,6 +182,15 @@ impl Seen {
         if wanted.by_namespace {
             self.widen();
         }
+    }
+
+    /// Whether there is more to say of it than that rules admit all.
+    fn has_any(&self) -> bool {
+        let is_none = self.callers.is_empty()
+            && self.denied.is_empty()
+            && self.unanswered.is_empty()
+            && self.in_shadow.is_empty();
+        !is_none
     }
 
     fn widen(&mut self) {
@@ -210,6 +257,7 @@ impl Calls {
             passing_by: passing_by.into_iter().collect(),
             denied_by,
             may_be_denied_by: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
         }
     }
 
@@ -228,6 +276,7 @@ impl Calls {
         self.passing_by.extend(other.passing_by);
         self.denied_by.extend(other.denied_by);
         self.may_be_denied_by.extend(other.may_be_denied_by);
+        self.unanswered.extend(other.unanswered);
     }
 
     /// Takes over what is known of calls that were denied, but not the calls.

@@ -8,6 +8,7 @@ mod target;
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,7 +54,8 @@ pub(crate) struct SuggestArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Prints rules as YAML, one policy for each workload that was called and one rule for each of its callers, with comments
-that say how often and when it was seen, and what to look at twice. What a rule in shadow would admit is a comment: that
+that say how often and when it was seen, and what to look at twice. Ports where nobody was ever there to take a call are
+left out, and listed in comments, as whoever looks for open ones calls them. What a rule in shadow would admit is a comment: that
 rule is there, and waits for mode: enforce. -o json prints objects and evidence instead.
 Exits with 0, also where there is nothing to suggest, and with 2 where records or rules cannot be read.
 
@@ -92,6 +94,10 @@ pub(crate) struct ForTarget {
     pub(crate) unsure: Vec<String>,
     /// What was denied, and is left out.
     pub(crate) denied: Vec<Denied>,
+    /// Rules admit some calls to it already.
+    pub(crate) is_admitted: bool,
+    /// What was let in, and is left out as nobody was there.
+    pub(crate) unanswered: Vec<Unanswered>,
     /// What is there in shadow already, and is left out.
     pub(crate) in_shadow: Vec<InShadow>,
 }
@@ -116,6 +122,18 @@ pub(crate) struct Evidence {
 pub(crate) struct Denied {
     pub(crate) from: String,
     pub(crate) port: u16,
+    pub(crate) count: u64,
+    #[serde(serialize_with = "traffic::rfc3339")]
+    pub(crate) last: OffsetDateTime,
+    /// Somebody was answered at this port.
+    pub(crate) answered: bool,
+}
+
+/// Calls of one caller to ports where nobody was ever there.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Unanswered {
+    pub(crate) from: String,
+    pub(crate) ports: BTreeSet<u16>,
     pub(crate) count: u64,
     #[serde(serialize_with = "traffic::rfc3339")]
     pub(crate) last: OffsetDateTime,

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use palisade_api::manifest;
 use serde_json::{Value, json};
 
-use super::{Denied, Evidence, ForTarget, InShadow, Suggested};
+use super::{Denied, Evidence, ForTarget, InShadow, Suggested, Unanswered};
+use crate::policy::ports;
 use crate::policy::traffic::{counted, moment};
 
 /// A file of rules. Comments say what each is for.
@@ -14,16 +15,23 @@ pub(super) fn yaml(suggested: &Suggested) -> String {
     let mut text = policies.collect::<Vec<_>>().join("---\n");
     for target in suggested.targets.iter().filter(|one| one.policy.is_none()) {
         // Writing to a string cannot fail.
-        let why = if target.in_shadow.is_empty() {
-            "nothing was allowed"
-        } else {
-            "nothing to add"
+        let is_there = target.is_admitted || !target.in_shadow.is_empty();
+        let why = match (is_there, target.unanswered.is_empty()) {
+            (true, _) => "nothing to add",
+            (false, true) => "nothing was allowed",
+            (false, false) => "nothing was answered",
         };
         let _written = writeln!(text, "# {}: {why}", target.to);
-        in_shadow(&mut text, &target.in_shadow);
-        denied(&mut text, &target.denied);
+        left_out(&mut text, target);
     }
     text
+}
+
+/// What is no rule, and why not.
+fn left_out(text: &mut String, target: &ForTarget) {
+    in_shadow(text, &target.in_shadow);
+    denied(text, &target.denied);
+    unanswered(text, &target.unanswered);
 }
 
 fn with_comments(target: &ForTarget) -> Option<String> {
@@ -42,8 +50,7 @@ fn with_comments(target: &ForTarget) -> Option<String> {
         text.push_str(line);
         text.push('\n');
     }
-    in_shadow(&mut text, &target.in_shadow);
-    denied(&mut text, &target.denied);
+    left_out(&mut text, target);
     Some(text)
 }
 
@@ -80,11 +87,29 @@ fn in_shadow(text: &mut String, in_shadow: &[InShadow]) {
 
 fn denied(text: &mut String, denied: &[Denied]) {
     for one in denied {
+        let silent = if one.answered {
+            ""
+        } else {
+            "; nobody was seen to be answered there"
+        };
         let _written = writeln!(
             text,
-            "# left out, as it was denied: {} at port {}, {}, last {}",
+            "# left out, as it was denied: {} at port {}, {}, last {}{silent}",
             one.from,
             one.port,
+            counted(one.count, "time"),
+            moment(one.last),
+        );
+    }
+}
+
+fn unanswered(text: &mut String, unanswered: &[Unanswered]) {
+    for one in unanswered {
+        let _written = writeln!(
+            text,
+            "# left out, as nothing answered: {} at {}, {}, last {}",
+            one.from,
+            ports::shown(&one.ports),
             counted(one.count, "time"),
             moment(one.last),
         );
@@ -105,6 +130,7 @@ pub(super) fn json(suggested: &Suggested) -> anyhow::Result<String> {
             "evidence": target.evidence,
             "unsure": target.unsure,
             "denied": target.denied,
+            "unanswered": target.unanswered,
             "in_shadow": target.in_shadow,
         });
         let _written = writeln!(text, "{line}");
@@ -122,6 +148,11 @@ pub(super) fn summary(suggested: &Suggested) -> String {
     let denied: u64 = targets
         .iter()
         .flat_map(|one| &one.denied)
+        .map(|one| one.count)
+        .sum();
+    let unanswered: u64 = targets
+        .iter()
+        .flat_map(|one| &one.unanswered)
         .map(|one| one.count)
         .sum();
     let in_shadow: u64 = targets
@@ -145,6 +176,7 @@ pub(super) fn summary(suggested: &Suggested) -> String {
         (suggested.admitted, "admitted by rules already"),
         (in_shadow, "left out, as rules in shadow would admit them"),
         (denied, "denied and left out (--include-denied)"),
+        (unanswered, "left out, as nothing answered at their ports"),
     ] {
         if count > 0 {
             let _written = write!(text, "; {} {what}", counted(count, "connection"));

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use palisade_api::policy::{self, AuthorizationPolicy, Effect, PortRange, Rule};
+use palisade_api::policy::{self, AuthorizationPolicy, Effect, Rule};
 use palisade_api::spiffe::TrustDomain;
 
 use super::gather::{Calls, From, Seen, account};
 use super::target::of_account;
-use super::{Denied, Evidence, ForTarget, InShadow, Wanted};
+use super::{Denied, Evidence, ForTarget, InShadow, Unanswered, Wanted};
+use crate::policy::ports;
 use crate::policy::rules::{Known, Rules};
 use crate::policy::subject::Caller;
 use crate::policy::traffic::counted;
@@ -59,13 +60,13 @@ pub(super) fn for_target(
             first: calls.first,
             last: calls.last,
             conn: calls.conn.clone(),
-            unsure: unsure(known, from, calls, &seen.trust_domain),
+            unsure: unsure(known, from, calls, &seen),
         });
         written.push(Rule {
             name,
             effect: Effect::Allow,
             from: vec![source(from, &seen.trust_domain)],
-            ports: ranges(&calls.ports),
+            ports: ports::ranges(&calls.ports),
             mode: wanted.mode,
             expires: None,
             reason: String::new(),
@@ -82,6 +83,7 @@ pub(super) fn for_target(
         port: *port,
         count: calls.count(),
         last: calls.last,
+        answered: seen.answered.contains(port),
     });
     ForTarget {
         to: format!("{namespace}/{}", seen.selected.name),
@@ -89,8 +91,32 @@ pub(super) fn for_target(
         evidence,
         unsure: seen.selected.unsure(known).into_iter().collect(),
         denied: denied.collect(),
+        is_admitted: seen.is_admitted,
+        unanswered: unanswered(&seen),
         in_shadow: in_shadow(known, &seen),
     }
+}
+
+/// Calls that reached nobody, each caller once.
+fn unanswered(seen: &Seen) -> Vec<Unanswered> {
+    let mut told: Vec<Unanswered> = Vec::new();
+    for ((caller, port), calls) in &seen.unanswered {
+        let from = caller.short(&seen.trust_domain);
+        match told.last_mut().filter(|held| held.from == from) {
+            Some(held) => {
+                held.ports.insert(*port);
+                held.count = held.count.saturating_add(calls.count());
+                held.last = held.last.max(calls.last);
+            }
+            None => told.push(Unanswered {
+                from,
+                ports: BTreeSet::from([*port]),
+                count: calls.count(),
+                last: calls.last,
+            }),
+        }
+    }
+    told
 }
 
 /// What is there in shadow already, and what to look at twice before that is enforced.
@@ -102,12 +128,7 @@ fn in_shadow(known: &Known, seen: &Seen) -> Vec<InShadow> {
         count: calls.count(),
         last: calls.last,
         rules: rules.iter().cloned().collect(),
-        unsure: unsure(
-            known,
-            &From::Caller(caller.clone()),
-            calls,
-            &seen.trust_domain,
-        ),
+        unsure: unsure(known, &From::Caller(caller.clone()), calls, seen),
     });
     told.collect()
 }
@@ -161,23 +182,9 @@ fn rule_name(
     free
 }
 
-/// Ports that follow each other as one range.
-fn ranges(ports: &BTreeSet<u16>) -> Vec<PortRange> {
-    let mut ranges: Vec<PortRange> = Vec::new();
-    for port in ports {
-        match ranges.last_mut() {
-            Some(range) if range.last.checked_add(1) == Some(*port) => range.last = *port,
-            _ => ranges.push(PortRange {
-                first: *port,
-                last: *port,
-            }),
-        }
-    }
-    ranges
-}
-
 /// What to look at twice.
-fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain) -> Vec<String> {
+fn unsure(known: &Known, from: &From, calls: &Calls, seen: &Seen) -> Vec<String> {
+    let trust_domain = &seen.trust_domain;
     let mut unsure = Vec::new();
     if calls.count() == 1 {
         unsure.push("seen once".to_owned());
@@ -215,7 +222,23 @@ fn unsure(known: &Known, from: &From, calls: &Calls, trust_domain: &TrustDomain)
     unsure.extend(denials.map(|rule| {
         format!("{rule} may deny it, whatever is allowed: the account at its address is not known")
     }));
+    unsure.extend(silent(calls, &seen.answered));
     unsure
+}
+
+/// Ports where nobody was there: for this caller, or for anybody.
+fn silent(calls: &Calls, answered: &BTreeSet<u16>) -> Vec<String> {
+    let at_all: BTreeSet<u16> = calls.ports.difference(answered).copied().collect();
+    let mut silent = Vec::new();
+    if !calls.unanswered.is_empty() {
+        let at = ports::shown(&calls.unanswered);
+        silent.push(format!("nothing answered this caller at {at}"));
+    }
+    if !at_all.is_empty() {
+        let at = ports::shown(&at_all);
+        silent.push(format!("nobody was seen to be answered at {at}"));
+    }
+    silent
 }
 
 /// What was decided otherwise at another time, and what is allowed only for a while.

@@ -36,6 +36,8 @@ pub(crate) struct Edge {
     pub(crate) conn: u128,
     /// How many of them were let in for a while.
     pub(crate) passing: Passing,
+    /// How many of them reached nobody, though they were let in: the application was not there.
+    pub(crate) unanswered: u64,
 }
 
 /// Connections that were let in by rules that end, as those for emergencies do.
@@ -82,8 +84,6 @@ pub(super) struct Edges {
     most: Most,
     /// Records before this moment are passed over.
     since: Option<OffsetDateTime>,
-    /// All records but those of this connection are.
-    only: Option<u128>,
     callers: Names<Caller>,
     identities: Names<SpiffeId>,
     names: Names<Arc<str>>,
@@ -123,14 +123,6 @@ impl Edges {
         }
     }
 
-    /// For one connection.
-    pub(super) fn only(conn: u128, since: Option<OffsetDateTime>) -> Self {
-        Self {
-            only: Some(conn),
-            ..Self::new(Most::default(), since)
-        }
-    }
-
     /// Takes one line, whatever it is; says whether it is a record.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
         let line = Line::of(bytes);
@@ -140,29 +132,41 @@ impl Edges {
         let Some((line, at, conn)) = record else {
             return false;
         };
-        let is_another = self.only.is_some_and(|only| only != conn);
-        if !is_another && self.since.is_none_or(|since| at >= since) {
-            self.take_record(line, (at, conn));
+        if self.since.is_some_and(|since| at < since) {
+            return true;
+        }
+        match line.told() {
+            Some(told) => self.take_record(line, told, (at, conn)),
+            None => self.read.undecided += 1,
         }
         true
     }
 
-    fn take_record(&mut self, line: &Line<'_>, (at, conn): (OffsetDateTime, u128)) {
-        let Some(told) = line.told() else {
-            self.read.undecided += 1;
-            return;
-        };
+    /// Takes what a record says.
+    pub(super) fn take_record(
+        &mut self,
+        line: &Line<'_>,
+        told: Told,
+        (at, conn): (OffsetDateTime, u128),
+    ) {
         if let Some(before) = self.conns.get(&conn).copied() {
             self.tell_again(line, told, before, (at, conn));
         } else if self.conns.len() < self.most.conns {
             if let Some(edge) = self.count(line, told, (at, conn)) {
-                let is_decided = told != Told::WentWell;
+                let is_decided = told.is_decided();
                 self.conns.insert(conn, Counted { edge, is_decided });
             }
-        } else if line.is_last() && told != Told::WentWell {
+        } else if line.is_last() && told.is_decided() {
             // Of each connection there is but one such record, so it counts once without being remembered.
             self.count(line, told, (at, conn));
         }
+    }
+
+    /// Whether the called side says nothing of this connection.
+    pub(super) fn is_undecided(&self, conn: u128) -> bool {
+        self.conns
+            .get(&conn)
+            .is_none_or(|counted| !counted.is_decided)
     }
 
     /// All edges, and how they were read.
@@ -181,7 +185,7 @@ impl Edges {
         before: Counted,
         (at, conn): (OffsetDateTime, u128),
     ) {
-        if told == Told::WentWell || before.is_decided {
+        if !told.is_decided() || before.is_decided {
             if let Some(edge) = self.edges.get_mut(before.edge) {
                 edge.first = edge.first.min(at);
                 edge.last = edge.last.max(at);
@@ -204,11 +208,7 @@ impl Edges {
         told: Told,
         (at, conn): (OffsetDateTime, u128),
     ) -> Option<usize> {
-        let was = match told {
-            Told::Decided(was) => was,
-            Told::WentWell => Was::Allowed,
-        };
-        let Some(key) = self.key(line, was) else {
+        let Some(key) = self.key(line, told.was()) else {
             self.read.undecided += 1;
             return None;
         };
@@ -223,6 +223,9 @@ impl Edges {
         let edge = self.edges.get_mut(index)?;
         edge.count = edge.count.saturating_add(line.count());
         edge.first = edge.first.min(at);
+        if line.is_unanswered() {
+            edge.unanswered = edge.unanswered.saturating_add(line.count());
+        }
         if told == Told::Decided(Was::Allowed) && line.is_by_passing_rule() {
             edge.passing = Passing {
                 count: edge.passing.count.saturating_add(line.count()),
@@ -230,13 +233,16 @@ impl Edges {
                 because: line.because().and_then(|word| self.words.kept(word)),
             };
         }
+        // Whichever side speaks last, only the called one knows why.
+        if told.is_decided() && (at >= edge.last || edge.reason.is_none()) {
+            edge.reason = line.reason().and_then(|word| self.words.kept(word));
+            edge.rule = line.rule().and_then(|word| self.words.kept(word));
+        } else if told == Told::Refused && edge.reason.is_none() {
+            edge.rule = line.rule().and_then(|word| self.words.kept(word));
+        }
         if at >= edge.last {
             edge.last = at;
             edge.conn = conn;
-            if told != Told::WentWell {
-                edge.reason = line.reason().and_then(|word| self.words.kept(word));
-                edge.rule = line.rule().and_then(|word| self.words.kept(word));
-            }
         }
         Some(index)
     }
@@ -263,6 +269,7 @@ impl Edges {
             last: at,
             conn,
             passing: Passing::default(),
+            unanswered: 0,
         };
         let index = self.edges.len();
         self.edges.push(edge);

@@ -79,6 +79,23 @@ pub(super) enum Told {
     Decided(Was),
     /// The calling side says that the connection went well.
     WentWell,
+    /// The calling side was told that it is denied, but not why.
+    Refused,
+}
+
+impl Told {
+    /// Whether the called side says so.
+    pub(super) fn is_decided(self) -> bool {
+        matches!(self, Self::Decided(_))
+    }
+
+    pub(super) fn was(self) -> Was {
+        match self {
+            Self::Decided(was) => was,
+            Self::WentWell => Was::Allowed,
+            Self::Refused => Was::Denied,
+        }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -112,6 +129,28 @@ impl<'a> Line<'a> {
             }
             _ => None,
         }
+    }
+
+    /// The refusal that the calling side was told of, where rules may have decided it.
+    pub(super) fn refused(&self) -> Option<Told> {
+        let is_told = (&*self.direction.0, &*self.event.0, self.reason())
+            == ("outbound", "denied", Some("denied"));
+        is_told.then_some(Told::Refused)
+    }
+
+    /// Whether it is of refusals that the called side put together: their other records are not written.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.count.is_some() && self.told() == Some(Told::Decided(Was::Denied))
+    }
+
+    /// Whether the called side let it through, and its application was not there.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.told() == Some(Told::Decided(Was::Allowed)) && self.error() == Some("connect")
+    }
+
+    /// Why it came to nothing, in the word of records.
+    pub(super) fn error(&self) -> Option<&str> {
+        plain(&self.error)
     }
 
     /// Whether no other record of the same side tells of the same connection.

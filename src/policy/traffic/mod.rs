@@ -4,6 +4,7 @@ mod cluster;
 mod edges;
 mod line;
 mod names;
+mod one;
 mod read;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -25,12 +26,14 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use self::edges::{Edges, Read};
+use self::one::One;
 use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
 pub(crate) use edges::Edge;
 pub(crate) use line::Was;
+pub(crate) use one::{Connection, Unsaid};
 pub(crate) use stranger::{Beside, Denials};
 pub(crate) use whom::{Whom, Workloads};
 
@@ -65,7 +68,9 @@ pub(crate) struct Traffic {
 
 /// Reads the records that are meant.
 pub(crate) fn load(args: &TrafficArgs, mesh: &MeshArgs) -> anyhow::Result<Traffic> {
-    gather(args, mesh, Edges::new(edges::Most::default(), args.begin()))
+    let mut edges = Edges::new(edges::Most::default(), args.begin());
+    let warnings = read_all(args, mesh, &mut |line| edges.take(line))?;
+    Ok(finished(edges, warnings))
 }
 
 /// Reads the records of files, and of the files of directories.
@@ -75,27 +80,30 @@ pub(crate) fn of_files(paths: &[PathBuf]) -> anyhow::Result<Traffic> {
     Ok(finished(edges, skipped.told()))
 }
 
-/// The records of one connection, by their `conn.id`; none where there are none that say what was decided.
+/// What records say of one connection, by their `conn.id`.
 pub(crate) fn connection(
     args: &TrafficArgs,
     mesh: &MeshArgs,
     id: u128,
-) -> anyhow::Result<Option<Edge>> {
-    let Traffic { edges, .. } = gather(args, mesh, Edges::only(id, args.begin()))?;
-    Ok(edges.into_iter().next())
+) -> anyhow::Result<Connection> {
+    let mut one = One::new(id, args.begin());
+    read_all(args, mesh, &mut |line| one.take(line))?;
+    Ok(one.finish())
 }
 
-fn gather(args: &TrafficArgs, mesh: &MeshArgs, mut edges: Edges) -> anyhow::Result<Traffic> {
-    let take: &mut Take<'_> = &mut |line| edges.take(line);
-    let warnings = if !args.records.is_empty() {
-        read::files(&args.records, take)?.told()
-    } else {
-        match meant(mesh)? {
-            Meant::Local => read::local(mesh.name.as_deref(), take)?.told(),
-            Meant::Cluster => cluster::read(mesh, args.since, take)?,
-        }
-    };
-    Ok(finished(edges, warnings))
+/// Reads the records that are meant; what is to be said of those that were left out.
+fn read_all(
+    args: &TrafficArgs,
+    mesh: &MeshArgs,
+    take: &mut Take<'_>,
+) -> anyhow::Result<Vec<String>> {
+    if !args.records.is_empty() {
+        return Ok(read::files(&args.records, take)?.told());
+    }
+    match meant(mesh)? {
+        Meant::Local => Ok(read::local(mesh.name.as_deref(), take)?.told()),
+        Meant::Cluster => cluster::read(mesh, args.since, take),
+    }
 }
 
 fn finished(edges: Edges, mut warnings: Vec<String>) -> Traffic {

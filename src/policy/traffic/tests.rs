@@ -246,3 +246,103 @@ fn what_a_rule_let_in_that_ends_is_counted_apart() {
     assert_eq!((found[0].count, found[0].passing.count), (3, 2));
     assert_eq!(found[0].passing.because.as_deref(), Some("INC-7[1m"));
 }
+
+#[test]
+fn what_was_let_in_and_reached_nobody_is_told_apart() {
+    let refused = json!({"error": "connect", "close.by": "error"});
+    let mut caller = outbound("a1");
+    caller["error"] = "peer_connect".into();
+    for order in [[refused.clone(), caller.clone()], [caller, refused]] {
+        let (found, _) = edges(&[&order[..], &[json!({"conn.id": "b2"})]].concat());
+        let [edge] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!((edge.count, edge.unanswered), (2, 1));
+    }
+}
+
+/// What is said of the connection `a1`.
+fn one(records: &[Value]) -> Connection {
+    let mut one = One::new(0xa1, None);
+    for each in records {
+        assert!(one.take(&record(each)));
+    }
+    one.finish()
+}
+
+fn refused(conn: &str, fields: &Value) -> Value {
+    let mut record = json!({
+        "event": "denied", "conn.id": conn, "policy.decision": "deny", "policy.reason": "no_rule",
+        "policy.rule": null,
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        record[key] = value.clone();
+    }
+    record
+}
+
+#[test]
+fn a_refusal_that_the_called_side_only_counted_is_found_by_what_the_caller_wrote() {
+    let told = json!({"direction": "outbound", "policy.reason": "denied"});
+    let counted = |conn: &str, second: u32, fields: Value| {
+        let mut counted = refused(conn, &fields);
+        counted["time"] = format!("2026-11-22T02:23:{second:02}Z").into();
+        counted["count"] = 7.into();
+        counted
+    };
+    let rule = json!({"policy.reason": "rule", "policy.rule": "shop/orders/no-web"});
+    let records = [
+        counted("b1", 11, json!({})),
+        counted("b2", 40, json!({})),
+        counted("b3", 15, json!({"dst.port": 81})),
+        counted(
+            "b4",
+            15,
+            json!({"src.identity": "spiffe://a.test/ns/shop/sa/batch"}),
+        ),
+        counted("b5", 22, rule),
+        // It stands for itself alone.
+        refused("b6", &json!({})),
+    ];
+    let own = refused("a1", &told);
+    for order in [
+        [&records[..], std::slice::from_ref(&own)].concat(),
+        [std::slice::from_ref(&own), &records[..]].concat(),
+    ] {
+        let found = one(&order);
+        let edge = found.edge.unwrap();
+        assert_eq!((edge.was, edge.reason), (Was::Denied, None));
+        assert!(found.is_by_caller);
+        let among = found.among.unwrap();
+        assert_eq!((among.conn, among.count), (0xb5, 7));
+        assert_eq!(among.rule.as_deref(), Some("shop/orders/no-web"));
+    }
+    // What the called side says of itself is all that counts, also where the other one speaks later.
+    let mut later = own.clone();
+    later["time"] = "2026-11-22T02:23:13Z".into();
+    for order in [
+        [later.clone(), refused("a1", &json!({}))],
+        [refused("a1", &json!({})), later],
+    ] {
+        let decided = one(&[&order[..], &[records[4].clone()]].concat());
+        assert_eq!(decided.edge.unwrap().reason.as_deref(), Some("no_rule"));
+        assert!(!decided.is_by_caller && decided.among.is_none());
+    }
+    let alone = one(&[own]);
+    assert!(alone.is_by_caller && alone.among.is_none());
+}
+
+#[test]
+fn a_record_that_says_nothing_of_rules_still_names_both_ends() {
+    let mut failed = outbound("a1");
+    failed["event"] = "tls_failed".into();
+    failed["error"] = "untrusted".into();
+    let found = one(&[failed, json!({"conn.id": "b2"})]);
+    assert!(found.edge.is_none());
+    let unsaid = found.unsaid.unwrap();
+    assert_eq!(unsaid.error.as_deref(), Some("untrusted"));
+    let edge = unsaid.edge.unwrap();
+    assert_eq!((&*edge.namespace, edge.port), ("shop", 8080));
+    let nothing = one(&[json!({"conn.id": "b2"})]);
+    assert!(nothing.edge.is_none() && nothing.unsaid.is_none());
+}

@@ -1,21 +1,28 @@
 //! `palisade policy usage`: what the rules permit against what is done.
 
+mod allowances;
+mod callers;
+mod denied;
+mod permitted;
 mod print;
+mod rules;
 #[cfg(test)]
 pub(in crate::policy) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Effect, Mode, Rule, RuleName};
-use palisade_api::usage::{Usage, Use};
+use palisade_api::usage::Usage;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::counted::{self, Edge};
-use super::rules::{self, Rules};
+use self::denied::Tried;
+use self::permitted::Unused;
+use self::rules::RuleUse;
+use super::counted::{self, Workloads};
+use super::rules::Rules;
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy usage`.
@@ -27,6 +34,9 @@ pub(crate) struct UsageArgs {
     /// Only what was tried and denied
     #[arg(long, conflicts_with = "unused")]
     denied: bool,
+    /// Lines of each part, at most [default: 50, in JSON 100000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    most: Option<u32>,
     #[command(flatten)]
     mesh: MeshArgs,
 }
@@ -35,26 +45,49 @@ pub(crate) struct UsageArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Sidecars count, and control keeps the counts: restarts of either lose nothing on a local mesh; on a cluster, those of
 sidecars. On a cluster this needs the Role palisade-ask in palisade-system.
+A rule that was never hit decided nothing, perhaps as others do what it says, which are named then. An edge is permitted and
+never used where no rule at all let such a caller in, of the ports that rules name at those; the widest come first.
 
   palisade policy usage
-  palisade policy usage --unused -o json | jq -r '.unused[] | .rule' | sort -u";
+  palisade policy usage --denied --most 10
+  palisade policy usage --unused -o json | jq -r '.unused[] | .rules[]' | sort -u";
 
 /// The parts that are wanted; the others are none.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// What was counted since then is in it.
     since: String,
-    /// Of what is unused, those that never decided.
+    /// Of what is unused, those that never decided; least used first.
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<Vec<RuleUse>>,
-    /// Edges that a rule permits, and nobody used.
+    /// Edges that rules permit, and nobody used; the widest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     unused: Option<Vec<Unused>>,
     /// Edges that were tried and denied, most first.
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<Vec<Tried>>,
+    /// How many are left out of each part.
+    #[serde(skip_serializing_if = "More::is_none")]
+    more: More,
     /// Connections that could not be told apart any more.
     others: u64,
+}
+
+/// What is left out, as it is more than is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct More {
+    /// Rules that decided.
+    rules: usize,
+    /// Rules that never did.
+    never_hit: usize,
+    unused: usize,
+    denied: usize,
+}
+
+impl More {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which parts of it are wanted.
@@ -65,51 +98,9 @@ pub(crate) enum Wanted {
     Denied,
 }
 
-/// How often a rule decided.
-#[derive(Debug, Serialize)]
-pub(crate) struct RuleUse {
-    rule: String,
-    effect: &'static str,
-    mode: &'static str,
-    place: String,
-    count: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<String>,
-    /// How often it would have decided otherwise, in shadow.
-    shadow_count: u64,
-    #[serde(skip)]
-    last_at: i64,
-}
-
-/// What is permitted and was never done.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Unused {
-    rule: String,
-    from: String,
-    to: String,
-}
-
-/// What was tried and denied.
-#[derive(Debug, Serialize)]
-pub(crate) struct Tried {
-    from: String,
-    to: String,
-    port: u16,
-    count: u64,
-    first: String,
-    last: String,
-    /// By this rule; by none where no rule allows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip)]
-    last_at: i64,
-}
-
 /// Prints what was used, and what was not.
 pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
-    let rules = rules::of_mesh(&args.mesh)?;
+    let rules = super::rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
     let usage = crate::usage::usage(&args.mesh)?;
     let wanted = match (args.unused, args.denied) {
@@ -117,141 +108,73 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
         (false, true) => Wanted::Denied,
         (false, false) => Wanted::All,
     };
-    let report = report(&rules, &usage, wanted);
+    let output = Output::or_by_terminal(args.mesh.output);
+    let most = args.most.unwrap_or(match output {
+        Output::Text => MOST_SHOWN,
+        Output::Json => MOST_PRINTED,
+    });
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let now = OffsetDateTime::now_utc();
+    let report = report(&rules, &usage, (wanted, most), now);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
-    match Output::or_by_terminal(args.mesh.output) {
-        Output::Text => {
-            write!(out, "{}", print::report(&report, OffsetDateTime::now_utc()))?;
-        }
+    match output {
+        Output::Text => write!(out, "{}", print::report(&report, now))?,
         Output::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(rules: &Rules, usage: &Usage, wanted: Wanted) -> Report {
-    let edges = counted::edges(rules, usage);
-    let used = (wanted != Wanted::Denied).then(|| {
-        let mut used = used(rules, usage);
-        used.retain(|rule| wanted == Wanted::All || rule.count.max(rule.shadow_count) == 0);
-        used
-    });
-    Report {
+/// The parts that are wanted, each with so many lines at most.
+fn report(
+    rules: &Rules,
+    usage: &Usage,
+    (wanted, most): (Wanted, usize),
+    now: OffsetDateTime,
+) -> Report {
+    let workloads = Workloads::of(rules);
+    let edges = counted::edges(&workloads, usage);
+    let mut report = Report {
         since: counted::moment(usage.since),
-        rules: used,
-        unused: (wanted != Wanted::Denied).then(|| unused(rules, &edges)),
-        denied: (wanted != Wanted::Unused).then(|| denied(rules, &edges)),
+        rules: None,
+        unused: None,
+        denied: None,
+        more: More::default(),
         others: counted::others(usage),
-    }
-}
-
-/// Each rule, those least used first.
-fn used(rules: &Rules, usage: &Usage) -> Vec<RuleUse> {
-    let mut uses: BTreeMap<&str, Use> = BTreeMap::new();
-    for (name, each) in usage.workloads.iter().flat_map(|one| &one.totals.rules) {
-        let held = uses.entry(name).or_default();
-        held.count = held.count.saturating_add(each.count);
-        held.shadow_count = held.shadow_count.saturating_add(each.shadow_count);
-        held.last = held.last.max(each.last);
-        held.shadow_last = held.shadow_last.max(each.shadow_last);
-    }
-    let mut listed: Vec<_> = each_rule(rules)
-        .map(|(name, rule)| {
-            let shown = name.to_string();
-            let used = uses.get(shown.as_str()).copied().unwrap_or_default();
-            let last_at = used.last.max(used.shadow_last);
-            RuleUse {
-                place: rules.place(&name),
-                rule: shown,
-                effect: rule.effect.as_str(),
-                mode: rule.mode.as_str(),
-                count: used.count,
-                last: (last_at > 0).then(|| counted::moment(last_at)),
-                shadow_count: used.shadow_count,
-                last_at,
-            }
-        })
-        .collect();
-    listed.sort_by(|one, other| {
-        let key = |each: &RuleUse| each.count.max(each.shadow_count);
-        (key(one), &one.rule).cmp(&(key(other), &other.rule))
-    });
-    listed
-}
-
-fn each_rule(rules: &Rules) -> impl Iterator<Item = (RuleName, &Rule)> {
-    rules
-        .policies
-        .iter()
-        .flat_map(|policy| policy.rule_names().zip(&policy.rules))
-}
-
-/// Each source of each allowance, for each workload that it protects, of which no connection was seen.
-fn unused(rules: &Rules, edges: &[Edge]) -> Vec<Unused> {
-    let selected = super::subject::selected_labels(rules);
-    let mut unused = Vec::new();
-    for policy in &rules.policies {
-        let protected = rules.known.workloads.iter().filter(|one| {
-            one.meshed && policy.selects(&one.namespace, &one.service_account, &one.labels)
-        });
-        let mut protected: Vec<_> = protected
-            .map(|one| super::subject::of(one, &selected))
-            .collect();
-        protected.sort();
-        protected.dedup();
-        let allowing = policy.rule_names().zip(&policy.rules);
-        let allowing =
-            allowing.filter(|(_, rule)| (rule.effect, rule.mode) == (Effect::Allow, Mode::Enforce));
-        for (name, rule) in allowing {
-            let name = name.to_string();
-            for from in &rule.from {
-                for called in &protected {
-                    let is_used = edges.iter().any(|edge| {
-                        edge.rule.as_deref() == Some(&name)
-                            && edge.called == *called
-                            && from.fits(edge.caller.source(), &rules.trust_domain)
-                    });
-                    if !is_used {
-                        unused.push(Unused {
-                            rule: name.clone(),
-                            from: source(from),
-                            to: called.to_string(),
-                        });
-                    }
-                }
-            }
+    };
+    if wanted != Wanted::Denied {
+        let mut used = rules::used(rules, usage, now);
+        let decided = used.iter().filter(|rule| rule.has_decided());
+        let decided: HashSet<_> = decided.map(|rule| rule.name().clone()).collect();
+        let has_decided = |name: &_| decided.contains(name);
+        let found = permitted::find(&workloads, rules, (&edges, &has_decided), (most, now));
+        rules::explain(&mut used, rules, found.instead);
+        let (mut never_hit, mut hit): (Vec<_>, Vec<_>) =
+            used.into_iter().partition(|rule| !rule.is_hit());
+        report.more.never_hit = bound(&mut never_hit, most);
+        if wanted == Wanted::All {
+            report.more.rules = bound(&mut hit, most);
+            never_hit.append(&mut hit);
         }
+        report.rules = Some(never_hit);
+        report.unused = Some(found.edges);
+        report.more.unused = found.more;
     }
-    unused
+    if wanted != Wanted::Unused {
+        let (denied, more) = denied::denied(&workloads, &edges, most);
+        report.denied = Some(denied);
+        report.more.denied = more;
+    }
+    report
 }
 
-/// As a rule names it, in one line.
-fn source(from: &palisade_api::policy::From) -> String {
-    use palisade_api::policy::From;
-    match from {
-        From::ServiceAccount { namespace, name } => format!("{namespace}/{name}"),
-        From::Identity(id) => id.to_string(),
-        From::Namespace(namespace) => format!("{namespace}/*"),
-        From::TrustDomain(domain) => format!("any identity of {domain}"),
-        From::Unauthenticated(network) => format!("{network} in clear"),
-    }
+/// Says how many were too many.
+fn bound<T>(lines: &mut Vec<T>, most: usize) -> usize {
+    let more = lines.len().saturating_sub(most);
+    lines.truncate(most);
+    more
 }
 
-fn denied(rules: &Rules, edges: &[Edge]) -> Vec<Tried> {
-    let mut denied: Vec<_> = edges
-        .iter()
-        .filter(|edge| !edge.decided.is_allowed())
-        .map(|edge| Tried {
-            from: counted::named(rules, edge),
-            to: edge.called.to_string(),
-            port: edge.port,
-            count: edge.seen.count,
-            first: counted::moment(edge.seen.first),
-            last: counted::moment(edge.seen.last),
-            rule: edge.rule.clone(),
-            reason: edge.reason.clone(),
-            last_at: edge.seen.last,
-        })
-        .collect();
-    denied.sort_by_key(|tried| std::cmp::Reverse(tried.count));
-    denied
-}
+/// What people read to its end.
+const MOST_SHOWN: u32 = 50;
+/// What programs can hold.
+const MOST_PRINTED: u32 = 100_000;

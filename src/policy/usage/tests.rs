@@ -1,4 +1,4 @@
-use palisade_api::usage::{Caller, Counted, Decided, EdgeKey, Seen, Totals};
+use palisade_api::usage::{Caller, Counted, Decided, EdgeKey, Seen, Totals, Use};
 
 use super::*;
 
@@ -35,7 +35,7 @@ spec:
   - {{name: cart, effect: allow, from: [{{serviceAccount: shop/cart}}]}}
 "
     );
-    rules::sample::rules(&text)
+    super::super::rules::sample::rules(&text)
 }
 
 /// Who called, at which port, what was decided and by which rule.
@@ -66,6 +66,7 @@ pub(in crate::policy) fn counts(edges: &[Counting<'_>]) -> Usage {
                 count: 2,
                 first: 10,
                 last: 20,
+                unanswered: 0,
             },
         );
         if let Some(rule) = rule {
@@ -92,22 +93,31 @@ pub(in crate::policy) fn counts(edges: &[Counting<'_>]) -> Usage {
 }
 
 const WEB: &str = "shop/orders/web";
+const NOW: OffsetDateTime = time::macros::datetime!(1970-01-01 00:01:20 UTC);
+
+fn told(rules: &Rules, usage: &Usage, wanted: Wanted) -> Report {
+    report(rules, usage, (wanted, 100), NOW)
+}
+
+fn shown(report: &Report) -> String {
+    anstream::adapter::strip_str(&print::report(report, NOW)).to_string()
+}
+
+/// From whom, where, and by which rules.
+fn unused(report: &Report) -> Vec<(&str, String, String)> {
+    let edges = report.unused.iter().flatten();
+    let told = edges.map(|one| (&*one.from, one.ports.join(","), one.rules.join(",")));
+    told.collect()
+}
 
 #[test]
 fn what_nobody_does_is_told_for_each_source_of_each_rule() {
     let rules = shop("");
     let usage = counts(&[("shop/web", 80, Decided::AllowedByRule, Some(WEB))]);
-    let report = report(&rules, &usage, Wanted::All);
-    let unused: Vec<_> = report
-        .unused
-        .iter()
-        .flatten()
-        .map(|one| (one.from.as_str(), one.to.as_str()))
-        .collect();
-    assert_eq!(
-        unused,
-        [("shop/cron", "shop/orders"), ("shop/cart", "shop/orders")]
-    );
+    let report = told(&rules, &usage, Wanted::All);
+    let cart = ("shop/cart", String::new(), "shop/orders/cart".to_owned());
+    let cron = ("shop/cron", "80".to_owned(), WEB.to_owned());
+    assert_eq!(unused(&report), [cart, cron], "the widest first");
     let counts: Vec<_> = report
         .rules
         .iter()
@@ -120,6 +130,156 @@ fn what_nobody_does_is_told_for_each_source_of_each_rule() {
         (WEB, 4),
     ];
     assert_eq!(counts, expected);
+    let text = shown(&report);
+    for line in [
+        "rules never hit (2)",
+        "  shop/cart → shop/orders  every port  shop/orders/cart\n",
+        "  shop/cron → shop/orders  port 80     shop/orders/web\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+}
+
+/// The rules of a policy that protects the two replicas of orders.
+fn ruled(rules: &[&str]) -> Rules {
+    super::super::rules::sample::rules(&(replicas() + &policy("more", rules)))
+}
+
+fn replicas() -> String {
+    let workload = |number: u8| {
+        format!(
+            "apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {{name: orders-{number}, namespace: shop, labels: {{app: orders}}}}
+spec: {{serviceAccount: orders, addresses: [10.0.0.{number}]}}
+---
+"
+        )
+    };
+    workload(1) + &workload(2)
+}
+
+fn policy(name: &str, rules: &[&str]) -> String {
+    let rules: String = rules
+        .iter()
+        .map(|rule| format!("  - {{{rule}}}\n"))
+        .collect();
+    format!(
+        "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  rules:
+{rules}"
+    )
+}
+
+#[test]
+fn an_edge_is_used_whichever_rule_let_it_in_and_at_the_ports_where_it_was() {
+    let web = "from: [{serviceAccount: shop/web}]";
+    let rules = ruled(&[
+        &format!("name: a, effect: allow, {web}, ports: [80]"),
+        &format!("name: b, effect: allow, {web}, ports: [80, 9000-9010]"),
+        "name: c, effect: allow, from: [{namespace: shop}]",
+        "name: d, effect: allow, from: [{unauthenticated: {cidr: 10.0.0.0/8}}], ports: [80]",
+        "name: e, effect: allow, from: [{namespace: other}]",
+    ]);
+    let usage = counts(&[
+        ("shop/web", 80, Decided::AllowedByRule, Some("shop/more/a")),
+        (
+            "shop/web",
+            9005,
+            Decided::AllowedByRule,
+            Some("shop/more/c"),
+        ),
+        ("10.0.0.7", 80, Decided::AllowedAsPermissive, None),
+    ]);
+    let report = told(&rules, &usage, Wanted::Unused);
+    let other = ("other/*", String::new(), "shop/more/e".to_owned());
+    let rest = (
+        "shop/web",
+        "9000-9004,9006-9010".to_owned(),
+        "shop/more/b".to_owned(),
+    );
+    assert_eq!(unused(&report), [other, rest]);
+    let instead = report.rules.iter().flatten();
+    let instead: Vec<_> = instead
+        .map(|rule| (&*rule.rule, rule.instead.join(",")))
+        .collect();
+    let expected = [
+        ("shop/more/b", "shop/more/a,shop/more/c".to_owned()),
+        ("shop/more/d", String::new()),
+        ("shop/more/e", String::new()),
+    ];
+    assert_eq!(instead, expected);
+}
+
+#[test]
+fn what_a_denial_takes_back_is_not_permitted() {
+    let both = "from: [{serviceAccount: shop/web}]";
+    let denial = |ports: &str| {
+        let yes = policy(
+            "more",
+            &[&format!(
+                "name: yes, effect: allow, {both}, ports: [80, 90]"
+            )],
+        );
+        let no = policy(
+            "never",
+            &[&format!("name: no, effect: deny, {both}{ports}")],
+        );
+        super::super::rules::sample::rules(&format!("{}{yes}---\n{no}", replicas()))
+    };
+    let nothing = counts(&[]);
+    let report = told(&denial(""), &nothing, Wanted::Unused);
+    assert_eq!(unused(&report), []);
+    let text = shown(&report);
+    assert!(
+        text.contains("every edge is denied by shop/never/no"),
+        "{text}"
+    );
+    let partly = denial(", ports: [90]");
+    let left = ("shop/web", "80".to_owned(), "shop/more/yes".to_owned());
+    assert_eq!(unused(&told(&partly, &nothing, Wanted::Unused)), [left]);
+}
+
+#[test]
+fn a_rule_that_others_repeat_is_told_as_such() {
+    let from = "effect: allow, from: [{serviceAccount: shop/web}]";
+    let rules = ruled(&[
+        &format!("name: a, {from}"),
+        &format!("name: b, {from}, ports: [80]"),
+    ]);
+    let usage = counts(&[("shop/web", 80, Decided::AllowedByRule, Some("shop/more/a"))]);
+    let report = told(&rules, &usage, Wanted::All);
+    assert_eq!(unused(&report), []);
+    let text = shown(&report);
+    let line = "every edge is also allowed by shop/more/a";
+    assert!(text.contains(line), "{text}");
+}
+
+/// Each of so many callers may reach orders by a rule of its own, and some by one more.
+#[test]
+fn of_very_many_only_the_widest_are_told_and_the_others_counted() {
+    let each = (0..6000).map(|number| {
+        format!("name: r{number}, effect: allow, from: [{{serviceAccount: shop/w{number}}}], ports: [80]")
+    });
+    let mut each: Vec<_> = each.collect();
+    each.push("name: wide, effect: allow, from: [{namespace: other}]".to_owned());
+    let each: Vec<_> = each.iter().map(String::as_str).collect();
+    let rules = ruled(&each);
+    let report = report(&rules, &counts(&[]), (Wanted::All, 3), NOW);
+    assert_eq!(unused(&report)[0].0, "other/*");
+    assert_eq!(report.unused.as_ref().map(Vec::len), Some(3));
+    let more = More {
+        never_hit: 5998,
+        unused: 5998,
+        ..More::default()
+    };
+    assert_eq!(report.more, more);
+    let text = shown(&report);
+    assert!(text.contains("permitted and never used (6001)"), "{text}");
+    assert!(text.contains("and 5998 more"), "{text}");
 }
 
 #[test]
@@ -130,7 +290,7 @@ fn what_was_denied_is_told_once_for_all_replicas() {
         ("10.0.0.3", 80, Decided::DeniedByNoRule, None),
         ("shop/web", 80, Decided::AllowedByRule, Some(WEB)),
     ]);
-    let report = report(&rules, &usage, Wanted::All);
+    let report = told(&rules, &usage, Wanted::All);
     let mut denied: Vec<_> = report
         .denied
         .iter()
@@ -142,13 +302,45 @@ fn what_was_denied_is_told_once_for_all_replicas() {
         denied,
         [("10.0.0.3 (legacy/old, in clear)", 4), ("shop/web", 4)]
     );
-    let now = OffsetDateTime::from_unix_timestamp(80).unwrap();
-    let text = anstream::adapter::strip_str(&print::report(&report, now)).to_string();
-    assert!(
-        text.contains("shop/web → shop/orders port 81: 4 times, last 1m ago"),
-        "{text}"
+    let text = shown(&report);
+    let line = "shop/web → shop/orders                         port 81  4 times, last 1m ago  no rule allows it";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn what_was_denied_for_several_reasons_is_one_line_with_all_of_them() {
+    let rules = shop("");
+    let no_cart = Some("shop/orders/no-cart");
+    let mut usage = counts(&[
+        ("shop/cart", 80, Decided::DeniedByNoRule, None),
+        ("shop/cart", 80, Decided::DeniedByRule, no_cart),
+        ("shop/cart", 80, Decided::AllowedByRule, Some(WEB)),
+        ("shop/web", 81, Decided::DeniedByNoRule, None),
+    ]);
+    for counted in &mut usage.workloads {
+        for (key, seen) in &mut counted.totals.edges {
+            if key.rule.as_deref() == no_cart {
+                (seen.count, seen.last) = (30, 70);
+            }
+        }
+    }
+    let report = told(&rules, &usage, Wanted::Denied);
+    let value = serde_json::to_value(&report).unwrap();
+    let first = &value["denied"][0];
+    assert_eq!(value["denied"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&first["from"], &first["count"]),
+        (&"shop/cart".into(), &64.into())
     );
-    assert!(text.contains("never used"), "{text}");
+    assert_eq!(first["last"], "1970-01-01T00:01:10Z");
+    let expected = serde_json::json!([
+        {"reason": "rule", "rule": "shop/orders/no-cart", "count": 60, "last": "1970-01-01T00:01:10Z"},
+        {"reason": "no_rule", "count": 4, "last": "1970-01-01T00:00:20Z"},
+    ]);
+    assert_eq!(first["reasons"], expected);
+    let text = shown(&report);
+    let line = "shop/cart → shop/orders  port 80  64 times, last 10s ago  shop/orders/no-cart denies it (60×), no rule allows it (4×)\n";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
@@ -158,7 +350,7 @@ fn only_the_part_that_is_asked_for_is_told() {
         ("shop/web", 81, Decided::DeniedByNoRule, None),
         ("shop/web", 80, Decided::AllowedByRule, Some(WEB)),
     ]);
-    let told = |wanted| serde_json::to_value(report(&rules, &usage, wanted)).unwrap();
+    let told = |wanted| serde_json::to_value(told(&rules, &usage, wanted)).unwrap();
     let is_there = |told: &serde_json::Value| {
         ["rules", "unused", "denied"].map(|part| told.get(part).is_some())
     };

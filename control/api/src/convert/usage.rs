@@ -83,6 +83,7 @@ pub fn edge_to_wire(key: &EdgeKey, seen: Seen) -> wire::Edge {
         count: seen.count,
         first: seen.first,
         last: seen.last,
+        unanswered: seen.unanswered,
     }
 }
 
@@ -140,6 +141,7 @@ fn edge_from_wire(edge: wire::Edge) -> Converted<(EdgeKey, Seen)> {
         count: edge.count,
         first: edge.first,
         last: edge.last,
+        unanswered: edge.unanswered,
     };
     Ok((key, seen))
 }
@@ -211,6 +213,7 @@ mod tests {
         count: 3,
         first: 1,
         last: 2,
+        unanswered: 1,
     };
 
     fn report(edges: Vec<wire::Edge>) -> wire::Usage {

@@ -21,6 +21,7 @@ fn counted(epoch: &str, started: i64, count: u64) -> Counted {
         count,
         first: started,
         last: started + 5,
+        unanswered: count,
     };
     Counted {
         namespace: "shop".to_owned(),
@@ -59,6 +60,7 @@ fn count(answers: &[Usage]) -> u64 {
     let totals = &merged.workloads[0].totals;
     let counts = [
         totals.edges[&edge("web", 8080)].count,
+        totals.edges[&edge("web", 8080)].unanswered,
         totals.rules["shop/orders/web-places-orders"].count,
         totals.others[&Decided::Denied],
     ];
@@ -91,7 +93,8 @@ fn epochs_of_one_workload_add_up() {
         Seen {
             count: 8,
             first: 10,
-            last: 25
+            last: 25,
+            unanswered: 8,
         }
     );
 }
@@ -116,6 +119,7 @@ fn what_is_too_much_is_counted_as_others_and_the_last_seen_stay() {
             count: 1,
             first: 1,
             last: port.into(),
+            unanswered: 0,
         };
         totals.edges.insert(edge("web", port), seen);
         let used = Use {
@@ -149,6 +153,7 @@ fn it_reads_what_it_writes_and_is_plain_to_read() {
         count: 1,
         first: 2,
         last: 2,
+        unanswered: 0,
     };
     usage.workloads[0].totals.edges.insert(plaintext, seen);
     let text = serde_json::to_string(&usage).unwrap();

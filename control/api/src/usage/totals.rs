@@ -29,6 +29,9 @@ pub struct Seen {
     pub first: i64,
     /// The last time, and while one is open, now or some half a minute ago.
     pub last: i64,
+    /// How many of them reached nobody, though they were let through: the application was not there to take them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unanswered: u64,
 }
 
 /// How often a rule decided.
@@ -49,7 +52,7 @@ impl Totals {
     pub fn raise(&mut self, later: Self) {
         for (edge, seen) in later.edges {
             let held = self.edges.entry(edge).or_insert(seen);
-            *held = held.spanning(seen, held.count.max(seen.count));
+            *held = held.spanning(seen, u64::max);
         }
         for (rule, later) in later.rules {
             let held = self.rules.entry(rule).or_default();
@@ -127,16 +130,22 @@ impl Totals {
 impl Seen {
     /// Of two that are counted apart: both.
     pub fn and(self, other: Self) -> Self {
-        self.spanning(other, self.count.saturating_add(other.count))
+        self.spanning(other, u64::saturating_add)
     }
 
-    fn spanning(self, other: Self, count: u64) -> Self {
+    fn spanning(self, other: Self, counts: impl Fn(u64, u64) -> u64) -> Self {
         Self {
-            count,
+            count: counts(self.count, other.count),
             first: self.first.min(other.first),
             last: self.last.max(other.last),
+            unanswered: counts(self.unanswered, other.unanswered),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Use {

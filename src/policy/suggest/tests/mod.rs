@@ -7,6 +7,8 @@ use crate::policy::rules::sample::rules;
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 use crate::policy::traffic::{Edge, Was};
 
+mod unanswered;
+
 const LEAST: Wanted = Wanted {
     by_namespace: false,
     include_denied: false,
