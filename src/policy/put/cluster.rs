@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::heard::{Heard, hearing};
+use super::progress::OfPolicy;
 use super::{Change, Done, Progress, Put, Wait, Warning};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, list};
@@ -30,7 +31,7 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
     warnings.extend(new);
     let begun = Instant::now();
     let progress = match wait.patience {
-        Some(patience) => Some(follow(&client, &applied, (begun, patience)).await?),
+        Some(patience) => Some(follow(&client, &applied, (begun, patience)).await),
         None => None,
     };
     let put = applied.iter().map(|(policy, generation)| Put {
@@ -105,10 +106,13 @@ async fn apply(
         .await;
     applied.map_err(|error| {
         let is_anothers = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        let hint = if is_anothers {
-            "; --force-conflicts takes these fields over"
-        } else {
-            ""
+        let hint = match (is_anothers, change.label) {
+            (false, _) => "",
+            (true, None) => "; --force-conflicts takes these fields over",
+            // What an emergency needs names no flag.
+            (true, Some(_)) => {
+                "; somebody has edited it since: `kubectl delete` it, or edit it yourself"
+            }
         };
         let nothing = if dry { "; nothing was applied" } else { "" };
         anyhow!(
@@ -119,49 +123,98 @@ async fn apply(
     })
 }
 
-/// Looks at the status until every sidecar enforces each policy as it is written, or patience ends. How long one took
+/// Looks at the status of all until every sidecar enforces each policy as it is written, or patience ends. How long one took
 /// is when that was seen: control writes the status every 5 s at most.
 async fn follow(
     client: &Client,
     applied: &[Applied<'_>],
     (begun, patience): (Instant, Duration),
-) -> anyhow::Result<Progress> {
+) -> Progress {
     let mut progress = Progress::default();
+    let mut followed: Vec<_> = applied.iter().map(Followed::of).collect();
+    while followed.iter().any(|one| !one.is_over) {
+        let is_last = begun.elapsed() >= patience;
+        for one in followed.iter_mut().filter(|one| !one.is_over) {
+            one.look(client, begun, &mut progress).await;
+        }
+        if is_last {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
     let (mut stragglers, mut unnamed) = (BTreeMap::new(), 0);
-    for (policy, generation) in applied {
-        let api = api(client, policy);
-        let mut seen = 0;
-        loop {
-            let status = api.get_status(&policy.name).await;
-            let object = status
-                .map_err(|error| anyhow!("{}: {}", policy.title(), list::in_words(&error)))?;
-            let status = Status::of(&object);
-            let step = Step::of(&status, *generation);
-            if matches!(step, Step::Enforced | Step::Pending) {
-                (seen..status.enforcing).for_each(|_| progress.enforces(begun.elapsed()));
-                seen = seen.max(status.enforcing);
-            }
-            match step {
-                Step::Enforced => break,
-                Step::Invalid(wrong) => {
-                    stragglers.insert(policy.title(), wrong.to_owned());
-                    break;
-                }
-                Step::Unseen | Step::Pending if begun.elapsed() < patience => {}
-                Step::Unseen => {
-                    stragglers.insert(policy.title(), UNSEEN.to_owned());
-                    break;
-                }
-                Step::Pending => {
-                    unnamed += left(&status, &mut stragglers);
-                    break;
-                }
-            }
-            tokio::time::sleep(LOOK).await;
+    for one in followed.iter().filter(|one| !one.is_over) {
+        match &one.status {
+            Some(status) => unnamed += left(status, &mut stragglers),
+            None => progress.unsettled(one.policy.title(), UNSEEN.to_owned()),
         }
     }
     progress.left(stragglers, unnamed);
-    Ok(progress)
+    progress.of_policies(followed.iter().map(Followed::counted).collect());
+    progress
+}
+
+/// A policy on its way into force.
+struct Followed<'a> {
+    policy: &'a AuthorizationPolicy,
+    generation: i64,
+    /// Sidecars that were seen to enforce it.
+    enforcing: u64,
+    /// What control says of it as it is written; none before it does.
+    status: Option<Status>,
+    /// Nothing more is waited for.
+    is_over: bool,
+}
+
+impl<'a> Followed<'a> {
+    fn of((policy, generation): &Applied<'a>) -> Self {
+        Self {
+            policy,
+            generation: *generation,
+            enforcing: 0,
+            status: None,
+            is_over: false,
+        }
+    }
+
+    /// The whole object is read: whoever may apply rules may read them, and seldom their status alone.
+    async fn look(&mut self, client: &Client, begun: Instant, progress: &mut Progress) {
+        let object = match api(client, self.policy).get(&self.policy.name).await {
+            Ok(object) => object,
+            Err(error) => {
+                let why = list::in_words(&error);
+                let why = format!("it is applied, and how far it is cannot be read: {why}");
+                progress.unsettled(self.policy.title(), why);
+                self.is_over = true;
+                return;
+            }
+        };
+        let status = Status::of(&object);
+        match Step::of(&status, self.generation) {
+            Step::Unseen => return,
+            Step::Invalid(wrong) => {
+                let why = format!("it is not in force as it was applied: {wrong}");
+                progress.unsettled(self.policy.title(), why);
+                self.is_over = true;
+            }
+            step @ (Step::Pending | Step::Enforced) => {
+                let new = self.enforcing..status.enforcing;
+                new.for_each(|_| progress.enforces(begun.elapsed()));
+                self.enforcing = self.enforcing.max(status.enforcing);
+                self.is_over = step == Step::Enforced;
+            }
+        }
+        self.status = Some(status);
+    }
+
+    fn counted(&self) -> OfPolicy {
+        let proxies = self.status.as_ref().map_or(0, |status| status.proxies);
+        OfPolicy {
+            policy: self.policy.title(),
+            proxies: count(proxies),
+            enforcing: count(self.enforcing),
+        }
+    }
 }
 
 /// How far an object is.

@@ -13,18 +13,37 @@ pub(in crate::policy) struct Progress {
     stragglers: BTreeMap<String, String>,
     /// Stragglers that were counted and not named.
     unnamed: usize,
+    /// What is not in force as it was applied, or not known to be, and why.
+    unsettled: BTreeMap<String, String>,
+    /// Where several policies are counted each for itself: the same sidecar is among those of more than one.
+    by_policy: Vec<OfPolicy>,
+}
+
+/// How many sidecars enforce a policy, and how many it concerns.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct OfPolicy {
+    pub(super) policy: String,
+    pub(super) proxies: usize,
+    pub(super) enforcing: usize,
 }
 
 /// The same, as it is printed for programs.
 #[derive(Debug, Serialize)]
 pub(in crate::policy) struct Reported<'a> {
-    proxies: usize,
-    enforcing: usize,
+    /// None where policies are counted each for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxies: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforcing: Option<usize>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [OfPolicy],
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_ms: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p99_ms: Option<u128>,
     stragglers: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unsettled: &'a BTreeMap<String, String>,
 }
 
 impl Progress {
@@ -39,36 +58,66 @@ impl Progress {
         self.unnamed = unnamed;
     }
 
+    /// This policy is not in force as it was applied, or nobody knows.
+    pub(super) fn unsettled(&mut self, policy: String, why: String) {
+        self.unsettled.insert(policy, why);
+    }
+
+    /// What is known of each of several policies; of one alone it is what is known of all.
+    pub(super) fn of_policies(&mut self, policies: Vec<OfPolicy>) {
+        if policies.len() > 1 {
+            self.by_policy = policies;
+        }
+    }
+
     /// Whether all do.
     pub(in crate::policy) fn is_done(&self) -> bool {
-        self.stragglers.is_empty() && self.unnamed == 0
+        self.stragglers.is_empty() && self.unnamed == 0 && self.unsettled.is_empty()
     }
 
     pub(in crate::policy) fn report(&self) -> Reported<'_> {
         let ms = |percent| Some(self.percentile(percent)?.as_millis());
+        let enforcing = self.took.len();
+        let all = enforcing + self.stragglers.len() + self.unnamed;
+        let is_together = self.by_policy.is_empty();
         Reported {
-            proxies: self.took.len() + self.stragglers.len() + self.unnamed,
-            enforcing: self.took.len(),
+            proxies: is_together.then_some(all),
+            enforcing: is_together.then_some(enforcing),
+            policies: &self.by_policy,
             p50_ms: ms(50),
             p99_ms: ms(99),
             stragglers: &self.stragglers,
+            unsettled: &self.unsettled,
         }
     }
 
     /// For people.
     pub(in crate::policy) fn lines(&self) -> Vec<String> {
         let report = self.report();
-        let (all, enforcing) = (report.proxies, report.enforcing);
-        let mut lines = Vec::new();
-        if all == 0 {
-            lines.push("no running workload is concerned".to_owned());
-            return lines;
-        }
         let took = match (report.p50_ms, report.p99_ms) {
-            (Some(p50), Some(p99)) => format!(": p50 {p50} ms, p99 {p99} ms"),
-            _ => String::new(),
+            (Some(p50), Some(p99)) => Some(format!("p50 {p50} ms, p99 {p99} ms")),
+            _ => None,
         };
-        lines.push(format!("enforced by {enforcing} of {all} sidecars{took}"));
+        let mut lines = Vec::new();
+        match (report.proxies, report.enforcing) {
+            (Some(0), _) if self.unsettled.is_empty() => {
+                lines.push("no running workload is concerned".to_owned());
+            }
+            (Some(0), _) => {}
+            (Some(all), Some(enforcing)) => {
+                let took = took.map(|took| format!(": {took}")).unwrap_or_default();
+                lines.push(format!("enforced by {enforcing} of {all} sidecars{took}"));
+            }
+            (None, _) | (_, None) => {
+                lines.extend(self.by_policy.iter().map(OfPolicy::line));
+                lines.extend(took);
+            }
+        }
+        lines.extend(
+            self.unsettled
+                .iter()
+                .map(|(policy, why)| format!("{policy}: {why}")),
+        );
         lines.extend(
             self.stragglers
                 .iter()
@@ -89,9 +138,44 @@ impl Progress {
     }
 }
 
+impl OfPolicy {
+    fn line(&self) -> String {
+        let Self {
+            policy,
+            proxies,
+            enforcing,
+        } = self;
+        match proxies {
+            0 => format!("{policy}: no running workload is concerned"),
+            _ => format!("{policy}: enforced by {enforcing} of {proxies} sidecars"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_policies_are_counted_each_for_itself() {
+        let of = |policy: &str, enforcing, proxies| OfPolicy {
+            policy: policy.to_owned(),
+            proxies,
+            enforcing,
+        };
+        let mut progress = Progress::default();
+        progress.of_policies(vec![of("a", 2, 2), of("b", 0, 0)]);
+        (1..=2).for_each(|ms| progress.enforces(Duration::from_millis(ms)));
+        progress.unsettled("c".to_owned(), "why".to_owned());
+        assert!(!progress.is_done());
+        let expected = "a: enforced by 2 of 2 sidecars\nb: no running workload is concerned\n\
+                        p50 1 ms, p99 2 ms\nc: why";
+        assert_eq!(progress.lines().join("\n"), expected);
+        let said = serde_json::to_value(progress.report()).unwrap();
+        assert_eq!(said.get("proxies"), None);
+        assert_eq!(said["policies"][0]["enforcing"], 2);
+        assert_eq!(said["unsettled"]["c"], "why");
+    }
 
     #[test]
     fn percentiles_are_of_those_who_enforce_it() {

@@ -87,10 +87,16 @@ fn verdict(policy: &Selecting, counted: &Counted<'_>) -> (&'static str, &'static
     if !policy.errors.is_empty() {
         ("False", cluster::INVALID, mistakes(policy))
     } else if refusing > 0 {
-        let message = format!("{refusing} proxies refuse it; their last good rules are in force");
+        let message = match refusing {
+            1 => "one proxy refuses it; its last good rules are in force".to_owned(),
+            _ => format!("{refusing} proxies refuse it; their last good rules are in force"),
+        };
         ("False", "Refused", message)
     } else if pending > 0 {
-        let message = format!("{pending} proxies do not enforce it yet");
+        let message = match pending {
+            1 => "one proxy does not enforce it yet".to_owned(),
+            _ => format!("{pending} proxies do not enforce it yet"),
+        };
         ("False", "Pending", message)
     } else {
         let message = "every proxy that it concerns enforces it".to_owned();
