@@ -11,6 +11,7 @@ mod import;
 mod mistakes;
 mod put;
 mod readiness;
+mod revoked;
 pub(crate) mod rules;
 mod simulate;
 mod subject;
