@@ -292,6 +292,69 @@ fn what_cannot_be_asked_is_no_failure() {
 }
 
 #[test]
+fn mistakes_of_expectations_are_all_told_with_those_of_the_rules() {
+    let test = |expectations: &str| {
+        format!(
+            "---
+apiVersion: palisade.dev/v1alpha1
+kind: PolicyTest
+metadata: {{name: t}}
+spec:
+  tests:
+{expectations}"
+        )
+    };
+    let unread = test(
+        "  - {from: shop/web, too: shop/orders, port: 8080, expect: allow}
+  - {from: shop/web, to: shop/orders, port: 0, expect: maybe}
+  - {from: web, to: shop/orders, port: 70000, expect: allow, rule: a b}
+",
+    );
+    let nobody = test(
+        "  - {from: shop/web, to: shop/ordrs, port: 1, expect: allow, rule: web-places-order}\n",
+    );
+    let complete = "apiVersion: palisade.dev/v1alpha1
+kind: LocalMesh
+metadata: {name: m}
+spec:
+  rules: .
+  workloads:
+  - {name: orders, namespace: shop, command: [x], ports: [8080]}
+  - {name: web, namespace: shop, command: [x]}
+";
+    let parts = [
+        "rules/t.yaml:7:22: error: `tests` has no field \"too\"",
+        "did you mean `to`?",
+        "rules/t.yaml:8:45: error: ",
+        "rules/t.yaml:8:56: error: ",
+        "rules/t.yaml:9:12: error: \"web\" names nobody",
+        "rules/t.yaml:9:40: error: ",
+        "rules/t.yaml:9:68: error: \"a b\" is no rule's name",
+        "rules/t.yaml:16:26: error: there is no workload and no service account shop/ordrs",
+        "did you mean shop/orders?",
+        "did you mean `web-places-orders`?",
+    ];
+    let all = folder(&[
+        ("a.yaml", SOUND),
+        ("m.yaml", complete),
+        ("t.yaml", &(unread.clone() + &nobody)),
+    ]);
+    let output = policy(all.path(), &["test", "rules"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for part in parts {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let wrong = SOUND.replace("from:", "form:");
+    let both = folder(&[("a.yaml", &wrong), ("t.yaml", &unread)]);
+    let output = policy(both.path(), &["test", "rules"]);
+    let error = text(&output.stderr);
+    for part in parts[..7].iter().chain(&["did you mean `from`?"]) {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
 fn the_rules_of_the_examples_are_clean() {
     let folder = tempfile::tempdir().unwrap();
     for example in [

@@ -30,6 +30,13 @@ impl Mistakes {
     pub(crate) fn new(found: Vec<Diagnostic>, texts: BTreeMap<String, String>) -> Self {
         Self { found, texts }
     }
+
+    /// Takes others in the same texts, and puts all in their order.
+    pub(crate) fn add(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
+        self.found.extend(found);
+        let place = |one: &Diagnostic| (one.file.clone(), one.line, one.column);
+        self.found.sort_by_key(place);
+    }
 }
 
 impl fmt::Display for Mistakes {

@@ -13,6 +13,7 @@ mod mistakes;
 mod ports;
 mod put;
 mod readiness;
+mod revoked;
 pub(crate) mod rules;
 mod simulate;
 mod subject;

@@ -112,6 +112,38 @@ fn counted(mesh: &Mesh) {
 }
 
 #[test]
+fn of_a_caller_whose_name_is_denied_nobody_says_that_a_rule_in_shadow_would_allow_it() {
+    let rules = RULES.replace(", mode: shadow", "");
+    let in_clear = rules
+        .lines()
+        .find(|line| line.contains("in-clear"))
+        .unwrap();
+    let in_shadow = in_clear.replace("from:", "mode: shadow, from:");
+    let mesh = Mesh::up(WORKLOADS, &rules.replace(in_clear, &in_shadow));
+    mesh.answers("web", &[ORDERS]);
+    for whom in [WRITTEN, ENFORCED] {
+        for (from, would) in [
+            ("shop/outsider", Value::Null),
+            ("shop/late", "allow".into()),
+        ] {
+            let (answers, code) = explained(&mesh, from, whom);
+            assert_eq!((answers.len(), code), (2, 1), "{answers:?}");
+            for answer in answers {
+                assert_eq!(answer["shadow"]["would"], would, "{answer}");
+            }
+        }
+    }
+    assert!(!mesh.call_once("outsider", ORDERS).status.success());
+    let record = mesh.record("the denial", |r| {
+        r["src.workload"] == "outsider-0" && r["event"] == "denied"
+    });
+    assert!(
+        record.get("policy.shadow").is_none_or(Value::is_null),
+        "{record}"
+    );
+}
+
+#[test]
 fn where_control_is_silent_a_sidecar_says_what_it_does() {
     let mesh = Mesh::up(WORKLOADS, RULES);
     mesh.answers("web", &[ORDERS]);

@@ -82,6 +82,23 @@ pub struct Refusal {
     pub revision: u64,
 }
 
+impl Refusal {
+    /// Whether rules in shadow would allow it, were they enforced.
+    pub fn is_allowed_in_shadow(&self) -> bool {
+        let decision = self.decision.as_ref();
+        decision.is_some_and(|decision| decision.is_allowed_in_shadow())
+    }
+
+    /// Itself, with nothing said of rules in shadow.
+    #[must_use]
+    pub fn without_shadow(mut self) -> Self {
+        if let Some(decision) = &mut self.decision {
+            decision.shadow = None;
+        }
+        self
+    }
+}
+
 /// Decides whether `source` may reach `dst`, by the rules in force at `now`.
 ///
 /// # Errors

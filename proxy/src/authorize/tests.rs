@@ -134,6 +134,35 @@ fn a_denied_identity_is_not_shed_by_leaving_the_sidecar_out() {
     assert_eq!(is_told(&[not_web(Mode::Shadow)], &beside), would);
 }
 
+#[test]
+fn a_rule_in_shadow_would_not_allow_whom_a_denial_of_its_name_denies() {
+    let would = |rules: &[Rule], beside: &AtAddress| {
+        let anyone = Rule {
+            mode: Mode::Shadow,
+            ..rule("anyone", Effect::Allow, anyone())
+        };
+        let state = state(1, [&[anyone], rules].concat());
+        let caller = (IpAddr::from([10, 0, 0, 9]), beside);
+        let refusal = authorize_in_clear(&state, caller, dst(), OffsetDateTime::now_utc());
+        let refusal = refusal.unwrap_err();
+        assert!(matches!(refusal.denied, Denied::NoRule(_)));
+        refusal.is_allowed_in_shadow()
+    };
+    let beside = AtAddress::Workload(Arc::new(Workload {
+        identity: web_id(),
+        ..own()
+    }));
+    assert!(would(&[], &beside));
+    for mode in [Mode::Enforce, Mode::Shadow] {
+        let not_web = Rule {
+            mode,
+            ..rule("not-web", Effect::Deny, web())
+        };
+        assert!(!would(slice::from_ref(&not_web), &beside), "{mode:?}");
+        assert!(would(&[not_web], &AtAddress::Unknown), "{mode:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_came_between_the_decision_and_the_wait_is_seen() {
     let (states, mut reader) = watch::channel(state(1, vec![rule("r", Effect::Allow, web())]));

@@ -35,9 +35,9 @@ pub(crate) enum Turned {
     Refused(RefusedReason),
 }
 
-/// Asks the rules for such callers; of one that they let in, what is known at its address, for so long as there is
-/// patience; and then whether that is denied by name. Where control does not say in time nobody can tell, and the caller
-/// is refused.
+/// Asks the rules for such callers; of one that they let in, or would were those in shadow enforced, what is known at its
+/// address, for so long as there is patience; and then whether that is denied by name. Where control does not say in time
+/// nobody can tell: the caller is refused, and nothing is said of rules in shadow.
 ///
 /// Counts and records nothing. Cancel safe.
 pub(crate) async fn decide(
@@ -48,16 +48,25 @@ pub(crate) async fn decide(
 ) -> Decided {
     let state = policy.borrow().clone();
     let source = Source::Unauthenticated(client);
-    if let Err(refusal) = authorize(&state, source, dst, OffsetDateTime::now_utc()) {
-        return Decided {
-            state,
-            verdict: Err(Turned::Denied(refusal)),
-        };
-    }
+    let refusal = authorize(&state, source, dst, OffsetDateTime::now_utc()).err();
+    let refusal = match refusal {
+        // It costs nobody a question.
+        Some(refusal) if !refusal.is_allowed_in_shadow() => {
+            return Decided {
+                state,
+                verdict: Err(Turned::Denied(refusal)),
+            };
+        }
+        other => other,
+    };
     let Some(beside) = book.answer(client, patience).await else {
+        let turned = match refusal {
+            Some(refusal) => Turned::Denied(refusal.without_shadow()),
+            None => Turned::Refused(RefusedReason::UnknownAddress),
+        };
         return Decided {
             state,
-            verdict: Err(Turned::Refused(RefusedReason::UnknownAddress)),
+            verdict: Err(turned),
         };
     };
     // There may be other rules by now.
@@ -68,4 +77,79 @@ pub(crate) async fn decide(
         Err(refusal) => Err(Turned::Denied(refusal)),
     };
     Decided { state, verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use palisade_api::policy::{Effect, Mode, Rule};
+    use palisade_api::workload::Workload;
+
+    use super::*;
+    use crate::authorize::tests::{anyone, own, rule, state, web, web_id};
+    use crate::discovery::addresses::Ask;
+
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    fn client() -> IpAddr {
+        IpAddr::from([10, 0, 0, 9])
+    }
+
+    fn in_shadow() -> Rule {
+        Rule {
+            mode: Mode::Shadow,
+            ..rule("anyone", Effect::Allow, anyone())
+        }
+    }
+
+    /// The effect that rules in shadow would have on one that is denied, where control says that web is at its address,
+    /// or nothing; and whether control was asked.
+    async fn would(rules: Vec<Rule>, is_answered: bool) -> (Option<Effect>, bool) {
+        let (_states, policy) = watch::channel(state(1, rules));
+        let (book, mut asked) = AddressBook::new();
+        let decide = async {
+            let dst = SocketAddr::from(([10, 0, 0, 1], 8080));
+            decide(&policy, (&book, PATIENCE), client(), dst).await
+        };
+        let answer = async {
+            let ask = asked.recv().await;
+            let workload = Workload {
+                identity: web_id(),
+                ..own()
+            };
+            if is_answered {
+                let at = AtAddress::Workload(Arc::new(workload));
+                book.replace(HashMap::from([(client(), at)]));
+            }
+            assert_eq!(ask, Some(Ask::Subscribe(client())));
+            std::future::pending::<()>().await;
+        };
+        let decided = tokio::select! {
+            biased;
+            decided = decide => decided,
+            () = answer => panic!("it waits"),
+        };
+        let Err(Turned::Denied(refusal)) = decided.verdict else {
+            panic!("{decided:?}");
+        };
+        let is_asked = !book.asked().is_empty();
+        let shadow = refusal.decision.and_then(|decision| decision.shadow);
+        (shadow.map(|(effect, _)| effect), is_asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_rules_in_shadow_would_allow_is_looked_up_first_and_nobody_else_who_is_denied() {
+        let not_web = rule("not-web", Effect::Deny, web());
+        let allow = Some(Effect::Allow);
+        assert_eq!(would(vec![in_shadow()], true).await, (allow, true));
+        let both = || vec![in_shadow(), not_web.clone()];
+        assert_eq!(would(both(), true).await, (None, true));
+        assert_eq!(would(vec![not_web.clone()], true).await, (None, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_control_is_silent_nothing_is_said_of_rules_in_shadow() {
+        assert_eq!(would(vec![in_shadow()], false).await, (None, true));
+    }
 }

@@ -6,7 +6,8 @@ use palisade_api::policy::AuthorizationPolicy;
 
 use crate::policy::rules::Rules;
 
-/// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name. Who there
+/// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name; what is
+/// revoked adds up. Who there
 /// is stays as the mesh knows it; how namespaces are set is as the files say it, where they do.
 pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
     let new: BTreeSet<String> = files
@@ -20,6 +21,7 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
     let mut after = Rules {
         trust_domain: mesh.trust_domain.clone(),
         known: mesh.known.clone(),
+        revoked: mesh.revoked.clone(),
         policies: files.policies,
         places: files.places,
         documents: files.documents,
@@ -28,6 +30,8 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
         mistakes: files.mistakes,
         warnings: files.warnings,
     };
+    // They add up: `apply` takes none away.
+    after.revoked.add(&files.revoked);
     let gone: BTreeSet<_> = gone
         .iter()
         .flat_map(AuthorizationPolicy::rule_names)

@@ -23,12 +23,17 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether people would take the other for one of these: it has all that these are named by, and more.
-    pub(super) fn includes(&self, other: &Self) -> bool {
-        match (&self.asked, &other.asked) {
-            (Some(own), Some(other)) => !own.is_nothing() && own != other && own.is_part_of(other),
-            (None, _) | (_, None) => false,
-        }
+    /// What makes it one of those that are not known; none of one that is.
+    pub(super) fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
+    }
+
+    /// All that people know of it: its account and labels on either side, or what is asked of it.
+    pub(super) fn had(&self) -> Vec<Asked> {
+        let known = [&self.before, &self.after].map(Asked::had_by);
+        self.asked
+            .clone()
+            .map_or_else(|| known.into(), |asked| vec![asked])
     }
 }
 
@@ -108,8 +113,43 @@ pub(super) struct Deciding<'a> {
     pub(super) alike: Vec<Sentence<'a>>,
 }
 
-/// Finds those of a namespace who may be answered otherwise; `shown` is its name for people. Where it `is_set` otherwise,
-/// that is everybody.
+/// What is asked of the places of one namespace.
+#[derive(Debug)]
+pub(super) struct Limits<'a> {
+    /// Whether everybody may be answered otherwise, whatever rules say.
+    pub(super) is_set: bool,
+    /// The accounts that are revoked, and on which sides. Of workloads that are not known, those of which a target asks
+    /// for such an account are told of as such.
+    pub(super) revoked: BTreeMap<&'a str, [bool; 2]>,
+    /// How many questions may be decided.
+    pub(super) most: u64,
+}
+
+impl Limits<'_> {
+    /// Whether each side refuses this one's certificate.
+    fn refused(&self, [before, after]: [&Called; 2]) -> [bool; 2] {
+        let of = |called: &Called| self.revoked.get(&*called.service_account).copied();
+        let [was, _] = of(before).unwrap_or_default();
+        let [_, is] = of(after).unwrap_or_default();
+        [was, is]
+    }
+
+    /// This one's account, where some side revokes it: nobody else is answered as it is.
+    fn revoked_account(&self, called: &Called) -> Option<String> {
+        let account = &called.service_account;
+        let is_revoked = self.revoked.contains_key(&**account);
+        is_revoked.then(|| account.clone())
+    }
+
+    /// The accounts that only one side revokes.
+    fn refused_otherwise(&self) -> impl Iterator<Item = &str> {
+        let accounts = self.revoked.iter();
+        let otherwise = accounts.filter(|(_, [before, after])| before != after);
+        otherwise.map(|(account, _)| *account)
+    }
+}
+
+/// Finds those of a namespace who may be answered otherwise; `shown` is its name for people.
 ///
 /// # Errors
 ///
@@ -118,11 +158,13 @@ pub(super) fn concerned<'a>(
     inhabitants: &Inhabitants<'_>,
     sentences: &[Sentence<'a>],
     (namespace, shown): (&str, &str),
-    (is_set, most): (bool, u64),
+    limits: &Limits<'_>,
 ) -> Result<Concerned<'a>, TooManyError> {
     let known = inhabitants.places(namespace);
     let is_moved = known.iter().any(|place| place.before != place.after);
-    if !is_set && !is_moved && !sentences.iter().any(|sentence| sentence.is_changed) {
+    let is_changed = sentences.iter().any(|sentence| sentence.is_changed)
+        || limits.refused_otherwise().next().is_some();
+    if !limits.is_set && !is_moved && !is_changed {
         return Ok(Concerned::default());
     }
     let by_target = ByTarget::of(sentences);
@@ -131,7 +173,10 @@ pub(super) fn concerned<'a>(
     } = &by_target;
     let seeds = changed.iter().filter_map(|number| targets.at(*number));
     let mut seeds: BTreeSet<Asked> = seeds.cloned().collect();
-    if is_set {
+    let revoked = limits.revoked.keys();
+    let revoked = revoked.filter(|account| targets.has_account(account));
+    seeds.extend(revoked.map(|account| Asked::of_account(account)));
+    if limits.is_set {
         seeds.insert(Asked::default());
     }
     let is_everybody = seeds.contains(&Asked::default());
@@ -141,38 +186,51 @@ pub(super) fn concerned<'a>(
         let before = targets.fitting(&Asked::had_by(&place.before));
         let after = targets.fitting(&Asked::had_by(&place.after));
         let is_moved = before != after;
-        let is_concerned = is_everybody || is_moved || !before.is_disjoint(changed);
-        if is_concerned {
-            places.push((place, by_target.deciding(&before, &after)));
-        }
+        let [was, is] = limits.refused([&place.before, &place.after]);
+        let is_otherwise = was != is;
         if !is_moved {
-            seen.insert(after);
+            seen.insert((after.clone(), limits.revoked_account(&place.after)));
+        }
+        let is_concerned = is_everybody || is_moved || !before.is_disjoint(changed);
+        if is_concerned || is_otherwise {
+            let deciding = by_target.deciding([&before, &after], is_otherwise);
+            places.push((place, deciding));
         }
     }
-    let other = unused("other", |name| targets.has_account(name));
-    for asked in targets.together(seeds, most)? {
+    let other = unused("other", |name| {
+        targets.has_account(name) || limits.revoked.contains_key(name)
+    });
+    for asked in targets.together(seeds, limits.most)? {
         let fitting = targets.fitting(&asked);
-        if seen.contains(&fitting) {
+        let account = asked.account().unwrap_or(&other).to_owned();
+        let place = standing(asked, (namespace, shown), account);
+        if seen.contains(&(fitting.clone(), limits.revoked_account(&place.after))) {
             continue;
         }
-        let called = Called {
-            namespace: namespace.to_owned(),
-            name: String::new(),
-            service_account: asked.account().unwrap_or(&other).to_owned(),
-            labels: asked.labels(),
-        };
-        let place = Place {
-            shown: asked.shown(shown),
-            before: called.clone(),
-            after: called,
-            asked: Some(asked),
-        };
-        places.push((place, by_target.deciding(&fitting, &fitting)));
+        let [was, is] = limits.refused([&place.before, &place.after]);
+        let deciding = by_target.deciding([&fitting, &fitting], was != is);
+        places.push((place, deciding));
     }
     Ok(Concerned {
         places,
         is_everybody,
     })
+}
+
+/// One that stands for all who are not known and have what is asked.
+fn standing(asked: Asked, (namespace, shown): (&str, &str), account: String) -> Place {
+    let called = Called {
+        namespace: namespace.to_owned(),
+        name: String::new(),
+        service_account: account,
+        labels: asked.labels(),
+    };
+    Place {
+        shown: asked.shown(shown, true),
+        before: called.clone(),
+        after: called,
+        asked: Some(asked),
+    }
 }
 
 /// The rules of one namespace, by what their targets ask for.
@@ -203,13 +261,18 @@ impl<'a> ByTarget<'a> {
         all
     }
 
-    /// The rules of the targets that a workload fits, on both sides.
-    fn deciding(&self, before: &BTreeSet<usize>, after: &BTreeSet<usize>) -> Deciding<'a> {
+    /// The rules of the targets that a workload fits, on both sides. One that is refused otherwise is answered otherwise
+    /// by all of them.
+    fn deciding(
+        &self,
+        [before, after]: [&BTreeSet<usize>; 2],
+        is_refused_otherwise: bool,
+    ) -> Deciding<'a> {
         let mut deciding = Deciding::default();
         for number in before.union(after) {
             let is_moved = before.contains(number) != after.contains(number);
             for sentence in self.sentences.get(*number).into_iter().flatten() {
-                if is_moved || sentence.is_changed {
+                if is_refused_otherwise || is_moved || sentence.is_changed {
                     deciding.otherwise.push(*sentence);
                 } else {
                     deciding.alike.push(*sentence);

@@ -96,6 +96,7 @@ impl Named {
         let mut named = Self::default();
         for side in [sides.before, sides.after] {
             named.know(side, sides.trust_domain);
+            named.identities.extend(side.revoked.identities().cloned());
             let rules = side.policies.iter().flat_map(|policy| &policy.rules);
             for from in rules.flat_map(|rule| &rule.from) {
                 named.take(from, sides.trust_domain);

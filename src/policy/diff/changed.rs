@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, PortRange, Rule, Target};
-use palisade_api::workload::NamespaceSettings;
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use palisade_api::workload::{Closing, NamespaceSettings};
 use time::OffsetDateTime;
 
 use super::{Rules, Sides};
@@ -14,7 +15,7 @@ use super::{Rules, Sides};
 pub(super) struct Sentence<'a> {
     pub(super) target: &'a Target,
     pub(super) rule: &'a Rule,
-    /// Whether only one side has it.
+    /// Whether only one side has it, or it allows somebody whom only one side revokes.
     pub(super) is_changed: bool,
 }
 
@@ -42,13 +43,15 @@ impl<'a> Sentences<'a> {
                 policies.flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
             rules.map(|(policy, rule)| meaning(policy, rule)).collect()
         });
+        let revoked = Otherwise::of(sides);
         let mut all = Self::default();
         for (side, other) in [(sides.before, &new), (sides.after, &old)] {
             for policy in &side.policies {
                 let sentences = policy.rules.iter().map(|rule| Sentence {
                     target: &policy.target,
                     rule,
-                    is_changed: !other.contains(&meaning(policy, rule)),
+                    is_changed: revoked.may_be_allowed(rule)
+                        || !other.contains(&meaning(policy, rule)),
                 });
                 all.take(policy, sentences);
             }
@@ -86,6 +89,70 @@ impl<'a> Sentences<'a> {
     }
 }
 
+/// Names that only one side revokes, as rules name them.
+#[derive(Debug)]
+struct Otherwise<'a> {
+    ids: HashSet<&'a SpiffeId>,
+    namespaces: HashSet<&'a str>,
+    trust_domains: HashSet<&'a TrustDomain>,
+    own: &'a TrustDomain,
+}
+
+impl<'a> Otherwise<'a> {
+    fn of(sides: Sides<'a>) -> Self {
+        let is_otherwise = |id: &&SpiffeId| is_revoked_otherwise(sides, id);
+        let ids: HashSet<_> = revoked(sides).filter(is_otherwise).collect();
+        let own = ids
+            .iter()
+            .filter(|id| id.trust_domain() == sides.trust_domain);
+        let accounts = own.filter_map(|id| id.service_account());
+        Self {
+            namespaces: accounts.map(|(namespace, _)| namespace).collect(),
+            trust_domains: ids.iter().map(|id| id.trust_domain()).collect(),
+            ids,
+            own: sides.trust_domain,
+        }
+    }
+
+    fn may_be_allowed(&self, rule: &Rule) -> bool {
+        let names = |from: &From| match from {
+            From::ServiceAccount { namespace, name } => {
+                let id = SpiffeId::of_service_account(self.own, namespace, name);
+                id.is_ok_and(|id| self.ids.contains(&id))
+            }
+            From::Identity(id) => self.ids.contains(id),
+            From::Namespace(namespace) => self.namespaces.contains(namespace.as_str()),
+            From::TrustDomain(domain) => self.trust_domains.contains(domain),
+            From::Unauthenticated(_) => false,
+        };
+        !self.ids.is_empty() && rule.effect == Effect::Allow && rule.from.iter().any(names)
+    }
+}
+
+/// The names that either side revokes.
+fn revoked(sides: Sides<'_>) -> impl Iterator<Item = &SpiffeId> {
+    let before = sides.before.revoked.identities();
+    before.chain(sides.after.revoked.identities())
+}
+
+fn is_revoked_otherwise(sides: Sides<'_>, id: &SpiffeId) -> bool {
+    sides.before.revoked.has(id) != sides.after.revoked.has(id)
+}
+
+/// The accounts of a namespace that one side revokes, or both: whether each side does.
+pub(super) fn revoked_accounts<'a>(
+    sides: Sides<'a>,
+    namespace: &str,
+) -> BTreeMap<&'a str, [bool; 2]> {
+    let own = revoked(sides).filter(|id| id.trust_domain() == sides.trust_domain);
+    let accounts = own.filter_map(|id| {
+        let (of, account) = id.service_account()?;
+        let of_sides = [sides.before, sides.after].map(|side| side.revoked.has(id));
+        (of == namespace).then_some((account, of_sides))
+    });
+    accounts.collect()
+}
+
 fn meaning<'a>(policy: &'a AuthorizationPolicy, rule: &'a Rule) -> Meaning<'a> {
     let target = &policy.target;
     (
@@ -105,6 +172,16 @@ pub(super) fn settings(sides: Sides<'_>, namespace: &str) -> [NamespaceSettings;
         known.known.settings(namespace)
     };
     [of(sides.before, sides.after), of(sides.after, sides.before)]
+}
+
+/// Whether answers may differ in a namespace for other reasons than its rules: it is set otherwise, or it lets in, without
+/// a rule, whom one side may revoke.
+pub(super) fn is_set_otherwise(sides: Sides<'_>, settings: [NamespaceSettings; 2]) -> bool {
+    let [before, after] = settings;
+    let is_open = [before, after]
+        .iter()
+        .any(|one| one.closing == Closing::Shadow);
+    before != after || (is_open && revoked(sides).next().is_some())
 }
 
 /// The namespaces that either side tells of.

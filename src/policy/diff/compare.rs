@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::policy::{
-    AllowReason, Decision, DenyReason, Policy, PortRange, Rule, RuleName, Verdict,
+    AllowReason, DenyReason, Effect, Policy, PortRange, Rule, RuleName, Verdict,
 };
+use palisade_api::spiffe::SpiffeId;
 use palisade_api::workload::NamespaceSettings;
 use time::OffsetDateTime;
 
 use super::about::Index;
-use super::called::{self, Concerned, Deciding, Inhabitants, Place};
+use super::called::{self, Concerned, Deciding, Inhabitants, Limits, Place};
 use super::callers::{self, Callers, Classes};
 use super::changed::{self, Sentences};
 use super::{Sides, TooManyError};
-use crate::policy::beside;
+use crate::policy::revoked::Answer;
 use crate::policy::traffic::Was;
 
 /// All differences, and among whom they were looked for.
@@ -60,6 +61,8 @@ pub(super) enum Said {
     NoRule,
     Permissive,
     ClosingInShadow,
+    /// The name of one of the ends is revoked.
+    Revoked(SpiffeId),
 }
 
 /// Finds all differences.
@@ -80,10 +83,14 @@ pub(super) fn compare(
     let mut needed = 0_u64;
     for (name, shown) in namespaces(sides) {
         let settings = changed::settings(sides, &name);
-        let is_set = settings[0] != settings[1];
+        let is_set = changed::is_set_otherwise(sides, settings);
         let about: Vec<_> = sentences.about(&name).collect();
-        let limits = (is_set, most);
-        let concerned = called::concerned(&inhabitants, &about, (&name, &shown), limits)?;
+        let limits = Limits {
+            is_set,
+            revoked: changed::revoked_accounts(sides, &name),
+            most,
+        };
+        let concerned = called::concerned(&inhabitants, &about, (&name, &shown), &limits)?;
         if concerned.places.is_empty() {
             continue;
         }
@@ -229,6 +236,7 @@ struct Decider<'a> {
 impl Decider<'_> {
     fn flips(&self, asked: &[(Place, Questions)], settings: [NamespaceSettings; 2]) -> Vec<Flip> {
         let [old, new] = &self.policies;
+        let (was, is) = (self.sides.before, self.sides.after);
         let [set_before, set_after] = settings;
         let mut flips = Vec::new();
         for (to, questions) in asked {
@@ -241,9 +249,9 @@ impl Decider<'_> {
                 };
                 let caller = (&stands.caller, &*stands.beside);
                 for ports in ports {
-                    let port = ports.first;
-                    let before = beside::decide(old, caller, &before, port, self.now);
-                    let after = beside::decide(new, caller, &after, port, self.now);
+                    let at = (ports.first, self.now);
+                    let before = was.revoked.decide(old, caller, &before, at);
+                    let after = is.revoked.decide(new, caller, &after, at);
                     if let Some(why) = Why::of(&before, &after) {
                         flips.push(Flip {
                             why,
@@ -261,25 +269,27 @@ impl Decider<'_> {
 
 impl Why {
     /// None where both allow or both deny.
-    fn of(before: &Decision, after: &Decision) -> Option<Self> {
-        let becomes = match (&before.verdict, &after.verdict) {
-            (Verdict::Deny(_), Verdict::Allow(_)) => Was::Allowed,
-            (Verdict::Allow(_), Verdict::Deny(_)) => Was::Denied,
-            (Verdict::Allow(_), Verdict::Allow(_)) | (Verdict::Deny(_), Verdict::Deny(_)) => {
-                return None;
-            }
+    fn of(before: &Answer, after: &Answer) -> Option<Self> {
+        let becomes = match (before.effect(), after.effect()) {
+            (Effect::Deny, Effect::Allow) => Was::Allowed,
+            (Effect::Allow, Effect::Deny) => Was::Denied,
+            (Effect::Allow, Effect::Allow) | (Effect::Deny, Effect::Deny) => return None,
         };
         Some(Self {
             becomes,
-            before: Said::of(&before.verdict),
-            after: Said::of(&after.verdict),
+            before: Said::of(before),
+            after: Said::of(after),
         })
     }
 }
 
 impl Said {
-    fn of(verdict: &Verdict) -> Self {
-        match verdict {
+    fn of(answer: &Answer) -> Self {
+        let decision = match answer {
+            Answer::Revoked(id) => return Self::Revoked(id.clone()),
+            Answer::Decided(decision) => decision,
+        };
+        match &decision.verdict {
             Verdict::Allow(AllowReason::Rule(rule)) | Verdict::Deny(DenyReason::Rule(rule)) => {
                 Self::Rule(rule.clone())
             }

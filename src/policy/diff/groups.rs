@@ -1,12 +1,16 @@
 //! Classes of callers that are told of together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_api::spiffe::TrustDomain;
 
 use super::callers::{Callers, Classes};
-use super::networks::InClear;
+use super::networks::{self, InClear};
+
+/// A name, and the classes that it stands for.
+pub(super) type Named<'a> = (String, BTreeSet<&'a Callers>);
 
 /// What is told of as one.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Classes by their names; those that make up a whole by the name of that.
-    pub(super) fn shown(&self, mut left: BTreeSet<&'a Callers>) -> Vec<String> {
+    pub(super) fn shown(&self, mut left: BTreeSet<&'a Callers>) -> Vec<Named<'a>> {
         let firsts = left.iter().filter_map(|one| self.by_first.get(one));
         let numbers: BTreeSet<usize> = firsts.flatten().copied().collect();
         let wholes = numbers
@@ -85,31 +89,102 @@ impl<'a> Groups<'a> {
         for (name, parts) in wholes {
             if parts.len() <= left.len() && parts.is_subset(&left) {
                 left.retain(|one| !parts.contains(one));
-                shown.push(name.clone());
+                shown.push((name.clone(), parts.clone()));
             }
         }
-        // Of whom the same is to be said as of the addresses around them, it is said with those.
+        shown.extend(self.networks(&mut left));
+        shown.extend(self.in_clear(&mut left));
+        let names = left.into_iter().map(|one| {
+            let name = one.shown(self.all, self.own, &[]);
+            (name, BTreeSet::from([one]))
+        });
+        shown.extend(names);
+        shown
+    }
+
+    /// Networks. Of whom the same is to be said as of the addresses around them, it is said with those.
+    fn networks(&self, left: &mut BTreeSet<&'a Callers>) -> Vec<Named<'a>> {
         let networks: Vec<&Callers> = left
             .iter()
             .filter(|one| one.is_network())
             .copied()
             .collect();
-        let mut buts = BTreeMap::new();
-        for network in networks {
+        let named = networks.into_iter().map(|network| {
+            left.remove(network);
+            let mut parts = BTreeSet::from([network]);
+            let mut but = Vec::new();
             let within = self.within.get(&network.network()).into_iter().flatten();
             for who in within.copied() {
-                if !left.remove(&Callers::InClear(who.clone())) {
-                    buts.entry(network).or_insert_with(Vec::new).push(who);
+                match left.take(&Callers::InClear(who.clone())) {
+                    Some(one) => drop(parts.insert(one)),
+                    None => but.push(who),
                 }
             }
-        }
-        let names = left.into_iter().map(|one| {
-            let but = buts.get(one).map_or(&[][..], Vec::as_slice);
-            one.shown(self.all, self.own, but)
+            (network.shown(self.all, self.own, &but), parts)
         });
-        shown.extend(names);
-        shown
+        named.collect()
     }
+
+    /// Workloads in clear, from all their addresses; with the account that they have, where the same is to be said of it.
+    fn in_clear(&self, left: &mut BTreeSet<&'a Callers>) -> Vec<Named<'a>> {
+        let mut together: BTreeMap<Proven<'a>, BTreeMap<&str, BTreeSet<&'a Callers>>> =
+            BTreeMap::new();
+        for class in left.iter().copied() {
+            let (Callers::InClear(who), Some(stands)) = (class, self.all.get(class)) else {
+                continue;
+            };
+            let proven = match stands.beside.as_slice() {
+                [id] => left.get(&Callers::Identity(id.clone())).copied(),
+                _ => None,
+            };
+            let by_name = together.entry(proven).or_default();
+            by_name.entry(who.name()).or_default().insert(class);
+        }
+        let mut named = Vec::new();
+        for (proven, by_name) in together {
+            let Some(account) = proven else {
+                named.extend(by_name.into_iter().map(|(name, parts)| {
+                    let from = networks::listed(addresses(&parts));
+                    (format!("{name}, in clear from {from}"), parts)
+                }));
+                continue;
+            };
+            let mut shown = account.shown(self.all, self.own, &[]);
+            let own = shown.clone();
+            let mut all = BTreeSet::from([account]);
+            for (name, parts) in by_name {
+                let name = if name == own {
+                    String::new()
+                } else {
+                    format!("{name} ")
+                };
+                let from = networks::listed(addresses(&parts));
+                shown.push_str(&format!(", also {name}in clear from {from}"));
+                all.extend(parts);
+            }
+            named.push((shown, all));
+        }
+        for one in named.iter().flat_map(|(_, parts)| parts) {
+            left.remove(one);
+        }
+        named
+    }
+}
+
+/// The account that proves who it is, where it is told of beside those in clear.
+type Proven<'a> = Option<&'a Callers>;
+
+fn addresses<'a>(classes: &BTreeSet<&'a Callers>) -> BTreeSet<&'a IpAddr> {
+    let addresses = classes.iter().filter_map(|class| match class {
+        Callers::InClear(who) => Some(&who.addresses),
+        Callers::Identity(_)
+        | Callers::OtherOf(_)
+        | Callers::OtherIn(_)
+        | Callers::OtherIdentity
+        | Callers::Network(_)
+        | Callers::OtherAddress => None,
+    });
+    addresses.flatten().collect()
 }
 
 impl Callers {

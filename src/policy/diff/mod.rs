@@ -8,10 +8,13 @@ mod changed;
 mod compare;
 mod groups;
 mod merge;
+mod names;
 mod networks;
 mod print;
 #[cfg(test)]
 mod property;
+#[cfg(test)]
+mod sample;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -26,8 +29,10 @@ use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 
 use super::explain;
+use super::revoked::Revoked;
 use super::rules::{self, Rules};
 use crate::args::{MeshArgs, Output};
+use crate::kubernetes::meant::{Meant, meant};
 
 /// `palisade policy diff`.
 #[derive(Debug, Args)]
@@ -93,23 +98,7 @@ pub(crate) struct TooManyError {
 
 /// Prints the differences.
 pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let of = |path: &PathBuf| {
-        let path = std::slice::from_ref(path);
-        rules::of_files(path, args.trust_domain.clone())
-    };
-    let first = of(&args.first)?;
-    let (mut before, mut after) = match &args.second {
-        Some(second) => (first, of(second)?),
-        None => {
-            let mesh = rules::of_mesh(&args.mesh)?;
-            if args.instead {
-                (mesh, first)
-            } else {
-                let after = applied::applied(&mesh, first);
-                (mesh, after)
-            }
-        }
-    };
+    let (mut before, mut after) = both(args)?;
     if !args.who.is_empty() {
         for side in [&mut before, &mut after] {
             side.know(rules::of_files(&args.who, args.trust_domain.clone())?);
@@ -125,6 +114,8 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
             .cloned()
             .collect::<Vec<_>>(),
     );
+    let serials = after.revoked.warning().or_else(|| before.revoked.warning());
+    super::warn(serials.as_slice());
     // Rules alone say nothing of it.
     let knowing = [&after, &before]
         .into_iter()
@@ -149,4 +140,27 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     } else {
         super::NO
     })
+}
+
+/// The rules as they are, and as they would be.
+fn both(args: &DiffArgs) -> anyhow::Result<(Rules, Rules)> {
+    let of = |path: &PathBuf| {
+        let path = std::slice::from_ref(path);
+        rules::of_files(path, args.trust_domain.clone())
+    };
+    let mut first = of(&args.first)?;
+    if let Some(second) = &args.second {
+        return Ok((first, of(second)?));
+    }
+    let mesh = rules::of_mesh(&args.mesh)?;
+    if !first.revoked.is_empty() && meant(&args.mesh)? == Meant::Cluster {
+        first.revoked = Revoked::default();
+        let warning = "a cluster takes no Revocations: what they revoke is left out";
+        first.warnings.push(warning.to_owned());
+    }
+    if args.instead {
+        return Ok((mesh, first));
+    }
+    let after = applied::applied(&mesh, first);
+    Ok((mesh, after))
 }

@@ -24,13 +24,25 @@ pub(super) struct InClear {
 
 impl fmt::Display for InClear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let some = self.addresses.iter().take(MOST_SHOWN);
-        let some: Vec<_> = some.map(ToString::to_string).collect();
-        write!(f, "{}, in clear from {}", self.name, some.join(", "))?;
-        match self.addresses.len().saturating_sub(MOST_SHOWN) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        let from = listed(self.addresses.iter().collect());
+        write!(f, "{}, in clear from {from}", self.name)
+    }
+}
+
+impl InClear {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The first of some addresses, and how many more there are.
+pub(super) fn listed(addresses: BTreeSet<&IpAddr>) -> String {
+    let some = addresses.iter().take(MOST_SHOWN);
+    let some: Vec<_> = some.map(ToString::to_string).collect();
+    let some = some.join(", ");
+    match addresses.len().saturating_sub(MOST_SHOWN) {
+        0 => some,
+        more => format!("{some} and {more} more"),
     }
 }
 

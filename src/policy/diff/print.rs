@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use palisade_api::policy::{PortRange, RuleName};
+use palisade_api::spiffe::SpiffeId;
 use serde_json::json;
 
 use super::Sides;
 use super::compare::{Said, Why};
 use super::merge::Line;
+use crate::policy::revoked::REVOKED;
+use crate::policy::subject::Caller;
 use crate::policy::traffic::Was;
 use crate::records::{DIM, ERROR, GOOD};
 
@@ -72,6 +75,7 @@ fn reason(
         (_, Said::NoRule) => "no rule allows it".to_owned(),
         (_, Said::Permissive) => "its namespace is permissive".to_owned(),
         (_, Said::ClosingInShadow) => "its namespace's default denial is in shadow".to_owned(),
+        (_, Said::Revoked(id)) => revoked(sides, sides.after, id, "is"),
     };
     match before {
         Said::Rule(rule) => {
@@ -83,8 +87,14 @@ fn reason(
         }
         Said::Permissive => format!("{new}; its namespace was permissive"),
         Said::ClosingInShadow => format!("{new}; its namespace's default denial was in shadow"),
+        Said::Revoked(id) => format!("{new}; {}", revoked(sides, sides.before, id, "was")),
         Said::NoRule => new,
     }
+}
+
+fn revoked(sides: Sides<'_>, side: &super::Rules, id: &SpiffeId, word: &str) -> String {
+    let name = Caller::Identity(id.clone()).short(sides.trust_domain);
+    format!("{name} {word} revoked, {}", side.revoked.refused(id).place)
 }
 
 /// For programs: an object a line.
@@ -99,7 +109,11 @@ pub(super) fn json(sides: Sides<'_>, lines: &[Line]) -> serde_json::Result<Strin
     {
         let rule = |side: &super::Rules, said: &Said| match said {
             Said::Rule(rule) => Some(json!({"name": rule.to_string(), "place": side.place(rule)})),
-            Said::NoRule | Said::Permissive | Said::ClosingInShadow => None,
+            Said::NoRule | Said::Permissive | Said::ClosingInShadow | Said::Revoked(_) => None,
+        };
+        let revoked = |side: &super::Rules, said: &Said| match said {
+            Said::Revoked(id) => Some(side.revoked.refused(id)),
+            Said::Rule(_) | Said::NoRule | Said::Permissive | Said::ClosingInShadow => None,
         };
         let line = json!({
             "becomes": why.becomes.as_str(),
@@ -108,7 +122,12 @@ pub(super) fn json(sides: Sides<'_>, lines: &[Line]) -> serde_json::Result<Strin
             "ports": ports.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "reason": why.after.word(),
             "rule": rule(sides.after, &why.after),
-            "was": {"reason": why.before.word(), "rule": rule(sides.before, &why.before)},
+            "revoked": revoked(sides.after, &why.after),
+            "was": {
+                "reason": why.before.word(),
+                "rule": rule(sides.before, &why.before),
+                "revoked": revoked(sides.before, &why.before),
+            },
         });
         text.push_str(&serde_json::to_string(&line)?);
         text.push('\n');
@@ -124,6 +143,7 @@ impl Said {
             Self::NoRule => "no_rule",
             Self::Permissive => "permissive",
             Self::ClosingInShadow => "closing_in_shadow",
+            Self::Revoked(_) => REVOKED,
         }
     }
 }

@@ -1,196 +1,54 @@
 //! What is told of is exactly what flips, whoever is asked about.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_api::policy::{
-    AuthorizationPolicy, Destination, Effect, From, Mode, PortRange, Rule, Target, Verdict,
-};
-use palisade_api::spiffe::SpiffeId;
+use palisade_api::policy::{Destination, Effect, PortRange, Target};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::called::Place;
 use super::callers::{Callers, Classes};
 use super::changed;
-use super::compare::{Compared, compare};
-use super::{Rules, Sides, rules};
+use super::compare::{Compared, Flip, compare};
+use super::merge::{self, Line, Told};
+use super::sample::{Question, any_question, any_sides};
+use super::{Rules, Sides};
 use crate::policy::beside;
-use crate::policy::rules::Workload;
 use crate::policy::subject::Caller;
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 03:00 UTC);
 
-fn one_of(names: &'static [&'static str]) -> impl Strategy<Value = String> {
-    select(names).prop_map(str::to_owned)
+fn tells_of((line, callers, places): &Told<'_>, flip: &Flip) -> bool {
+    let is_at_port = |ports: &PortRange| ports.contains(flip.ports.first);
+    callers.contains(&flip.from) && places.contains(&flip.to) && line.ports.iter().any(is_at_port)
 }
 
-fn any_from() -> impl Strategy<Value = From> {
-    let account = (one_of(&["a", "b"]), one_of(&["x", "y"]));
-    const IDENTITIES: [&str; 3] = [
-        "spiffe://cluster.local/ns/a/sa/x",
-        "spiffe://t.test/ns/a/sa/x",
-        "spiffe://t.test/w",
-    ];
-    const NETWORKS: [&str; 7] = [
-        "10.0.0.0/8",
-        "10.1.0.0/16",
-        "10.1.0.0/17",
-        "10.1.128.0/17",
-        "10.1.1.1/32",
-        "0.0.0.0/0",
-        "fd00::/8",
-    ];
-    prop_oneof![
-        account.prop_map(|(namespace, name)| From::ServiceAccount { namespace, name }),
-        select(&IDENTITIES[..]).prop_map(|id| From::Identity(id.parse().unwrap())),
-        one_of(&["a", "b"]).prop_map(From::Namespace),
-        one_of(&["cluster.local", "t.test"])
-            .prop_map(|name| From::TrustDomain(name.parse().unwrap())),
-        select(&NETWORKS[..]).prop_map(|net| From::Unauthenticated(net.parse().unwrap())),
-    ]
-}
-
-fn any_rule() -> impl Strategy<Value = Rule> {
-    let ports = vec((1_u16..8, 0_u16..3), 0..3).prop_map(|ports| {
-        let ranges = ports.into_iter().map(|(first, more)| PortRange {
-            first,
-            last: first + more,
-        });
-        ranges.collect::<Vec<_>>()
-    });
-    let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
-    let expires = prop_oneof![
-        5 => Just(None),
-        1 => Just(Some(datetime!(2026-11-22 02:00 UTC))),
-    ];
-    let effect = prop_oneof![3 => Just(Effect::Allow), 1 => Just(Effect::Deny)];
-    (effect, vec(any_from(), 1..3), ports, mode, expires).prop_map(
-        |(effect, from, ports, mode, expires)| Rule {
-            name: "r".into(),
-            effect,
-            from,
-            ports,
-            mode,
-            expires,
-            reason: String::new(),
-        },
-    )
-}
-
-fn any_policy() -> impl Strategy<Value = AuthorizationPolicy> {
-    let label = (one_of(&["app", "tier"]), one_of(&["1", "2"]));
-    let labels = vec(label, 0..3).prop_map(|labels| labels.into_iter().collect::<BTreeMap<_, _>>());
-    let account = proptest::option::weighted(0.2, one_of(&["x", "y"]));
-    let namespace = proptest::option::weighted(0.8, one_of(&["a", "b"]));
-    let namespaces = vec(one_of(&["a", "b"]), 0..2);
-    (namespace, labels, account, namespaces, any_rule()).prop_map(
-        |(namespace, labels, service_account, mut namespaces, rule)| {
-            if namespace.is_some() {
-                namespaces.clear();
-            }
-            AuthorizationPolicy {
-                namespace,
-                name: String::new(),
-                target: Target {
-                    namespaces,
-                    service_account,
-                    labels,
-                },
-                rules: vec![rule],
-            }
-        },
-    )
-}
-
-/// One that has a sidecar, around which it may go, and one that has none.
-fn known() -> Vec<Workload> {
-    let workload = |namespace: &str, account: &str, addr: &str, meshed| Workload {
-        namespace: namespace.into(),
-        name: account.into(),
-        service_account: account.into(),
-        labels: BTreeMap::new(),
-        replicas: Vec::new(),
-        addresses: vec![addr.parse().unwrap()],
-        meshed,
+/// Whether people would take a line to tell of this one, as they read its name.
+fn names(line: &Line, place: &Place) -> bool {
+    let namespace = &place.after.namespace;
+    if line.to == place.shown || line.to == format!("every workload of {namespace}") {
+        return true;
+    }
+    // Written as `any workload of b of account x labelled app=1, tier=2`.
+    let all = format!("any workload of {namespace}");
+    let Some(asked) = line.to.strip_prefix(&all) else {
+        return false;
     };
-    vec![
-        workload("a", "x", "10.1.1.1", true),
-        workload("b", "y", "10.255.255.255", false),
-    ]
-}
-
-/// Policies that both sides may have.
-fn any_sides() -> impl Strategy<Value = [Rules; 2]> {
-    (vec((any_policy(), 1_u8..4), 1..8), any::<bool>()).prop_map(|(policies, is_known)| {
-        [1, 2].map(|side| {
-            let mut rules = rules::of_files(&[], None).unwrap();
-            if is_known {
-                rules.known.workloads = known();
-            }
-            for (number, (policy, of)) in policies.iter().enumerate() {
-                let mut policy = policy.clone();
-                policy.name = format!("p{number}");
-                if of & side != 0 {
-                    rules.policies.push(policy);
-                }
-            }
-            rules
-        })
+    if !asked.starts_with(' ') {
+        return false;
+    }
+    let (account, labels) = asked.split_once(" labelled ").unwrap_or((asked, ""));
+    let labels = labels.split(", ").filter_map(|one| one.split_once('='));
+    let labels: BTreeMap<&str, &str> = labels.collect();
+    let account = account.strip_prefix(" of account ");
+    [&place.before, &place.after].into_iter().any(|called| {
+        account.is_none_or(|name| name == called.service_account)
+            && labels
+                .iter()
+                .all(|(key, value)| called.labels.get(*key).is_some_and(|own| own == value))
     })
-}
-
-#[derive(Debug, Clone)]
-struct Question {
-    caller: Caller,
-    namespace: String,
-    account: String,
-    labels: BTreeMap<String, String>,
-    port: u16,
-}
-
-fn any_question() -> impl Strategy<Value = Question> {
-    let domain = one_of(&["cluster.local", "cluster.local", "t.test", "u.test"]);
-    let account = (domain, one_of(&["a", "b", "c"]), one_of(&["x", "y", "z"]));
-    let id = account.prop_map(|(domain, namespace, name)| {
-        format!("spiffe://{domain}/ns/{namespace}/sa/{name}")
-    });
-    let id = prop_oneof![8 => id, 1 => one_of(&["spiffe://t.test/w", "spiffe://cluster.local/w"])];
-    let addr = one_of(&[
-        "10.0.0.1",
-        "10.1.0.1",
-        "10.1.1.1",
-        "10.1.200.1",
-        "10.255.255.255",
-        "192.168.0.1",
-        "fd00::1",
-        "::1",
-        "255.255.255.255",
-    ]);
-    let caller = prop_oneof![
-        2 => id.prop_map(|id| Caller::Identity(id.parse::<SpiffeId>().unwrap())),
-        1 => addr.prop_map(|addr| Caller::Address(addr.parse::<IpAddr>().unwrap())),
-    ];
-    let label = (one_of(&["app", "tier", "more"]), one_of(&["1", "2", "3"]));
-    let labels = vec(label, 0..3).prop_map(|labels| labels.into_iter().collect());
-    let port = prop_oneof![8 => 1_u16..11, 1 => Just(u16::MAX)];
-    (
-        caller,
-        one_of(&["a", "b", "c"]),
-        one_of(&["x", "y", "z"]),
-        labels,
-        port,
-    )
-        .prop_map(|(caller, namespace, account, labels, port)| Question {
-            caller,
-            namespace,
-            account,
-            labels,
-            port,
-        })
 }
 
 /// The narrowest class that the caller is of.
@@ -230,7 +88,8 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
     };
     let namespace = compared.namespaces.iter().find(|one| one.shown == shown)?;
     let sentences = changed::Sentences::of(sides);
-    let targets = |account: &str, labels: &BTreeMap<String, String>| -> Vec<bool> {
+    let revoked = changed::revoked_accounts(sides, &question.namespace);
+    let targets = |account: &str, labels: &BTreeMap<String, String>| {
         let fits = |target: &Target| {
             target
                 .service_account
@@ -242,7 +101,9 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
                     .all(|(key, value)| labels.get(key) == Some(value))
         };
         let all = sentences.about(&question.namespace);
-        all.map(|sentence| fits(sentence.target)).collect()
+        let fitting: Vec<bool> = all.map(|sentence| fits(sentence.target)).collect();
+        let account = account.to_owned();
+        (fitting, revoked.contains_key(&*account).then_some(account))
     };
     let asked = targets(&question.account, &question.labels);
     let mut places = namespace.places.iter();
@@ -250,7 +111,11 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
         |place: &&Place| targets(&place.after.service_account, &place.after.labels) == asked;
     let place = places.find(&mut is_asked);
     let Some(place) = place else {
-        assert!(!namespace.is_everybody, "everybody is of some class");
+        let is_revoked = revoked.contains_key(&*question.account);
+        assert!(
+            is_revoked || !namespace.is_everybody,
+            "everybody is of some class"
+        );
         return None;
     };
     let from = class(&question.caller, &compared.callers);
@@ -259,6 +124,20 @@ fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bo
         flip.from == from && flip.to == *place && flip.ports.contains(question.port)
     })?;
     Some(flip.why.becomes == crate::policy::traffic::Was::Allowed)
+}
+
+/// Whether an account is called that is revoked and of which no target asks: of such workloads only those that are known
+/// are told of.
+fn is_unnamed(sides: Sides<'_>, question: &Question) -> bool {
+    let account = Some(&*question.account);
+    let revoked = changed::revoked_accounts(sides, &question.namespace);
+    let sentences = changed::Sentences::of(sides);
+    let mut about = sentences.about(&question.namespace);
+    let is_named = changed::namespaces(sides).contains(&*question.namespace);
+    let is_revoked = revoked.contains_key(&*question.account);
+    is_revoked
+        && (!is_named
+            || about.all(|sentence| sentence.target.service_account.as_deref() != account))
 }
 
 fn is_allowed(rules: &Rules, question: &Question) -> bool {
@@ -271,8 +150,11 @@ fn is_allowed(rules: &Rules, question: &Question) -> bool {
     };
     let beside = beside::of(rules, &question.caller);
     let caller = (&question.caller, &*beside);
-    let decision = beside::decide(&rules.compiled(), caller, &destination, question.port, NOW);
-    matches!(decision.verdict, Verdict::Allow(_))
+    let at = (question.port, NOW);
+    let answer = rules
+        .revoked
+        .decide(&rules.compiled(), caller, &destination, at);
+    answer.effect() == Effect::Allow
 }
 
 proptest! {
@@ -288,7 +170,36 @@ proptest! {
         for question in questions {
             let (was, is) = (is_allowed(&before, &question), is_allowed(&after, &question));
             let expected = (was != is).then_some(is);
-            prop_assert_eq!(told(sides, &compared, &question), expected, "{:?}", question);
+            let said = told(sides, &compared, &question);
+            if said.is_some() || !is_unnamed(sides, &question) {
+                prop_assert_eq!(said, expected, "{:?}", question);
+            }
         }
+    }
+
+    #[test]
+    fn no_caller_called_one_and_port_is_told_of_in_two_lines([before, after] in any_sides()) {
+        let sides = Sides { before: &before, after: &after, trust_domain: &after.trust_domain };
+        let compared = compare(sides, NOW, 1_000_000).unwrap();
+        let lines = merge::told(&compared, sides.trust_domain);
+        for flip in compared.namespaces.iter().flat_map(|one| &one.flips) {
+            let of: Vec<_> = lines.iter().filter(|line| tells_of(line, flip)).collect();
+            prop_assert_eq!(of.len(), 1, "{:?}: {:?}", flip, of);
+            prop_assert_eq!(of[0].0.why.becomes, flip.why.becomes);
+        }
+        let all = compared.namespaces.iter().flat_map(|one| &one.places);
+        for place in all {
+            for caller in compared.callers.keys() {
+                let of = lines.iter().filter(|(line, callers, _)| {
+                    callers.contains(caller) && names(line, place)
+                });
+                let mut ports: Vec<_> = of.flat_map(|(line, ..)| &line.ports).collect();
+                ports.sort_unstable();
+                let meet = ports.windows(2).find(|two| two[0].last >= two[1].first);
+                prop_assert_eq!(meet, None, "{:?} to {:?}", caller, place);
+            }
+        }
+        let said: BTreeSet<_> = lines.iter().map(|(line, ..)| (&line.from, &line.to, &line.why)).collect();
+        prop_assert_eq!(said.len(), lines.len(), "{:?}", lines);
     }
 }

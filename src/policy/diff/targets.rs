@@ -30,6 +30,11 @@ impl Asked {
         Self::new(target.service_account.as_deref(), &target.labels)
     }
 
+    /// That it has this account.
+    pub(super) fn of_account(account: &str) -> Self {
+        Self::new(Some(account), &BTreeMap::new())
+    }
+
     /// All that a workload has.
     pub(super) fn had_by(called: &Called) -> Self {
         Self::new(Some(&called.service_account), &called.labels)
@@ -47,14 +52,13 @@ impl Asked {
         labels.collect()
     }
 
-    pub(super) fn is_nothing(&self) -> bool {
-        self.0.is_empty()
+    /// How much is asked.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 
-    /// Whether the other asks for all of this, too.
-    pub(super) fn is_part_of(&self, more: &Self) -> bool {
-        let mut own = self.0.iter();
-        own.all(|(field, value)| more.0.get(field) == Some(value))
+    pub(super) fn is_nothing(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Both, of two that do not exclude each other.
@@ -70,8 +74,8 @@ impl Asked {
         values.map(|value| value.map(String::as_str)).collect()
     }
 
-    /// As people call those who have it.
-    pub(super) fn shown(&self, namespace: &str) -> String {
+    /// As people call those who have it; where these are not the `whole`, some of them are called otherwise.
+    pub(super) fn shown(&self, namespace: &str, is_whole: bool) -> String {
         if self.is_nothing() {
             return format!("any other workload of {namespace}");
         }
@@ -86,7 +90,43 @@ impl Asked {
             labels => format!(" labelled {}", labels.join(", ")),
         };
         let account = account.unwrap_or_default();
-        format!("any workload of {namespace}{account}{labels}")
+        let other = if is_whole { "" } else { "other " };
+        format!("any {other}workload of {namespace}{account}{labels}")
+    }
+}
+
+/// Things by what is asked of a workload, found by all that one has.
+#[derive(Debug)]
+pub(super) struct Parts<'a, T> {
+    shapes: BTreeMap<Vec<&'a Field>, Valued<'a, T>>,
+}
+
+/// By the values of the fields of one shape.
+type Valued<'a, T> = HashMap<Vec<&'a str>, T>;
+
+impl<T> Default for Parts<'_, T> {
+    fn default() -> Self {
+        Self {
+            shapes: BTreeMap::new(),
+        }
+    }
+}
+
+impl<'a, T: Copy> Parts<'a, T> {
+    pub(super) fn add(&mut self, asked: &'a Asked, thing: T) {
+        let fields = asked.0.keys().collect();
+        let values = asked.0.values().map(String::as_str).collect();
+        self.shapes.entry(fields).or_default().insert(values, thing);
+    }
+
+    /// Those of which all that is asked is among this.
+    pub(super) fn of(&self, had: &Asked) -> Vec<T> {
+        let found = self.shapes.iter().filter_map(|(fields, things)| {
+            let values = fields.iter().map(|field| had.0.get(*field));
+            let values: Option<Vec<&str>> = values.map(|value| value.map(String::as_str)).collect();
+            things.get(&values?).copied()
+        });
+        found.collect()
     }
 }
 

@@ -9,13 +9,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Effect, Policy, RuleName, Verdict};
+use palisade_api::policy::{Policy, RuleName};
 use palisade_api::spiffe::SpiffeId;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::beside;
+use super::revoked::Refused;
 use super::rules::{Rules, RulesArgs};
 use super::subject::{self, Called, Caller, Subject};
 use super::traffic::TrafficArgs;
@@ -112,6 +113,9 @@ pub(crate) struct Explained {
     pub(crate) decision: String,
     /// In the word of records.
     pub(crate) reason: String,
+    /// The caller's or the called one's name, where it is revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<Refused>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<Placed>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,6 +158,7 @@ pub(crate) struct InShadow {
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let rules = args.rules.load()?;
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
     let answers = match (args.conn, &args.from, args.port) {
         (Some(conn), _, _) => recorded::explain(&rules, args, conn, now)?,
@@ -233,16 +238,12 @@ fn explain_beside(
 ) -> Explained {
     let settings = rules.known.settings(&called.namespace);
     let destination = called.destination(&rules.trust_domain, settings);
-    // Whoever is revoked is refused before any rule is asked.
-    let revoked = matches!(caller, Caller::Identity(id) if rules.revoke(id));
-    let decision =
-        (!revoked).then(|| beside::decide(policy, (caller, beside), &destination, port, now));
-    let verdict = decision.as_ref().map(|decision| &decision.verdict);
-    let shadow = decision
-        .as_ref()
-        .and_then(|decision| decision.shadow.as_ref());
+    let from = (caller, beside);
+    let answer = rules
+        .revoked
+        .decide(policy, from, &destination, (port, now));
     let (enforced, without_sidecar) = enforced(rules, called);
-    let near_miss = verdict.and_then(Verdict::near_miss).map(|near| Near {
+    let near_miss = answer.near_miss().map(|near| Near {
         rule: placed(rules, &near.rule),
         differs: near.differs.as_str().to_owned(),
     });
@@ -257,16 +258,12 @@ fn explain_beside(
         revision: None,
         enforced,
         without_sidecar,
-        decision: verdict
-            .map_or(Effect::Deny, Verdict::effect)
-            .as_str()
-            .to_owned(),
-        reason: verdict.map_or(REVOKED, Verdict::reason).to_owned(),
-        rule: verdict
-            .and_then(Verdict::rule)
-            .map(|rule| placed(rules, rule)),
+        decision: answer.effect().as_str().to_owned(),
+        reason: answer.reason().to_owned(),
+        revoked: answer.revoked().map(|id| rules.revoked.refused(id)),
+        rule: answer.rule().map(|rule| placed(rules, rule)),
         near_miss,
-        shadow: shadow.map(|(effect, rule)| InShadow {
+        shadow: answer.shadow().map(|(effect, rule)| InShadow {
             would: effect.as_str().to_owned(),
             rule: placed(rules, rule),
         }),
@@ -293,5 +290,3 @@ pub(crate) fn placed(rules: &Rules, name: &RuleName) -> Placed {
 }
 
 const CONN_ID_DIGITS: usize = 32;
-/// The word of records.
-const REVOKED: &str = "revoked";

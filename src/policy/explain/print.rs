@@ -123,7 +123,18 @@ fn why(text: &mut String, answer: &Explained) {
             "no rule allows it; its namespace's default denial is in shadow (palisade.dev/authorization)",
         ),
         ("no_rule", None) => plain(text, "no rule allows it"),
-        (other, None) => plain(text, &records::in_words(other)),
+        (other, None) => plain(
+            text,
+            &answer.revoked.as_ref().map_or_else(
+                || records::in_words(other),
+                |one| {
+                    format!(
+                        "{} is revoked ({}), and no rule is asked",
+                        one.identity, one.place
+                    )
+                },
+            ),
+        ),
     }
     match &answer.near_miss {
         Some(near) => {

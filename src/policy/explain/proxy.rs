@@ -154,6 +154,8 @@ fn explained(
         without_sidecar: Vec::new(),
         decision: decided.decision,
         reason: decided.reason,
+        // The page says no more of it than the reason.
+        revoked: None,
         rule: decided.rule.as_deref().map(place),
         near_miss: decided.near_miss.map(|near| Near {
             rule: place(&near.rule),

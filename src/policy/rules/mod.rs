@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use palisade_api::manifest::{self, Diagnostic, Document, KnownWorkload, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
-use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
 
 use super::mistakes::Mistakes;
+use super::revoked::Revoked;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use files::Texts;
@@ -49,6 +50,8 @@ pub(crate) struct Rules {
     /// Where each rule is written, for people: `rules/orders.yaml:7`.
     pub(crate) places: BTreeMap<RuleName, String>,
     pub(crate) known: Known,
+    /// Who is refused before any of them is asked.
+    pub(crate) revoked: Revoked,
     /// What they were read from, where that was files.
     pub(crate) documents: Vec<Document>,
     /// What is good of files with mistakes: to look for more of them, and for nothing else.
@@ -134,6 +137,14 @@ pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
     }
 }
 
+/// Who is revoked in the mesh that is meant. A cluster has no such objects.
+pub(crate) fn revoked_in_mesh(mesh: &MeshArgs) -> Result<Revoked, LoadRulesError> {
+    match meant(mesh)? {
+        Meant::Local => Ok(local::in_force(mesh.name.as_deref())?.revoked),
+        Meant::Cluster => Ok(Revoked::default()),
+    }
+}
+
 /// The rules of the mesh of this machine that is meant.
 pub(crate) fn of_running(name: Option<&str>) -> Result<Rules, LoadRulesError> {
     local::in_force(name)
@@ -157,13 +168,22 @@ pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
     }
 }
 
-/// The expectations that stand in files, and what is wrong with others.
+/// The expectations of the documents that are good, and what is wrong with others.
 pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>, Vec<Diagnostic>) {
     let (mut tests, mut mistakes) = (Vec::new(), Vec::new());
     for (file, text) in texts {
-        match manifest::read_tests(file, &split::split(text).ours) {
+        let ours = split::split(text).ours;
+        match manifest::read_tests(file, &ours) {
             Ok(found) => tests.extend(found),
-            Err(found) => mistakes.extend(found),
+            Err(found) => {
+                mistakes.extend(found);
+                for (before, document) in manifest::apart(&ours) {
+                    // Its lines stay where they are.
+                    let before = (0..before).map(|_| '\n');
+                    let alone = before.chain(document.chars()).collect::<String>();
+                    tests.extend(manifest::read_tests(file, &alone).unwrap_or_default());
+                }
+            }
         }
     }
     (tests, mistakes)
@@ -206,6 +226,7 @@ impl Rules {
             policies: Vec::new(),
             places: BTreeMap::new(),
             known: Known::default(),
+            revoked: Revoked::default(),
             documents: Vec::new(),
             doubtful: Vec::new(),
             texts: BTreeMap::new(),
@@ -268,13 +289,6 @@ impl Rules {
         }
     }
 
-    /// Whether they revoke every certificate with this name.
-    pub(crate) fn revoke(&self, id: &SpiffeId) -> bool {
-        self.documents.iter().any(|one| {
-            matches!(&one.manifest, Manifest::Revocations(revoked) if revoked.identities.contains(id))
-        })
-    }
-
     /// Where a rule is written; its name again where that is not known.
     pub(crate) fn place(&self, rule: &RuleName) -> String {
         let known = self.places.get(rule).cloned();
@@ -318,7 +332,12 @@ impl Rules {
                 let namespaces = &mut self.known.namespaces;
                 namespaces.entry(service.namespace.clone()).or_default();
             }
-            Manifest::Revocations(_) | Manifest::TrustBundle { .. } => {}
+            Manifest::Revocations(spec) => {
+                let file = manifest::without_controls(&document.file);
+                let place = format!("{file}:{}", document.line);
+                self.revoked.take(spec, &place);
+            }
+            Manifest::TrustBundle { .. } => {}
         }
         self.documents.push(document);
     }

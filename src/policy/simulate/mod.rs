@@ -12,14 +12,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use palisade_api::policy::{Decision, Policy, Verdict};
+use palisade_api::policy::{Effect, Policy};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::beside;
 use super::explain::{self, Placed};
+use super::revoked::{Answer, Refused};
 use super::rules::{self, Rules};
 use super::subject::Called;
 use super::traffic::{self, Beside, Denials, Edge, Traffic, TrafficArgs, Was, Workloads};
@@ -51,7 +51,7 @@ pub(crate) const AFTER_HELP: &str = "\
 Decides every recorded connection anew by the rules of DIR, and says what would become of it otherwise than it was.
 Who has which labels is said by --who, or by manifests beside the rules, else by the mesh; where it is not known and rules
 ask for it, the connection is listed as unknown; so is one in clear that rules admit, where they deny an account that may
-be at its address.
+be at its address. Who is revoked, by DIR or in the mesh, is denied before any rule is asked.
 Exits with 0 where nothing flips, with 1 where something does, with 2 where that cannot be told of all.
 
   palisade policy simulate edited/
@@ -81,6 +81,9 @@ pub(crate) struct Flip {
     pub(crate) becomes: &'static str,
     /// In the word of records.
     pub(crate) reason: &'static str,
+    /// The caller's or the called one's name, where it is revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<Refused>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<Placed>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,13 +150,19 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     }
     let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
     if is_of_mesh && rules.known.workloads.is_empty() {
-        rules.know(rules::of_mesh(&args.mesh)?);
+        let mesh = rules::of_mesh(&args.mesh)?;
+        rules.revoked.add(&mesh.revoked);
+        rules.know(mesh);
         if let Some(own) = &args.trust_domain {
             rules.trust_domain = own.clone();
         }
+    } else if is_of_mesh {
+        let revoked = rules::revoked_in_mesh(&args.mesh)?;
+        rules.revoked.add(&revoked);
     }
     let traffic = traffic::load(&args.traffic, &args.mesh)?;
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     super::warn(&traffic.warnings);
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
     let simulated = simulate(&rules, &traffic, now);
@@ -187,29 +196,29 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
             settings: shown.settings(rules, &edge.namespace),
             now,
         };
+        if let Some(id) = rules.revoked.of_call(&edge.from, edge.identity.as_ref()) {
+            told.tell(rules, (edge, to), &Answer::Revoked(id));
+            continue;
+        }
         let Some(called) = whom.called(rules, &selected, edge) else {
             told.unknown(rules, (edge, to), NO_LABELS);
             continue;
         };
         let trust_domain = edge.trust_domain(&rules.trust_domain);
         let beside = workloads.beside(edge, trust_domain);
-        let decisions = called.iter().map(|one| asked.decide(edge, one, &beside));
-        let decisions: Vec<Decision> = decisions.collect();
-        let becomes: BTreeSet<Was> = decisions.iter().map(was).collect();
-        let (Some(decision), 1) = (decisions.first(), becomes.len()) else {
+        let answers = called.iter().map(|one| asked.decide(edge, one, &beside));
+        let answers: Vec<Answer> = answers.collect();
+        let becomes: BTreeSet<Was> = answers.iter().map(was).collect();
+        let (Some(answer), 1) = (answers.first(), becomes.len()) else {
             told.unknown(rules, (edge, to), DIFFERENT_LABELS);
             continue;
         };
         let maybe = || denials.maybe(&beside, &called, (trust_domain, edge.port));
-        if was(decision) == Was::Allowed && !maybe().is_empty() {
+        if was(answer) == Was::Allowed && !maybe().is_empty() {
             told.unknown(rules, (edge, to), NOT_KNOWN_BESIDE);
             continue;
         }
-        if was(decision) != edge.was || decision.shadow.is_some() {
-            told.flip(rules, (edge, to), decision);
-        } else {
-            told.simulated.unchanged.add(edge);
-        }
+        told.tell(rules, (edge, to), answer);
     }
     told.finish(shown.warnings)
 }
@@ -223,18 +232,20 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn decide(&self, edge: &Edge, called: &Called, beside: &Beside) -> Decision {
+    fn decide(&self, edge: &Edge, called: &Called, beside: &Beside) -> Answer {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
         let destination = called.destination(trust_domain, self.settings);
         let caller = (&edge.from, &*beside.known);
-        beside::decide(self.policy, caller, &destination, edge.port, self.now)
+        let at = (edge.port, self.now);
+        let revoked = &self.rules.revoked;
+        revoked.decide(self.policy, caller, &destination, at)
     }
 }
 
-fn was(decision: &Decision) -> Was {
-    match decision.verdict {
-        Verdict::Allow(_) => Was::Allowed,
-        Verdict::Deny(_) => Was::Denied,
+fn was(answer: &Answer) -> Was {
+    match answer.effect() {
+        Effect::Allow => Was::Allowed,
+        Effect::Deny => Was::Denied,
     }
 }
 

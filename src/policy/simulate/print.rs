@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Count, Flip, Seen, Simulated, Unknown};
 use crate::policy::explain::Placed;
+use crate::policy::revoked::Refused;
 use crate::policy::traffic::{counted, moment};
 use crate::records::{DIM, ERROR, GOOD, WAITING};
 
@@ -78,6 +79,9 @@ fn one(text: &mut String, flip: &Flip) {
     line(text, &flip.seen);
     if let Some(rule) = &flip.rule {
         by(text, "by", rule, "");
+    } else if let Some(Refused { identity, place }) = &flip.revoked {
+        let (dim, undim) = (DIM.render(), DIM.render_reset());
+        let _written = writeln!(text, "    {identity} is revoked  {dim}{place}{undim}");
     } else {
         let why = match flip.reason {
             "no_rule" => "no rule allows it",

@@ -335,3 +335,45 @@ fn what_is_shown_says_which_way_how_often_and_why() {
     assert_eq!(last["denied"]["connections"], 10);
     assert_eq!(json.lines().count(), 3);
 }
+
+#[test]
+fn calls_from_and_to_whom_the_files_revoke_become_denied_whatever_rules_and_labels_say() {
+    let revoked = |account: &str| {
+        format!(
+            "---
+apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
+"
+        )
+    };
+    let edges = || {
+        vec![
+            edge(&of_shop("web"), "orders-0", 9090, Was::Allowed),
+            edge(&of_shop("batch"), "orders-0", 8081, Was::Allowed),
+            edge("10.0.0.9", "orders-0", 8080, Was::Denied),
+        ]
+    };
+    let flips = |text: &str| -> Vec<[String; 4]> {
+        let simulated = simulated(text, edges());
+        assert!(simulated.unknown.is_empty(), "{simulated:?}");
+        let flips = simulated.flips.iter().map(|flip| {
+            let revoked = flip.revoked.as_ref().unwrap();
+            assert!(revoked.place.contains("rules.yaml:"), "{revoked:?}");
+            assert!(print::text(&simulated).contains(&format!("{} is revoked", revoked.identity)));
+            let account = revoked.identity.rsplit('/').next().unwrap().to_owned();
+            [&*flip.seen.from, flip.becomes, flip.reason, &account].map(str::to_owned)
+        });
+        flips.collect()
+    };
+    let denied = |from: &str, account: &str| [from, "deny", "revoked", account].map(str::to_owned);
+    let web = format!("{RULES}{ORDERS}{}", revoked("web"));
+    assert_eq!(flips(&web), [denied("shop/web", "web")]);
+    // Whoever comes without an identity is not asked for one, and is shown none.
+    let orders = format!("{RULES}{ORDERS}{}", revoked("orders"));
+    let both = [denied("shop/batch", "orders"), denied("shop/web", "orders")];
+    assert_eq!(flips(&orders), both);
+    // Of whom no labels are known, that is known.
+    let only = |account: &str| simulated(&format!("{RULES}{}", revoked(account)), edges());
+    assert_eq!((only("web").flips.len(), only("web").unknown.len()), (1, 2));
+}

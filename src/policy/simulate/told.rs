@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use palisade_api::policy::{Decision, Verdict};
-
 use super::{Flip, Nearest, Seen, Simulated, Unknown, Would, was};
-use crate::policy::explain::{self, Placed};
+use crate::policy::explain;
+use crate::policy::revoked::Answer;
 use crate::policy::rules::Rules;
 use crate::policy::traffic::{Edge, Was};
 
@@ -22,15 +21,28 @@ type SeenKey = (Was, String, String, u16);
 type FlipKey = (bool, SeenKey, Option<String>);
 
 impl Told {
-    pub(super) fn flip(&mut self, rules: &Rules, (edge, to): (&Edge, String), decision: &Decision) {
+    /// Tells what becomes of an edge.
+    pub(super) fn tell(&mut self, rules: &Rules, (edge, to): (&Edge, String), answer: &Answer) {
+        if was(answer) != edge.was || answer.shadow().is_some() {
+            self.flip(rules, (edge, to), answer);
+        } else {
+            self.simulated.unchanged.add(edge);
+        }
+    }
+
+    fn flip(&mut self, rules: &Rules, (edge, to): (&Edge, String), answer: &Answer) {
         let seen = seen(rules, edge, to);
-        let becomes = was(decision);
+        let becomes = was(answer);
         let is_in_shadow = becomes == edge.was;
         if is_in_shadow {
             self.simulated.unchanged.add(edge);
         }
-        let (reason, rule, near_miss) = why(rules, &decision.verdict);
-        let shadow = decision.shadow.as_ref().map(|(effect, name)| Would {
+        let rule = answer.rule().map(|rule| explain::placed(rules, rule));
+        let near_miss = answer.near_miss().map(|near| Nearest {
+            rule: explain::placed(rules, &near.rule),
+            differs: near.differs.as_str(),
+        });
+        let shadow = answer.shadow().map(|(effect, name)| Would {
             would: effect.as_str(),
             rule: explain::placed(rules, name),
         });
@@ -49,7 +61,8 @@ impl Told {
             seen,
             was_by: edge.rule.as_deref().map(str::to_owned),
             becomes: becomes.as_str(),
-            reason,
+            reason: answer.reason(),
+            revoked: answer.revoked().map(|id| rules.revoked.refused(id)),
             rule,
             near_miss,
             shadow,
@@ -86,16 +99,6 @@ impl Told {
         simulated.warnings = warnings;
         simulated
     }
-}
-
-/// Why, in the word of records; the deciding rule, and the one that came nearest.
-fn why(rules: &Rules, verdict: &Verdict) -> (&'static str, Option<Placed>, Option<Nearest>) {
-    let rule = verdict.rule().map(|rule| explain::placed(rules, rule));
-    let near_miss = verdict.near_miss().map(|near| Nearest {
-        rule: explain::placed(rules, &near.rule),
-        differs: near.differs.as_str(),
-    });
-    (verdict.reason(), rule, near_miss)
 }
 
 fn key(edge: &Edge, seen: &Seen) -> SeenKey {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use palisade_api::policy::{Decision, Effect, Policy, PortRange, RuleName};
+use palisade_api::policy::{Effect, Policy, PortRange, RuleName};
 use time::OffsetDateTime;
 
 use super::super::beside;
 use super::super::explain::{self, Explained};
+use super::super::revoked::{Answer as Said, REVOKED};
 use super::super::rules::Rules;
 use super::expected::Case;
 
@@ -47,24 +48,26 @@ pub(super) fn ask<'a>(
         for called in &case.called {
             let settings = rules.known.settings(&called.namespace);
             let destination = called.destination(&rules.trust_domain, settings);
-            let mut alike: Vec<(Decision, Vec<u16>)> = Vec::new();
+            let mut alike: Vec<(Said, Vec<u16>)> = Vec::new();
             for port in case
                 .expectation
                 .ports
                 .iter()
                 .flat_map(|range| range.first..=range.last)
             {
-                let decision = beside::decide(policy, (caller, &beside), &destination, port, now);
-                match alike.iter_mut().find(|(other, _)| *other == decision) {
+                let from = (caller, &*beside);
+                let revoked = &rules.revoked;
+                let said = revoked.decide(policy, from, &destination, (port, now));
+                match alike.iter_mut().find(|(other, _)| *other == said) {
                     Some((_, ports)) => ports.push(port),
-                    None => alike.push((decision, vec![port])),
+                    None => alike.push((said, vec![port])),
                 }
             }
-            for (decision, ports) in alike {
-                exercised.extend(rules_of(&decision).cloned());
+            for (said, ports) in alike {
+                exercised.extend(rules_of(&said).cloned());
                 let first = ports.first().copied().unwrap_or_default();
                 answers.push(Answer {
-                    differs: differs(&case, &decision),
+                    differs: differs(&case, &said),
                     ports: ranges(&ports),
                     explained: explain::explain(rules, policy, (caller, called, first), now),
                 });
@@ -82,17 +85,23 @@ pub(super) fn ask<'a>(
 }
 
 /// The first thing that is not as expected.
-fn differs(case: &Case<'_>, decision: &Decision) -> Option<String> {
+fn differs(case: &Case<'_>, said: &Said) -> Option<String> {
     let expected = case.expectation;
-    let (effect, reason) = (decision.verdict.effect(), decision.verdict.reason());
+    let (effect, reason) = (said.effect(), said.reason());
     if effect != expected.expect {
         let (wanted, got) = (expected.expect.as_str(), effect.as_str());
-        return Some(format!("expected {wanted}, got {got}"));
+        let why = said.revoked().map_or("", |_| ": revoked");
+        return Some(format!("expected {wanted}, got {got}{why}"));
     }
     if let (Some(rules), Some(named)) = (&case.rules, &expected.rule) {
-        let decided = decision.verdict.rule();
-        if !decided.is_some_and(|rule| rules.contains(rule)) {
-            let got = decided.map_or_else(|| "none".to_owned(), ToString::to_string);
+        let decided = said.rule();
+        let is_so = match decided {
+            Some(rule) => rules.contains(rule),
+            None => said.revoked().is_some() && named.value == REVOKED,
+        };
+        if !is_so {
+            let none = said.revoked().map_or("none", |_| REVOKED);
+            let got = decided.map_or_else(|| none.to_owned(), ToString::to_string);
             return Some(format!(
                 "expected the rule {} to decide, got {got}",
                 named.value
@@ -103,7 +112,7 @@ fn differs(case: &Case<'_>, decision: &Decision) -> Option<String> {
         return Some(format!("expected the reason {wanted}, got {reason}"));
     }
     let wanted = expected.shadow?;
-    let shadow = decision.shadow.as_ref().map(|(effect, _)| *effect);
+    let shadow = said.shadow().map(|(effect, _)| *effect);
     (shadow != Some(wanted)).then(|| {
         let got = shadow.map_or("no other verdict", Effect::as_str);
         format!("expected {} in shadow, got {got}", wanted.as_str())
@@ -111,9 +120,9 @@ fn differs(case: &Case<'_>, decision: &Decision) -> Option<String> {
 }
 
 /// Those that decided, or would have.
-fn rules_of(decision: &Decision) -> impl Iterator<Item = &RuleName> {
-    let shadow = decision.shadow.as_ref().map(|(_, rule)| rule);
-    decision.verdict.rule().into_iter().chain(shadow)
+fn rules_of(said: &Said) -> impl Iterator<Item = &RuleName> {
+    let shadow = said.shadow().map(|(_, rule)| rule);
+    said.rule().into_iter().chain(shadow)
 }
 
 /// Ascending ports, in as few ranges as there can be.

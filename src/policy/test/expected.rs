@@ -7,6 +7,7 @@ use palisade_api::manifest::{
 };
 use palisade_api::policy::RuleName;
 
+use super::super::revoked::REVOKED;
 use super::super::rules::Rules;
 use super::super::subject::{self, Called, Caller, Subject, WhoError};
 
@@ -107,7 +108,7 @@ fn in_parts(why: &WhoError) -> (String, String) {
     (message.to_owned(), remedy.to_owned())
 }
 
-/// Rules of this name, or of which it is the end.
+/// Rules of this name, or of which it is the end. `revoked` may be none: what is revoked is denied without a rule.
 fn named_so(rules: &Rules, name: &str) -> Option<BTreeSet<RuleName>> {
     let end = format!("/{name}");
     let all = rules.policies.iter().flat_map(|policy| policy.rule_names());
@@ -117,7 +118,7 @@ fn named_so(rules: &Rules, name: &str) -> Option<BTreeSet<RuleName>> {
             whole == name || whole.ends_with(&end)
         })
         .collect();
-    (!found.is_empty()).then_some(found)
+    (!found.is_empty() || name == REVOKED).then_some(found)
 }
 
 fn unknown(rules: &Rules, name: &str) -> (String, String) {

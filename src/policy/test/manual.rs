@@ -15,7 +15,7 @@ fn directory() -> PathBuf {
 /// Asks the rules of a file or directory what its own expectations expect; says how many there were.
 fn run(path: &Path, min_coverage: u8) -> usize {
     let paths = [path.to_owned()];
-    let tests = expectations(&paths).unwrap();
+    let tests = expectations(&paths).unwrap().tests;
     let rules = rules::of_files(&paths, None).unwrap();
     let report = report(&rules, &tests, Some(min_coverage)).unwrap();
     for outcome in &report.outcomes {

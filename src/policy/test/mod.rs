@@ -94,6 +94,7 @@ impl Report<'_> {
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let (tests, rules) = load(args).map_err(|error| unasked(args, error))?;
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     let report = report(&rules, &tests, args.min_coverage);
     let report = report.map_err(|error| unasked(args, error.into()))?;
     if let Some(file) = &args.junit {
@@ -112,8 +113,22 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Expectations and the rules to ask; of both, everything that is wrong.
 fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
-    Ok((expectations(&args.paths)?, rules_for(args)?))
+    let Expected { tests, wrong } = expectations(&args.paths)?;
+    let rules = rules_for(args);
+    let Some(ExpectationsError(mut wrong)) = wrong else {
+        return Ok((tests, rules?));
+    };
+    match rules {
+        Ok(rules) => {
+            // Who is not there is told in the same breath.
+            let nobody = expected::cases(&rules, &tests).err();
+            wrong.add(nobody.into_iter().flatten());
+            Err(ExpectationsError(wrong).into())
+        }
+        Err(rules) => bail!("{}\n\n{rules:#}", ExpectationsError(wrong)),
+    }
 }
 
 /// Writes why nothing was asked into the JUnit file, too: to CI systems no file is no test, and so no failure.
@@ -156,21 +171,27 @@ fn mistakes(found: Vec<Diagnostic>, tests: &[PolicyTest]) -> ExpectationsError {
     ExpectationsError(Mistakes::new(found, texts.by_file))
 }
 
+/// The expectations that can be asked, and what is wrong with others.
+#[derive(Debug)]
+struct Expected {
+    tests: Vec<PolicyTest>,
+    wrong: Option<ExpectationsError>,
+}
+
 /// Those that stand in files and directories.
-fn expectations(paths: &[PathBuf]) -> anyhow::Result<Vec<PolicyTest>> {
+fn expectations(paths: &[PathBuf]) -> anyhow::Result<Expected> {
     let texts = rules::texts(paths)?;
     let (tests, mut mistakes) = rules::expectations(&texts.by_file);
     mistakes.extend(texts.unreadable);
-    if !mistakes.is_empty() {
-        return Err(ExpectationsError(Mistakes::new(mistakes, texts.by_file)).into());
-    }
-    if tests.is_empty() {
+    let is_wrong = !mistakes.is_empty();
+    let wrong = is_wrong.then(|| ExpectationsError(Mistakes::new(mistakes, texts.by_file)));
+    if tests.is_empty() && !is_wrong {
         bail!(
             "there is no `kind: PolicyTest` in {}; --help shows one",
             listed(paths)
         );
     }
-    Ok(tests)
+    Ok(Expected { tests, wrong })
 }
 
 fn rules_for(args: &TestArgs) -> anyhow::Result<Rules> {

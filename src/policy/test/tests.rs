@@ -58,7 +58,7 @@ spec:
     let paths: [PathBuf; 1] = [file];
     Written {
         rules: rules::of_files(&paths, None).unwrap(),
-        tests: super::expectations(&paths).unwrap(),
+        tests: super::expectations(&paths).unwrap().tests,
         _directory: directory,
     }
 }
@@ -206,4 +206,57 @@ fn cases_of_one_name_are_told_apart_in_junit() {
     } = written(&twice);
     let report = report(&rules, &tests, None).unwrap();
     assert!(junit::xml(&report).contains(": allow #2\""));
+}
+
+#[test]
+fn who_is_revoked_is_denied_before_any_rule_and_an_expectation_may_say_so() {
+    let revoked = "
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {identities: [spiffe://cluster.local/ns/shop/sa/web, spiffe://cluster.local/ns/shop/sa/orders]}
+";
+    let wrong = |expectation: &str| {
+        let Written {
+            rules,
+            tests,
+            _directory,
+        } = written(&format!("  - {expectation}{revoked}"));
+        let report = report(&rules, &tests, None).unwrap();
+        details(&report.outcomes[0])
+    };
+    for as_expected in [
+        "{from: shop/web, to: shop/orders, port: 8080, expect: deny, rule: revoked}",
+        "{from: shop/db, to: shop/orders, port: 8080, expect: deny, rule: revoked}",
+        "{from: 10.0.0.9, to: shop/orders, port: 8080, expect: deny, reason: no_rule}",
+    ] {
+        assert_eq!(wrong(as_expected), "", "{as_expected}");
+    }
+    for (expectation, expected) in [
+        (
+            "{from: shop/web, to: shop/orders, port: 8080, expect: allow}",
+            &[
+                "expected allow, got deny: revoked\n",
+                "spiffe://cluster.local/ns/shop/sa/web is revoked (",
+                "all.yaml:",
+            ][..],
+        ),
+        (
+            "{from: shop/web, to: shop/orders, port: 8080, expect: deny, rule: not-b}",
+            &["expected the rule not-b to decide, got revoked"],
+        ),
+        (
+            "{from: shop/web, to: shop/orders, port: 8080, expect: deny, reason: no_rule}",
+            &["expected the reason no_rule, got revoked"],
+        ),
+        (
+            "{from: 10.0.0.9, to: shop/orders, port: 8080, expect: deny, rule: revoked}",
+            &["expected the rule revoked to decide, got none"],
+        ),
+    ] {
+        let wrong = wrong(expectation);
+        for part in expected {
+            assert!(wrong.contains(part), "{expectation}: {part} in {wrong}");
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl Policy {
     ///
     /// What the rules for such callers allow is held against the denials of those identities, too: nobody sheds a denied
     /// name by leaving it at home. That no rule allows them denies nothing here. A denial in shadow is told of as any
-    /// other. What is denied already is held against nothing more, and what it says of shadow is of the first rules alone.
+    /// other. Nor does a rule in shadow allow what such a denial, enforced or in shadow, would deny were both enforced.
     pub fn decide_in_clear(
         &self,
         (addr, beside): (IpAddr, &[SpiffeId]),
@@ -80,7 +80,8 @@ impl Policy {
         now: OffsetDateTime,
     ) -> Decision {
         let mut decision = self.decide(Source::Unauthenticated(addr), destination, port, now);
-        if matches!(decision.verdict, Verdict::Deny(_)) {
+        let is_denied = matches!(decision.verdict, Verdict::Deny(_));
+        if is_denied && !decision.is_allowed_in_shadow() {
             return decision;
         }
         for id in beside {
@@ -91,6 +92,11 @@ impl Policy {
                 now,
             };
             let said = Said::by(self.index.about(asked.source, destination), asked);
+            if is_denied {
+                let is_held_back = said.deny.or(said.shadow_deny).is_some();
+                decision.shadow = decision.shadow.filter(|_| !is_held_back);
+                continue;
+            }
             if let Some(rule) = said.deny {
                 return Decision {
                     verdict: Verdict::Deny(DenyReason::Rule(rule.clone())),

@@ -290,6 +290,13 @@ pub struct Decision {
     pub shadow: Option<(Effect, RuleName)>,
 }
 
+impl Decision {
+    /// Whether it is denied, and would be allowed were the rules in shadow enforced.
+    pub fn is_allowed_in_shadow(&self) -> bool {
+        matches!(self.shadow, Some((Effect::Allow, _)))
+    }
+}
+
 /// What holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,3 +1,6 @@
+mod names;
+mod revoked;
+
 use time::macros::datetime;
 
 use super::*;
