@@ -80,8 +80,7 @@ fn reason(text: &str) -> Result<String, String> {
 
 /// Lets them in.
 pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
-    let rules = rules::of_mesh(&args.mesh)?;
-    super::warn(&rules.warnings);
+    let (rules, presumed) = load(args)?;
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
     let now = OffsetDateTime::now_utc();
@@ -132,7 +131,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
         Output::Json => {
             let enforced = progress.as_ref().map(put::Progress::report);
-            let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason});
+            let mut said = json!({"applied": put, "enforced": enforced, "expires": until, "because": args.reason, "presumed": presumed});
             if let (Some(was), Some(said)) = (was, said.as_object_mut()) {
                 said.insert("was_to_expire".to_owned(), was.into());
             }
@@ -140,6 +139,15 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(apply::code(progress.as_ref()))
+}
+
+/// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.
+fn load(args: &AllowArgs) -> anyhow::Result<(Rules, bool)> {
+    let rules = rules::of_mesh_with(&args.mesh, &subject::namespaces([&args.from]))?;
+    super::warn(&rules.warnings);
+    let doubt = subject::doubt(&rules, &args.from);
+    super::warn(doubt.as_slice());
+    Ok((rules, doubt.is_some()))
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.

@@ -101,7 +101,8 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let (mut before, mut after) = match &args.second {
         Some(second) => (first, of(second)?),
         None => {
-            let mesh = rules::of_mesh(&args.mesh)?;
+            let mut mesh = rules::of_mesh(&args.mesh)?;
+            applied::is_within(&mut mesh, &first)?;
             if args.instead {
                 (mesh, first)
             } else {

@@ -33,6 +33,7 @@ pub(super) fn explain(
     let edge = edge.ok_or_else(|| {
         anyhow!("no record of the connection {conn:032x} says what rules decided; name the files with --records, or more time with --since")
     })?;
+    rules.reach(&edge.namespace)?;
     let workloads = Workloads::of(&rules.known);
     let whom = workloads.whom(&edge);
     let selected = subject::selected_labels(rules);

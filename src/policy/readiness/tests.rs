@@ -183,3 +183,21 @@ fn an_edge_is_told_once_whatever_rules_let_it_in() {
     assert_eq!((report.edges, report.breaks.len()), (1, 1));
     assert_eq!(report.breaks[0].count, 12);
 }
+
+#[test]
+fn sidecars_that_were_not_heard_of_are_counted() {
+    let rules = shop("");
+    let heard = counts(&[("shop/cart", 80, Decided::AllowedByRule, None)]);
+    let all = rules
+        .known
+        .workloads
+        .iter()
+        .filter(|one| one.meshed)
+        .map(|one| one.replicas.len())
+        .sum::<usize>();
+    assert!(all > 0, "{:?}", rules.known);
+    assert_eq!(silent(&rules, &Usage::default(), None), all);
+    assert_eq!(silent(&rules, &heard, None), all - heard.workloads.len());
+    let nobody = "elsewhere".parse().unwrap();
+    assert_eq!(silent(&rules, &Usage::default(), Some(&nobody)), 0);
+}

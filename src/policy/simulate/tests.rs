@@ -1,7 +1,7 @@
 use time::macros::datetime;
 
 use super::*;
-use crate::policy::rules::sample::rules;
+use crate::policy::rules::sample::{rules, rules_of};
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 
 fn simulated(text: &str, edges: Vec<Edge>) -> Simulated {
@@ -310,4 +310,15 @@ fn what_is_shown_says_which_way_how_often_and_why() {
     let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
     assert_eq!(last["denied"]["connections"], 10);
     assert_eq!(json.lines().count(), 3);
+}
+
+#[test]
+fn what_is_called_where_the_mesh_was_not_read_is_unknown() {
+    let text = format!("{RULES}{ORDERS}");
+    let edges = || traffic(vec![edge(&of_shop("web"), "orders-0", 9090, Was::Allowed)]);
+    let elsewhere = simulate(&rules_of("other", &text), &edges(), NOW);
+    assert_eq!(elsewhere.unknown[0].why, NOT_READ);
+    assert!(elsewhere.flips.is_empty());
+    let within = simulate(&rules_of("shop", &text), &edges(), NOW);
+    assert_eq!(within.unchanged.edges, 1, "{within:?}");
 }

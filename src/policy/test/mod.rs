@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 
 use super::mistakes::Mistakes;
 use super::rules::{self, Rules, RulesArgs};
+use super::subject;
 use crate::args::Output;
 use ask::Outcome;
 use coverage::Coverage;
@@ -113,7 +114,18 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
-    Ok((expectations(&args.paths)?, rules_for(args)?))
+    let tests = expectations(&args.paths)?;
+    let all = tests.iter().flat_map(|test| &test.expectations);
+    let callers: Vec<_> = all.map(|one| expected::meant(&one.from)).collect();
+    let rules = rules_for(args, &subject::namespaces(&callers))?;
+    let mut doubts: Vec<_> = callers
+        .iter()
+        .filter_map(|caller| subject::doubt(&rules, caller))
+        .collect();
+    doubts.sort();
+    doubts.dedup();
+    super::warn(&doubts);
+    Ok((tests, rules))
 }
 
 /// Writes why nothing was asked into the JUnit file, too: to CI systems no file is no test, and so no failure.
@@ -173,9 +185,9 @@ fn expectations(paths: &[PathBuf]) -> anyhow::Result<Vec<PolicyTest>> {
     Ok(tests)
 }
 
-fn rules_for(args: &TestArgs) -> anyhow::Result<Rules> {
+fn rules_for(args: &TestArgs, callers: &BTreeSet<String>) -> anyhow::Result<Rules> {
     if args.is_mesh || !args.rules.files.is_empty() {
-        return Ok(args.rules.load()?);
+        return Ok(args.rules.load(callers)?);
     }
     let directories: BTreeSet<PathBuf> = args.paths.iter().map(|path| directory(path)).collect();
     let directories: Vec<_> = directories.into_iter().collect();
