@@ -35,7 +35,7 @@ async fn exchange(
         let why = list::in_words(&error);
         let remedy = match pods.namespace() {
             Some(namespace) if list::is_forbidden(&error) => {
-                format!("; ask for `create` (before Kubernetes 1.35 `get`) on pods/portforward in {namespace}")
+                format!("; ask for `get` and `create` on pods/portforward in {namespace}")
             }
             _ => String::new(),
         };
