@@ -17,7 +17,7 @@ use clap::Args;
 use palisade_control::audit::{self, Finding, Severity};
 
 use crate::args::Output;
-use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
+use crate::kubernetes::client::{self, KubeArgs, ScopeArgs};
 
 /// `palisade check`.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ Exit code: 0 where nothing is wrong but for warnings, 1 where something is, 2 wh
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let looked = crate::kubernetes::run(async {
         let client = client::client(&args.kube).await?;
-        let scope = args.scope.or(Scope::All);
+        let scope = args.scope.or_all();
         let system = &args.system_namespace;
         let findings = if args.pre {
             let platform = audit::platform(&client).await;

@@ -33,6 +33,12 @@ pub(crate) struct ScopeArgs {
 }
 
 impl ScopeArgs {
+    /// What was asked for, or else every namespace: what rules decide, and what was counted of it, is asked of the whole
+    /// mesh unless -n names a part of it.
+    pub(crate) fn or_all(&self) -> Scope {
+        self.or(Scope::All)
+    }
+
     /// What was asked for, or else `default`.
     pub(crate) fn or(&self, default: Scope) -> Scope {
         match &self.namespace {
@@ -122,6 +128,13 @@ mod tests {
             (asked(None, true), Scope::All),
         ] {
             assert_eq!(args.or(one("default")), expected, "{args:?}");
+        }
+        for (args, expected) in [
+            (asked(None, false), Scope::All),
+            (asked(Some("shop"), false), one("shop")),
+            (asked(None, true), Scope::All),
+        ] {
+            assert_eq!(args.or_all(), expected, "{args:?}");
         }
     }
 

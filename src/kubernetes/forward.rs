@@ -33,7 +33,13 @@ async fn exchange(
     let forwarded = pods.portforward(name, &[port]).await;
     let mut forwarded = forwarded.map_err(|error| {
         let why = list::in_words(&error);
-        anyhow!("cannot forward a port to {name}: {why}")
+        let remedy = match pods.namespace() {
+            Some(namespace) if list::is_forbidden(&error) => {
+                format!("; ask for `get` and `create` on pods/portforward in {namespace}")
+            }
+            _ => String::new(),
+        };
+        anyhow!("cannot forward a port to {name}: {why}{remedy}")
     })?;
     let stream = forwarded.take_stream(port);
     let stream = stream.context("the API server forwards no port")?;

@@ -5,8 +5,11 @@ pub(crate) mod exec;
 pub(crate) mod forward;
 pub(crate) mod logs;
 pub(crate) mod meant;
+pub(crate) mod namespace;
 pub(crate) mod pod;
 pub(crate) mod ps;
+#[cfg(test)]
+pub(crate) mod served;
 
 use std::future::Future;
 use std::process::ExitCode;

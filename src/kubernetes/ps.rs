@@ -13,7 +13,7 @@ use palisade_api::sidecar::TELEMETRY_PORT;
 use serde::Serialize;
 
 use super::client::{self, Scope};
-use super::{list, pod, warn};
+use super::{list, namespace, pod, warn};
 use crate::args::{Output, PsArgs};
 use crate::records::table;
 use crate::up::event::State;
@@ -48,8 +48,10 @@ pub(crate) async fn run(args: &PsArgs) -> anyhow::Result<ExitCode> {
     let default = Scope::Namespace(client.default_namespace().to_owned());
     let scope = args.mesh.scope.or(default);
     let pods = list::list::<Pod>(&client, &scope).await;
-    let pods =
-        pods.map_err(|error| anyhow::anyhow!("cannot list pods: {}", list::in_words(&error)))?;
+    let pods = pods.map_err(|error| {
+        let why = namespace::refused(&client, &scope, &error);
+        anyhow::anyhow!("cannot list pods: {why}")
+    })?;
     for namespace in &pods.unreadable {
         warn(&format!(
             "you may not list the pods of {namespace}; it is left out"

@@ -16,7 +16,7 @@ use palisade_control::audit::{self, rules as objects};
 use time::OffsetDateTime;
 
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
-use crate::kubernetes::{self, pod, warn};
+use crate::kubernetes::{self, namespace, pod, warn};
 use crate::policy::rules;
 
 /// `palisade policy networkpolicies`.
@@ -69,7 +69,7 @@ fn print(mut found: Rules, scope: &ScopeArgs) -> anyhow::Result<ExitCode> {
             OffsetDateTime::now_utc(),
         ));
     }
-    if let Scope::Namespace(wanted) = scope.or(Scope::All) {
+    if let Scope::Namespace(wanted) = scope.or_all() {
         documents.retain(|one| {
             one.namespace
                 .as_ref()
@@ -83,11 +83,19 @@ fn print(mut found: Rules, scope: &ScopeArgs) -> anyhow::Result<ExitCode> {
 
 async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
     let client = client::client(&args.kube).await?;
-    let scope = args.scope.or(Scope::All);
-    let objects = audit::policies(&client, &scope).await;
-    let objects = objects.map_err(|why| anyhow::anyhow!("cannot read the rules: {why}"))?;
+    let scope = args.scope.or_all();
+    let listed = audit::policies(&client, &scope).await;
+    let listed = listed.map_err(|error| {
+        let why = namespace::refused(&client, &scope, &error);
+        anyhow::anyhow!("cannot read the rules: {why}")
+    })?;
+    for one in &listed.unreadable {
+        warn(&format!(
+            "you may not list the rules of {one}; it is left out"
+        ));
+    }
     let mut found = Rules::default();
-    for object in &objects {
+    for object in &listed.items {
         match objects::parse(object) {
             Ok(policy) => found.policies.push(policy),
             Err(why) => warn(&format!("{} is left out: {why}", objects::place(object))),

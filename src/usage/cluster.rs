@@ -1,6 +1,8 @@
 //! The counts of a cluster: every replica of control is asked, through the API server.
 
-use anyhow::{Context, bail};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
 use futures_util::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -10,26 +12,27 @@ use palisade_api::cluster::{
     ASK_AUDIENCE, ASK_PORT, CONTROL, NAME_LABEL, READER, SYSTEM_NAMESPACE,
 };
 use palisade_api::usage::Usage;
+use time::OffsetDateTime;
+use tokio::time::timeout;
 
+use super::Heard;
 use crate::args::MeshArgs;
 use crate::kubernetes::client::{self, Scope};
-use crate::kubernetes::{list, warn};
+use crate::kubernetes::{list, namespace, pod};
 use crate::page;
 
-/// What all replicas answer, put together.
-pub(super) async fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
+/// What all replicas answer, put together, and what may be missing.
+pub(super) async fn heard(mesh: &MeshArgs) -> anyhow::Result<Heard> {
     let client = client::client(&mesh.kube).await?;
-    let default = Scope::Namespace(client.default_namespace().to_owned());
-    let path = match mesh.scope.or(default) {
-        Scope::All => "/usage".to_owned(),
-        Scope::Namespace(namespace) => format!("/usage?namespace={namespace}"),
-    };
+    let scope = mesh.scope.or_all();
+    namespace::is_there(&client, &scope).await?;
+    let path = path(&scope);
     let token = token(&client).await?;
-    let pods = replicas(&client).await?;
-    let asked = pods.iter().map(|pod| one(&client, pod, &path, &token));
+    let Replicas { names, missing } = replicas(&pods(&client).await?)?;
+    let asked = names.iter().map(|pod| one(&client, pod, &path, &token));
     let mut answers = Vec::new();
     let mut failed = Vec::new();
-    for (pod, answer) in pods.iter().zip(join_all(asked).await) {
+    for (pod, answer) in names.iter().zip(join_all(asked).await) {
         match answer {
             Ok(answer) => answers.push(answer),
             Err(error) => failed.push((pod, error)),
@@ -40,12 +43,31 @@ pub(super) async fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
     {
         return Err(error).with_context(|| format!("{pod} cannot be asked"));
     }
-    for (pod, error) in failed {
-        warn(&format!(
-            "{pod} cannot be asked, and what only it has heard is missing: {error:#}"
-        ));
+    let mut doubts = missing;
+    doubts.extend(failed.iter().map(|(pod, error)| {
+        format!("{pod} cannot be asked, and what only it has heard is missing: {error:#}")
+    }));
+    let usage = Usage::merge(answers);
+    doubts.extend(young(&usage, OffsetDateTime::now_utc()));
+    Ok(Heard { usage, doubts })
+}
+
+/// Of all namespaces, or of one.
+fn path(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "/usage".to_owned(),
+        Scope::Namespace(namespace) => format!("/usage?namespace={namespace}"),
     }
-    Ok(Usage::merge(answers))
+}
+
+/// Sidecars tell a replica that began to hear lately what they counted, but not all at once.
+fn young(usage: &Usage, now: OffsetDateTime) -> Option<String> {
+    let age = now.unix_timestamp().saturating_sub(usage.since);
+    (0..YOUNG_SECONDS).contains(&age).then(|| {
+        format!(
+            "a replica of control began {age}s ago: what sidecars have not told it yet is missing"
+        )
+    })
 }
 
 /// A token of the reader, good for this question.
@@ -67,28 +89,50 @@ async fn token(client: &Client) -> anyhow::Result<String> {
     Ok(status.token)
 }
 
-/// The names of the pods of control that run.
-async fn replicas(client: &Client) -> anyhow::Result<Vec<String>> {
+/// The pods of control.
+async fn pods(client: &Client) -> anyhow::Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let ours = ListParams::default().labels(&format!("{NAME_LABEL}={CONTROL}"));
     let listed = pods.list(&ours).await.map_err(|error| refused(&error))?;
-    let runs = |pod: &Pod| {
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
-    };
-    let names: Vec<String> = listed
-        .items
-        .iter()
-        .filter(|pod| runs(pod))
-        .map(ResourceExt::name_any)
-        .collect();
+    Ok(listed.items)
+}
+
+/// Those that can be asked, by name.
+#[derive(Debug, PartialEq, Eq)]
+struct Replicas {
+    names: Vec<String>,
+    /// What may be missing with the others, or because these begin or end.
+    missing: Vec<String>,
+}
+
+fn replicas(pods: &[Pod]) -> anyhow::Result<Replicas> {
+    let (mut names, mut missing) = (Vec::new(), Vec::new());
+    for one in pods.iter().filter(|one| !pod::is_finished(one)) {
+        let (name, status) = (one.name_any(), one.status.as_ref());
+        let conditions = status.and_then(|status| status.conditions.as_deref());
+        let is_ready = conditions
+            .unwrap_or_default()
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let runs = status.and_then(|status| status.phase.as_deref()) == Some("Running");
+        let how = match (one.metadata.deletion_timestamp.is_some(), runs, is_ready) {
+            (true, _, _) => Some("is ending"),
+            (false, false, _) => Some("has not started"),
+            (false, true, false) => Some("is not ready"),
+            (false, true, true) => None,
+        };
+        missing.extend(how.map(|how| {
+            format!("{name} {how}: what sidecars have told no other replica is missing")
+        }));
+        // One that ends has told whoever watched it to go elsewhere.
+        if runs && one.metadata.deletion_timestamp.is_none() {
+            names.push(name);
+        }
+    }
     if names.is_empty() {
         bail!("control does not run in {SYSTEM_NAMESPACE}; see `palisade check`");
     }
-    Ok(names)
+    Ok(Replicas { names, missing })
 }
 
 async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Result<Usage> {
@@ -98,7 +142,8 @@ async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Res
     let stream = forwarded
         .take_stream(ASK_PORT)
         .context("the API server forwards no port")?;
-    let answer = page::get(stream, path, Some(token)).await?;
+    let answer = timeout(ANSWER_TIME, page::get(stream, path, Some(token))).await;
+    let answer = answer.map_err(|_elapsed| anyhow!("it did not answer in 30 seconds"))??;
     serde_json::from_str(&answer).context("control is of another version")
 }
 
@@ -106,13 +151,88 @@ async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Res
 fn refused(error: &kube::Error) -> anyhow::Error {
     let said = list::in_words(error);
     if list::is_forbidden(error) {
-        return anyhow::anyhow!(
+        return anyhow!(
             "{said}; ask for the Role palisade-ask in {SYSTEM_NAMESPACE}: \
              kubectl -n {SYSTEM_NAMESPACE} create rolebinding NAME --role=palisade-ask --user=YOU"
         );
     }
-    anyhow::anyhow!("{said}")
+    anyhow!("{said}")
 }
 
 /// The shortest that API servers give.
 const TOKEN_SECONDS: i64 = 600;
+/// All that control keeps is some megabytes.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// Sidecars tell what they counted some ten seconds after it changed, and find another replica in less.
+const YOUNG_SECONDS: i64 = 30;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::served::Server;
+
+    #[test]
+    fn counts_are_of_the_whole_mesh_unless_a_namespace_is_named() {
+        let server = Server::start();
+        // Whatever the kubeconfig's namespace is: rules are read so, too.
+        assert_eq!(path(&server.mesh(None).scope.or_all()), "/usage");
+        let one = server.mesh(Some("shop")).scope.or_all();
+        assert_eq!(path(&one), "/usage?namespace=shop");
+    }
+
+    fn pod(name: &str, phase: &str, ready: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn replicas_that_begin_or_end_are_said_to_be_missing() {
+        let good = pod("a", "Running", "True");
+        let mut ending = pod("b", "Running", "True");
+        ending.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-11-22T00:00:00Z")).unwrap();
+        let found = replicas(&[
+            good.clone(),
+            ending.clone(),
+            pod("c", "Pending", "False"),
+            pod("d", "Running", "False"),
+            pod("e", "Failed", "False"),
+        ]);
+        let Replicas { names, missing } = found.unwrap();
+        assert_eq!(names, ["a", "d"]);
+        let said = missing.join("\n");
+        for how in ["b is ending: ", "c has not started: ", "d is not ready: "] {
+            assert!(said.contains(how), "{said}");
+        }
+        assert_eq!(missing.len(), 3, "{said}");
+        assert!(replicas(&[good]).unwrap().missing.is_empty());
+        let error = replicas(&[ending]).unwrap_err().to_string();
+        assert!(error.contains("palisade check"), "{error}");
+    }
+
+    #[test]
+    fn a_replica_that_began_lately_has_not_heard_of_all() {
+        let now = OffsetDateTime::from_unix_timestamp(1000).unwrap();
+        let since = |since| Usage {
+            since,
+            ..Usage::default()
+        };
+        assert!(young(&since(990), now).unwrap().contains("began 10s ago"));
+        assert_eq!(young(&since(900), now), None);
+        // By a clock that goes ahead.
+        assert_eq!(young(&since(1100), now), None);
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_has_no_counts() {
+        let server = Server::start().has_none("/api/v1/namespaces/shpo");
+        let asked = crate::kubernetes::complete(heard(&server.mesh(Some("shpo"))));
+        let error = asked.unwrap_err().to_string();
+        assert!(error.contains("there is no namespace shpo"), "{error}");
+    }
+}

@@ -34,17 +34,43 @@ pub(crate) fn run(args: &CountersArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the mesh that is meant has counted, put together: one entry for each workload.
+/// What a mesh has counted.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// Put together: one entry for each workload.
+    pub(crate) usage: Usage,
+    /// Why some of it may be missing for the moment; nothing where all replicas of control have answered.
+    pub(crate) doubts: Vec<String>,
+}
+
+/// What the mesh that is meant has counted, of all of it or of the namespace that is named; says what may be missing.
 ///
 /// # Errors
 ///
 /// Where there is no such mesh, it does not answer, or whoever asks may not know.
 pub(crate) fn usage(mesh: &MeshArgs) -> anyhow::Result<Usage> {
+    let heard = heard(mesh)?;
+    heard
+        .doubts
+        .iter()
+        .for_each(|doubt| kubernetes::warn(doubt));
+    Ok(heard.usage)
+}
+
+/// The same, and why some of it may be missing.
+///
+/// # Errors
+///
+/// As [`usage`].
+pub(crate) fn heard(mesh: &MeshArgs) -> anyhow::Result<Heard> {
     match meant(mesh)? {
         Meant::Local => {
             let answer: Usage = ask::one(mesh.name.as_deref(), &Question::Usage)?;
-            Ok(Usage::merge([answer]))
+            Ok(Heard {
+                usage: Usage::merge([answer]),
+                doubts: Vec::new(),
+            })
         }
-        Meant::Cluster => kubernetes::complete(cluster::usage(mesh)),
+        Meant::Cluster => kubernetes::complete(cluster::heard(mesh)),
     }
 }

@@ -36,7 +36,9 @@ fn what_is_counted_is_answered_to_those_who_may_know() {
         workloads.iter().all(|one| one["namespace"] == name),
         "{usage}"
     );
-    assert!(edge(&counters(&mesh, &["-A"]), name, "client").is_some());
+    for whole in [&["-A"][..], &[]] {
+        assert!(edge(&counters(&mesh, whole), name, "client").is_some());
+    }
 
     control_itself_asks_for_the_right(&mesh, &shop.namespace);
     there_is_no_way_but_forwarding(&mesh);

@@ -12,7 +12,7 @@ use palisade_api::in_force::InForce;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::list::{self, Scope, in_words};
+use super::list::{self, Listed, Scope, in_words};
 use super::sidecars::Reports;
 use super::slim;
 use super::snapshot::{Certificates, Looked, Platform, Snapshot};
@@ -108,47 +108,80 @@ pub async fn namespaces(client: &Client, scope: &Scope) -> Looked<Vec<Namespace>
     }
 }
 
-/// The rules that hold in a scope, the cluster's among them.
+/// The rules that hold in a scope, the cluster's among them, and the namespaces whose own may not be read.
 ///
 /// # Errors
 ///
-/// Where either kind may not be read, in words.
-pub async fn policies(client: &Client, scope: &Scope) -> Looked<Vec<DynamicObject>> {
-    let mut found = Vec::new();
-    for kind in KINDS {
-        found.extend(of_kind(client, scope, kind).await?);
-    }
-    Ok(found)
-}
-
-/// As objects of which the API server need not know the schema. No CRD is no rule: that is said elsewhere.
-async fn of_kind(
+/// Where the API server does not answer, or the rules of the cluster, or all of those of namespaces, may not be read.
+pub async fn policies(
     client: &Client,
     scope: &Scope,
-    (kind, plural): (&str, &str),
-) -> Looked<Vec<DynamicObject>> {
+) -> Result<Listed<DynamicObject>, kube::Error> {
+    let [own, of_cluster] = KINDS;
+    let whole = ListParams::default();
+    let api = |part: &Scope| api_of(client, part, own);
+    let found = list::list_by(client, scope, api, &whole, slim::nothing).await;
+    let mut listed = found.or_else(|error| match is_undefined(&error) {
+        true => Ok(Listed {
+            items: Vec::new(),
+            unreadable: Vec::new(),
+        }),
+        false => Err(error),
+    })?;
+    named(&mut listed.items, own);
+    listed
+        .items
+        .extend(of_one_kind(client, scope, of_cluster).await?);
+    Ok(listed)
+}
+
+/// As objects of which the API server need not know the schema.
+async fn of_kind(client: &Client, scope: &Scope, kind: (&str, &str)) -> Looked<Vec<DynamicObject>> {
+    let found = of_one_kind(client, scope, kind).await;
+    found.map_err(|error| in_words(&error))
+}
+
+/// No CRD is no rule: that is said elsewhere.
+async fn of_one_kind(
+    client: &Client,
+    scope: &Scope,
+    kind: (&str, &str),
+) -> Result<Vec<DynamicObject>, kube::Error> {
+    let api = api_of(client, scope, kind);
+    match list::pages(&api, &ListParams::default(), slim::nothing).await {
+        Ok(mut found) => {
+            named(&mut found, kind);
+            Ok(found)
+        }
+        Err(error) if is_undefined(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn api_of(client: &Client, scope: &Scope, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
     let resource = resource(kind, plural);
     // The cluster's own rules belong to no namespace, and hold in each.
-    let api: Api<DynamicObject> = match scope {
+    match scope {
         Scope::Namespace(namespace) if plural == cluster::POLICIES => {
             Api::namespaced_with(client.clone(), namespace, &resource)
         }
         Scope::Namespace(_) | Scope::All => Api::all_with(client.clone(), &resource),
-    };
-    match list::pages(&api, &ListParams::default(), slim::nothing).await {
-        Ok(mut found) => {
-            for one in &mut found {
-                // Lists leave the kind of their items out.
-                one.types.get_or_insert_with(|| kube::core::TypeMeta {
-                    api_version: resource.api_version.clone(),
-                    kind: kind.to_owned(),
-                });
-            }
-            Ok(found)
-        }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
-        Err(error) => Err(in_words(&error)),
     }
+}
+
+/// Lists leave the kind of their items out.
+fn named(found: &mut [DynamicObject], (kind, plural): (&str, &str)) {
+    let resource = resource(kind, plural);
+    for one in found {
+        one.types.get_or_insert_with(|| kube::core::TypeMeta {
+            api_version: resource.api_version.clone(),
+            kind: kind.to_owned(),
+        });
+    }
+}
+
+fn is_undefined(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// What each replica of control says of the sidecars that it serves.

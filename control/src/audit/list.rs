@@ -50,11 +50,25 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Clone + DeserializeOwned + Debug,
 {
-    let api = match scope {
+    let api = |part: &Scope| match part {
         Scope::All => Api::<K>::all(client.clone()),
         Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
     };
-    let refused = match pages(&api, params, slim).await {
+    list_by(client, scope, api, params, slim).await
+}
+
+/// Lists the objects of a kind that `api` leads to, in all namespaces or in one.
+pub(super) async fn list_by<K>(
+    client: &Client,
+    scope: &Scope,
+    api: impl Fn(&Scope) -> Api<K>,
+    params: &ListParams,
+    slim: fn(&mut K),
+) -> Result<Listed<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let refused = match pages(&api(scope), params, slim).await {
         Ok(items) => {
             return Ok(Listed {
                 items,
@@ -73,8 +87,8 @@ where
     };
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
     for namespace in namespaces.items.iter().map(ResourceExt::name_any) {
-        let api = Api::<K>::namespaced(client.clone(), &namespace);
-        match pages(&api, params, slim).await {
+        let part = Scope::Namespace(namespace.clone());
+        match pages(&api(&part), params, slim).await {
             Ok(found) => items.extend(found),
             Err(error) if is_forbidden(&error) => unreadable.push(namespace),
             Err(error) => return Err(error),

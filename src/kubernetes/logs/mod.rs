@@ -14,7 +14,7 @@ use kube::{Client, ResourceExt};
 use time::OffsetDateTime;
 
 use super::client::{self, Scope};
-use super::{list, pod, warn};
+use super::{list, namespace, pod, warn};
 use crate::args::LogsArgs;
 use crate::records::filter::Replica;
 use crate::records::print::Printer;
@@ -80,8 +80,10 @@ impl Asked {
 /// The meshed pods that are meant; those that started last, where there are too many.
 async fn pods(client: &Client, asked: &Asked, warned: &mut Warned) -> anyhow::Result<Vec<Pod>> {
     let listed = list::list::<Pod>(client, &asked.scope).await;
-    let listed =
-        listed.map_err(|error| anyhow::anyhow!("cannot list pods: {}", list::in_words(&error)))?;
+    let listed = listed.map_err(|error| {
+        let why = namespace::refused(client, &asked.scope, &error);
+        anyhow::anyhow!("cannot list pods: {why}")
+    })?;
     for namespace in &listed.unreadable {
         warned.once(&format!(
             "you may not list the pods of {namespace}; it is left out"

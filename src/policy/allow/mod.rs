@@ -81,8 +81,7 @@ fn reason(text: &str) -> Result<String, String> {
 
 /// Lets them in.
 pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
-    let rules = rules::of_mesh(&args.mesh)?;
-    super::warn(&rules.warnings);
+    let (rules, presumed) = load(args)?;
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
     let without_sidecar = without_sidecar(&rules, &called)?;
@@ -130,6 +129,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             let mut said = apply::json(&done);
             said.insert("expires".to_owned(), until.into());
             said.insert("because".to_owned(), args.reason.clone().into());
+            said.insert("presumed".to_owned(), presumed.into());
             said.extend(was.map(|was| ("was_to_expire".to_owned(), was.into())));
             if !without_sidecar.is_empty() {
                 said.insert("without_sidecar".to_owned(), without_sidecar.into());
@@ -168,6 +168,15 @@ fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<Strin
         without.join(", ")
     );
     Ok(without)
+}
+
+/// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.
+fn load(args: &AllowArgs) -> anyhow::Result<(Rules, bool)> {
+    let rules = rules::of_mesh_with(&args.mesh, &subject::namespaces([&args.from]))?;
+    super::warn(&rules.warnings);
+    let doubt = subject::doubt(&rules, &args.from);
+    super::warn(doubt.as_slice());
+    Ok((rules, doubt.is_some()))
 }
 
 /// In whole seconds, as rules say it: the first that is no sooner than was asked for.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use palisade_api::policy::AuthorizationPolicy;
 
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, UnreadError};
 
 /// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name; what is
 /// revoked adds up. Who there
@@ -53,10 +53,34 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
     after
 }
 
+/// Whether all that files say is about namespaces of which the mesh's rules were read: where others decide, there is no
+/// telling what theirs change.
+///
+/// # Errors
+///
+/// Where it is not: which namespace should be asked about, too.
+pub(super) fn is_within(mesh: &mut Rules, files: &Rules) -> Result<(), UnreadError> {
+    let own = files.policies.iter();
+    let own = own.flat_map(|policy| policy.namespace.iter().chain(&policy.target.namespaces));
+    own.chain(&files.known.told)
+        .try_for_each(|namespace| mesh.reach(namespace))?;
+    let is_everywhere = |policy: &AuthorizationPolicy| {
+        policy.namespace.is_none() && policy.target.namespaces.is_empty()
+    };
+    let mut all = mesh.policies.iter().chain(&files.policies);
+    if !mesh.is_of_all() && all.any(is_everywhere) {
+        mesh.warnings.push(PARTLY_READ.to_owned());
+    }
+    Ok(())
+}
+
+const PARTLY_READ: &str = "not the rules of every namespace were read: what rules for every namespace change in others is \
+                           told as if those had no rules of their own";
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::rules::sample::rules;
+    use crate::policy::rules::sample::{rules, rules_of};
 
     fn policy(name: &str, account: &str) -> String {
         format!(
@@ -99,5 +123,21 @@ metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
         let strict = permissive.replace("permissive", "strict");
         let after = applied(&mesh, rules(&strict));
         assert_ne!(after.known.settings("shop"), mesh.known.settings("shop"));
+    }
+
+    #[test]
+    fn what_is_about_namespaces_that_were_not_read_is_not_compared() {
+        let text = policy("orders", "web");
+        let mut shop = rules_of("shop", &text);
+        assert_eq!(is_within(&mut shop, &rules(&text)), Ok(()));
+        assert!(shop.warnings.is_empty());
+        let mut other = rules_of("other", &text.replace("shop", "other"));
+        let unread = is_within(&mut other, &rules(&text)).unwrap_err();
+        assert!(unread.to_string().contains("ask with -n shop"), "{unread}");
+        let everywhere = text
+            .replace("kind: Auth", "kind: ClusterAuth")
+            .replace(", namespace: shop", "");
+        assert_eq!(is_within(&mut shop, &rules(&everywhere)), Ok(()));
+        assert_eq!(shop.warnings, [PARTLY_READ]);
     }
 }

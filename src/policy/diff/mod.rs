@@ -152,7 +152,8 @@ fn both(args: &DiffArgs) -> anyhow::Result<(Rules, Rules)> {
     if let Some(second) = &args.second {
         return Ok((first, of(second)?));
     }
-    let mesh = rules::of_mesh(&args.mesh)?;
+    let mut mesh = rules::of_mesh(&args.mesh)?;
+    applied::is_within(&mut mesh, &first)?;
     if !first.revoked.is_empty() && meant(&args.mesh)? == Meant::Cluster {
         first.revoked = Revoked::default();
         let warning = "a cluster takes no Revocations: what they revoke is left out";

@@ -3,8 +3,10 @@
 pub(super) mod print;
 mod proxy;
 mod recorded;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -90,6 +92,9 @@ pub(crate) struct Explained {
     pub(crate) from: String,
     /// `authenticated` or `unauthenticated`.
     pub(crate) source: &'static str,
+    /// Whether the caller is only taken for the service account of its name: its pods may not be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) presumed: bool,
     pub(crate) to: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
@@ -156,7 +161,7 @@ pub(crate) struct InShadow {
 
 /// Prints why.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let rules = args.rules.load()?;
+    let rules = args.rules.load(&callers(args))?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
@@ -184,8 +189,31 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The namespaces in which somebody is looked up, besides those whose rules are asked.
+fn callers(args: &ExplainArgs) -> BTreeSet<String> {
+    let mut namespaces = subject::namespaces(&args.from);
+    let proxy = args.proxy.iter();
+    namespaces.extend(proxy.filter_map(|replica| replica.namespace.clone()));
+    namespaces
+}
+
 /// An answer for each way in which the caller may come, and for each kind of replica.
 fn asked(
+    rules: &Rules,
+    args: &ExplainArgs,
+    (from, port): (&Subject, u16),
+    now: OffsetDateTime,
+) -> anyhow::Result<Vec<Explained>> {
+    let mut answers = answers(rules, args, (from, port), now)?;
+    let doubt = subject::doubt(rules, from);
+    for answer in &mut answers {
+        answer.presumed = doubt.is_some();
+    }
+    super::warn(doubt.as_slice());
+    Ok(answers)
+}
+
+fn answers(
     rules: &Rules,
     args: &ExplainArgs,
     (from, port): (&Subject, u16),
@@ -250,6 +278,7 @@ fn explain_beside(
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
+        presumed: false,
         to: called.to_string(),
         labels: called.labels.clone(),
         port,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{Explained, InShadow, Near, Placed, placed};
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
-use crate::kubernetes::{self, forward};
+use crate::kubernetes::{self, forward, namespace};
 use crate::policy::rules::{Rules, Workload};
 use crate::policy::subject::Caller;
 use crate::records::filter::Replica;
@@ -53,7 +53,7 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 ///
-/// Where it has no sidecar, or is in several namespaces.
+/// Where it has no sidecar, is in several namespaces, or is known not to be there.
 pub(super) fn choose(rules: &Rules, mesh: &MeshArgs, asked: &Replica) -> anyhow::Result<Chosen> {
     let namespace = asked.namespace.as_ref().or(mesh.scope.namespace.as_ref());
     let of = |one: &&Workload| namespace.is_none_or(|it| *it == one.namespace);
@@ -82,6 +82,9 @@ pub(super) fn choose(rules: &Rules, mesh: &MeshArgs, asked: &Replica) -> anyhow:
     found.retain(|(one, _)| one.meshed);
     found.sort_by_key(|(one, name)| (&one.namespace, *name));
     let Some((first, name)) = found.first() else {
+        if rules.known.has_all_pods(namespace.map(String::as_str)) {
+            bail!(nobody(asked, &known));
+        }
         return Ok(Chosen {
             replica: asked.clone(),
             of: None,
@@ -101,6 +104,24 @@ pub(super) fn choose(rules: &Rules, mesh: &MeshArgs, asked: &Replica) -> anyhow:
         },
         of: (!is_exact).then_some(found.len()),
     })
+}
+
+/// That it is not there, and who is near by name.
+fn nobody(asked: &Replica, known: &[&Workload]) -> String {
+    let names = known.iter().flat_map(|one| {
+        let names = one.replicas.iter().chain([&one.name]);
+        names.map(|name| match asked.namespace {
+            Some(_) => format!("{}/{name}", one.namespace),
+            None => name.clone(),
+        })
+    });
+    let asked = asked.to_string();
+    match namespace::near(&asked, names) {
+        Some(near) => format!("there is no workload or replica {asked}; did you mean {near}?"),
+        None => {
+            format!("there is no workload or replica {asked}; `palisade ps` lists who there is")
+        }
+    }
 }
 
 /// Asks the sidecar of a replica. `rules` say where a rule is written that it names.
@@ -143,6 +164,7 @@ fn explained(
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
+        presumed: false,
         to: chosen.replica.to_string(),
         labels: Default::default(),
         port,

@@ -70,6 +70,7 @@ pub(super) fn explain(
     let Some(edge) = connection.edge.take() else {
         return Err(unknown(rules, &workloads, conn, connection.unsaid).into());
     };
+    rules.reach(&edge.namespace)?;
     let whom = workloads.whom(&edge);
     let selected = subject::selected_labels(rules);
     let called = whom.called(rules, &selected, &edge).ok_or_else(|| {

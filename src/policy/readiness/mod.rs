@@ -4,12 +4,14 @@ mod print;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Args;
 use palisade_api::policy::{Effect, Policy, Verdict};
 use palisade_api::usage::{Decided, Seen, Usage};
@@ -20,9 +22,10 @@ use time::OffsetDateTime;
 use super::beside;
 use super::counted::{self, Edge, Workloads};
 use super::rules::{self, Rules};
-use super::subject::{Called, Caller};
+use super::subject::{self, Called, Caller};
 use super::unshadowed;
 use crate::args::{MeshArgs, Output};
+use crate::usage::Heard;
 
 /// `palisade policy readiness`.
 #[derive(Debug, Args)]
@@ -82,6 +85,8 @@ impl What {
     /// Nobody of that name is no reason to say that all is well.
     fn is_there(&self, rules: &Rules) -> anyhow::Result<()> {
         let known = &rules.known;
+        let (Self::Namespace(namespace) | Self::Workload(namespace, _)) = self;
+        rules.reach(namespace)?;
         let is_there = match self {
             Self::Namespace(namespace) => known.namespaces.contains_key(namespace),
             Self::Workload(namespace, name) => {
@@ -89,7 +94,7 @@ impl What {
                 workloads.any(|one| (&one.namespace, &one.name) == (namespace, name))
             }
         };
-        anyhow::ensure!(
+        ensure!(
             is_there,
             "there is no {self}; `palisade ps` lists who there is"
         );
@@ -171,12 +176,20 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     if let Some(what) = &args.what {
         what.is_there(&rules)?;
     }
-    let usage = crate::usage::usage(&args.mesh)?;
+    let Heard { usage, doubts } = crate::usage::heard(&args.mesh)?;
+    super::warn(&doubts);
     let now = OffsetDateTime::now_utc();
     let least = args
         .since
         .map_or(i64::MIN, |age| (now - age).unix_timestamp());
     let report = report(&rules, &usage, (args.what.as_ref(), least), now);
+    // Who was not heard of may be called, and is no reason to say that all is well.
+    let silent = silent(&rules, &usage, args.what.as_ref());
+    ensure!(
+        !report.ready || doubts.is_empty() || silent == 0,
+        "it cannot be told yet: replicas of control begin or end, and those that answer have heard nothing of {silent} of \
+         the sidecars; ask again in half a minute"
+    );
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
         Output::Text => write!(out, "{}", print::report(&report, now))?,
@@ -189,6 +202,21 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// How many sidecars have told nothing of what they counted. Nobody may have called them.
+fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> usize {
+    let heard: HashSet<_> = usage
+        .workloads
+        .iter()
+        .map(|one| (&one.namespace, &one.name))
+        .collect();
+    let meshed = rules.known.workloads.iter().filter(|one| {
+        let called = subject::of(one, &BTreeSet::new());
+        one.meshed && what.is_none_or(|what| what.has(&called))
+    });
+    let replicas = meshed.flat_map(|one| one.replicas.iter().map(|name| (&one.namespace, name)));
+    replicas.filter(|one| !heard.contains(one)).count()
+}
+
 fn report(
     rules: &Rules,
     usage: &Usage,
@@ -198,7 +226,9 @@ fn report(
     let workloads = Workloads::of(rules);
     let mut edges = counted::edges(&workloads, usage);
     edges.retain(|edge| {
-        edge.decided.is_allowed()
+        // What is decided by rules that were not read is left out, which was said.
+        rules.reach(&edge.called.namespace).is_ok()
+            && edge.decided.is_allowed()
             && edge.seen.last >= least
             && what.is_none_or(|what| what.has(&edge.called))
     });

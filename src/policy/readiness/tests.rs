@@ -226,3 +226,21 @@ fn what_nobody_ever_answered_breaks_nothing() {
     let report = of_all(&usage);
     assert_eq!((report.ready, report.edges), (true, 0));
 }
+
+#[test]
+fn sidecars_that_were_not_heard_of_are_counted() {
+    let rules = shop("");
+    let heard = counts(&[("shop/cart", 80, Decided::AllowedByRule, None)]);
+    let all = rules
+        .known
+        .workloads
+        .iter()
+        .filter(|one| one.meshed)
+        .map(|one| one.replicas.len())
+        .sum::<usize>();
+    assert!(all > 0, "{:?}", rules.known);
+    assert_eq!(silent(&rules, &Usage::default(), None), all);
+    assert_eq!(silent(&rules, &heard, None), all - heard.workloads.len());
+    let nobody = "elsewhere".parse().unwrap();
+    assert_eq!(silent(&rules, &Usage::default(), Some(&nobody)), 0);
+}

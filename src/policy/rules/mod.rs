@@ -2,6 +2,7 @@
 //! this machine, or from a cluster.
 
 mod cluster;
+mod extent;
 mod files;
 mod local;
 mod named;
@@ -25,6 +26,7 @@ use super::mistakes::Mistakes;
 use super::revoked::Revoked;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
+pub(crate) use extent::{Extent, UnreadError};
 pub(crate) use files::Texts;
 
 /// Which rules are meant.
@@ -75,6 +77,8 @@ pub(crate) struct Known {
     pub(crate) told: BTreeSet<String>,
     /// Whether that is all: then what is not in it does not exist.
     pub(crate) is_complete: bool,
+    /// Of a cluster: how much of it was read.
+    pub(crate) extent: Option<Extent>,
 }
 
 /// What rules select, however many replicas it has.
@@ -103,10 +107,11 @@ pub(crate) enum LoadRulesError {
 }
 
 impl RulesArgs {
-    /// The rules that are meant.
-    pub(crate) fn load(&self) -> Result<Rules, LoadRulesError> {
+    /// The rules that are meant. Of a cluster, who is in these namespaces is read too, whichever is meant: callers are
+    /// there.
+    pub(crate) fn load(&self, callers: &BTreeSet<String>) -> Result<Rules, LoadRulesError> {
         if self.files.is_empty() {
-            return of_mesh(&self.mesh);
+            return of_mesh_with(&self.mesh, callers);
         }
         files::read(&self.files, self.trust_domain.clone())?.good()
     }
@@ -131,9 +136,17 @@ pub(crate) fn all_of_files(
 /// The rules of the mesh that is meant, and all who are in it. Files of a local mesh that have mistakes count as they were
 /// before.
 pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
+    of_mesh_with(mesh, &BTreeSet::new())
+}
+
+/// The same, and who is in these namespaces, whichever is meant.
+pub(crate) fn of_mesh_with(
+    mesh: &MeshArgs,
+    callers: &BTreeSet<String>,
+) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
         Meant::Local => local::in_force(mesh.name.as_deref()),
-        Meant::Cluster => Ok(cluster::read(mesh)?),
+        Meant::Cluster => Ok(cluster::read(mesh, callers)?),
     }
 }
 
@@ -164,7 +177,7 @@ pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
 pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
     match meant(mesh)? {
         Meant::Local => local::read(mesh.name.as_deref()),
-        Meant::Cluster => cluster::read(mesh),
+        Meant::Cluster => cluster::read(mesh, &BTreeSet::new()),
     }
 }
 

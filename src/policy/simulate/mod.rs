@@ -200,6 +200,10 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
             told.tell(rules, (edge, to), &Answer::Revoked(id));
             continue;
         }
+        if !is_known(rules, &edge.namespace) {
+            told.unknown(rules, (edge, to), NOT_READ);
+            continue;
+        }
         let Some(called) = whom.called(rules, &selected, edge) else {
             told.unknown(rules, (edge, to), NO_LABELS);
             continue;
@@ -221,6 +225,11 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
         told.tell(rules, (edge, to), answer);
     }
     told.finish(shown.warnings)
+}
+
+/// Whether it was read, or is said by files, how a namespace is set and who is there.
+fn is_known(rules: &Rules, namespace: &str) -> bool {
+    rules.known.told.contains(namespace) || rules.reach(namespace).is_ok()
 }
 
 /// What edges are decided by.
@@ -267,6 +276,7 @@ impl Count {
     }
 }
 
+const NOT_READ: &str = "of the mesh, the called one's namespace was not read; ask without -n, or with that namespace's";
 const NO_LABELS: &str =
     "the labels of the called one are not known, and rules of its namespace select by them";
 const NOT_KNOWN_BESIDE: &str = "it came without an identity, the account at its address is not known, and a rule denies one that may be it";

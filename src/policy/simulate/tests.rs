@@ -1,7 +1,7 @@
 use time::macros::datetime;
 
 use super::*;
-use crate::policy::rules::sample::rules;
+use crate::policy::rules::sample::{rules, rules_of};
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 
 fn simulated(text: &str, edges: Vec<Edge>) -> Simulated {
@@ -376,4 +376,15 @@ spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
     // Of whom no labels are known, that is known.
     let only = |account: &str| simulated(&format!("{RULES}{}", revoked(account)), edges());
     assert_eq!((only("web").flips.len(), only("web").unknown.len()), (1, 2));
+}
+
+#[test]
+fn what_is_called_where_the_mesh_was_not_read_is_unknown() {
+    let text = format!("{RULES}{ORDERS}");
+    let edges = || traffic(vec![edge(&of_shop("web"), "orders-0", 9090, Was::Allowed)]);
+    let elsewhere = simulate(&rules_of("other", &text), &edges(), NOW);
+    assert_eq!(elsewhere.unknown[0].why, NOT_READ);
+    assert!(elsewhere.flips.is_empty());
+    let within = simulate(&rules_of("shop", &text), &edges(), NOW);
+    assert_eq!(within.unchanged.edges, 1, "{within:?}");
 }

@@ -9,7 +9,7 @@ use palisade_api::policy::{Destination, Source};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 
-use super::rules::{Known, Rules, Workload};
+use super::rules::{Known, Rules, UnreadError, Workload};
 
 /// A caller or a called workload, as people name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +162,8 @@ pub(crate) enum WhoError {
         "nothing is known of {0}, and rules of its namespace select by labels; say which it has with --to-labels, or name a file that does: a mesh file or Kubernetes manifests"
     )]
     NoLabels(String),
+    #[error(transparent)]
+    Unread(#[from] UnreadError),
     #[error("{0} cannot be called: name a workload of the mesh, as namespace/name")]
     NotCalled(String),
 }
@@ -171,6 +173,29 @@ fn or_did_you_mean(near: &Option<String>) -> String {
         Some(near) => format!("; did you mean {near}?"),
         None => "; `palisade ps` lists who there is".to_owned(),
     }
+}
+
+/// The namespaces of those who are called by their names: where their pods are looked up.
+pub(crate) fn namespaces<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> BTreeSet<String> {
+    let namespaces = subjects.into_iter().filter_map(|subject| match subject {
+        Subject::Named { namespace, .. } => Some(namespace.clone()),
+        Subject::Identity(_) | Subject::Address(_) => None,
+    });
+    namespaces.collect()
+}
+
+/// Why a caller may be somebody else than [`callers`] takes it for, in words; none where that is sure.
+pub(crate) fn doubt(rules: &Rules, subject: &Subject) -> Option<String> {
+    let Subject::Named { namespace, .. } = subject else {
+        return None;
+    };
+    rules.known.has_unread_pods(namespace).then(|| {
+        format!(
+            "you may not list the pods of {namespace}: {subject} is taken for the service account of that name; name its \
+             identity (spiffe://{}/ns/{namespace}/sa/ACCOUNT) if it runs as another, or its address if it has no sidecar",
+            rules.trust_domain
+        )
+    })
 }
 
 /// How somebody comes to those that they call: several ways where a workload without a sidecar has several addresses.
@@ -218,7 +243,7 @@ fn account<'a>(rules: &Rules, namespace: &str, name: &'a str) -> Result<&'a str,
     let is_known = known
         .accounts
         .contains(&(namespace.to_owned(), name.to_owned()));
-    if is_known || !known.is_complete {
+    if is_known || !known.is_complete_in(namespace) {
         return Ok(name);
     }
     Err(nobody(known, namespace, name))
@@ -235,7 +260,7 @@ fn identity(rules: &Rules, namespace: &str, account: &str) -> Result<SpiffeId, W
 ///
 /// # Errors
 ///
-/// Where nobody of that name can be there, or too little is known.
+/// Where nobody of that name can be there, too little is known, or the rules that decide there were not read.
 pub(crate) fn called(
     rules: &Rules,
     subject: &Subject,
@@ -257,6 +282,7 @@ pub(crate) fn called(
             (at.namespace.clone(), at.name.clone())
         }
     };
+    rules.reach(&namespace)?;
     let selected = selected_labels(rules);
     if labels.is_empty() {
         let found = named(&rules.known, &namespace, &name);

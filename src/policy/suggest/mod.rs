@@ -155,7 +155,8 @@ pub(crate) struct InShadow {
 /// Prints the rules, and a summary on stderr.
 pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
     let rules = load(args)?;
-    let traffic = traffic::load(&args.traffic, &args.mesh)?;
+    let mut traffic = traffic::load(&args.traffic, &args.mesh)?;
+    traffic.leave_out_unread(&rules);
     super::warn(&rules.warnings);
     super::warn(&traffic.warnings);
     let mode = if args.enforce {

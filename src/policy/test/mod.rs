@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 
 use super::mistakes::Mistakes;
 use super::rules::{self, Rules, RulesArgs};
+use super::subject;
 use crate::args::Output;
 use ask::Outcome;
 use coverage::Coverage;
@@ -116,7 +117,15 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
 /// Expectations and the rules to ask; of both, everything that is wrong.
 fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
     let Expected { tests, wrong } = expectations(&args.paths)?;
-    let rules = rules_for(args);
+    let all = tests.iter().flat_map(|test| &test.expectations);
+    let callers: Vec<_> = all.map(|one| expected::meant(&one.from)).collect();
+    let rules = rules_for(args, &subject::namespaces(&callers));
+    if let Ok(rules) = &rules {
+        let doubts = callers.iter();
+        let doubts = doubts.filter_map(|caller| subject::doubt(rules, caller));
+        let doubts: BTreeSet<_> = doubts.collect();
+        super::warn(&Vec::from_iter(doubts));
+    }
     let Some(ExpectationsError(mut wrong)) = wrong else {
         return Ok((tests, rules?));
     };
@@ -194,9 +203,9 @@ fn expectations(paths: &[PathBuf]) -> anyhow::Result<Expected> {
     Ok(Expected { tests, wrong })
 }
 
-fn rules_for(args: &TestArgs) -> anyhow::Result<Rules> {
+fn rules_for(args: &TestArgs, callers: &BTreeSet<String>) -> anyhow::Result<Rules> {
     if args.is_mesh || !args.rules.files.is_empty() {
-        return Ok(args.rules.load()?);
+        return Ok(args.rules.load(callers)?);
     }
     let directories: BTreeSet<PathBuf> = args.paths.iter().map(|path| directory(path)).collect();
     let directories: Vec<_> = directories.into_iter().collect();

@@ -12,8 +12,7 @@ use tokio::time::timeout;
 
 use super::read::{self, Skipped, Take};
 use crate::args::MeshArgs;
-use crate::kubernetes::client::{self, Scope};
-use crate::kubernetes::{self, list, pod};
+use crate::kubernetes::{self, client, list, namespace, pod};
 
 /// Reads the records of the youngest sidecars of the namespaces that are meant, all unless one was named; says what
 /// was left out.
@@ -24,9 +23,12 @@ pub(super) fn read(
 ) -> anyhow::Result<Vec<String>> {
     kubernetes::complete(async {
         let client = client::client(&mesh.kube).await?;
-        let listed = list::list::<Pod>(&client, &mesh.scope.or(Scope::All)).await;
-        let listed =
-            listed.map_err(|error| anyhow!("cannot list pods: {}", list::in_words(&error)))?;
+        let scope = mesh.scope.or_all();
+        namespace::is_there(&client, &scope).await?;
+        let listed = list::list::<Pod>(&client, &scope).await.map_err(|error| {
+            let why = namespace::refused(&client, &scope, &error);
+            anyhow!("cannot list pods: {why}")
+        })?;
         let mut warnings = Vec::new();
         if !listed.unreadable.is_empty() {
             let names = listed.unreadable.join(", ");

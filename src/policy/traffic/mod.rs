@@ -13,6 +13,7 @@ mod stranger;
 mod tests;
 mod whom;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use self::one::One;
 use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
+use crate::policy::rules::Rules;
 
 pub(crate) use edges::Edge;
 pub(crate) use line::Was;
@@ -64,6 +66,24 @@ pub(crate) struct Traffic {
     pub(crate) edges: Vec<Edge>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Traffic {
+    /// Leaves out calls into namespaces of which the rules were not read.
+    pub(crate) fn leave_out_unread(&mut self, rules: &Rules) {
+        let mut unread = BTreeSet::new();
+        self.edges
+            .retain(|edge| match rules.reach(&edge.namespace) {
+                Ok(()) => true,
+                Err(error) => {
+                    unread.insert(error.to_string());
+                    false
+                }
+            });
+        let unread = unread.into_iter();
+        let warnings = unread.map(|why| format!("calls into a namespace are left out: {why}"));
+        self.warnings.extend(warnings);
+    }
 }
 
 /// Reads the records that are meant.

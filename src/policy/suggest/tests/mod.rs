@@ -3,7 +3,7 @@ use palisade_api::policy::{From, PortRange};
 use time::macros::datetime;
 
 use super::*;
-use crate::policy::rules::sample::rules;
+use crate::policy::rules::sample::{rules, rules_of};
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 use crate::policy::traffic::{Edge, Was};
 
@@ -371,4 +371,16 @@ fn what_is_there_in_shadow_is_not_suggested_again() {
         last: 9001,
     };
     assert_eq!(orders.rules[0].ports, [port]);
+}
+
+#[test]
+fn nothing_is_suggested_where_the_rules_were_not_read() {
+    let known = deployment("orders", "orders") + &deployment("db", "db");
+    for (namespace, edges) in [("shop", shop().len()), ("other", 0)] {
+        let mut seen = traffic(shop());
+        seen.leave_out_unread(&rules_of(namespace, &known));
+        assert_eq!(seen.edges.len(), edges, "{namespace}");
+        let said = seen.warnings.join("\n");
+        assert_eq!(said.contains("ask with -n shop"), edges == 0, "{said}");
+    }
 }

@@ -1,5 +1,10 @@
 //! The rules of a cluster, and who is in it, as far as the kubeconfig's user may read them.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::DynamicObject;
@@ -8,42 +13,69 @@ use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
 
-use super::{Rules, Workload, objects::settings};
+use super::extent::{Extent, Namespaces};
+use super::objects::settings;
+use super::{Rules, Workload};
 use crate::args::MeshArgs;
 use crate::kubernetes::client::{self, Scope};
-use crate::kubernetes::{self, list, pod};
+use crate::kubernetes::{self, list, namespace, pod};
 
-/// Reads the rules and who is in the namespaces that are meant: all, unless one was named.
-pub(super) fn read(mesh: &MeshArgs) -> anyhow::Result<Rules> {
+/// Reads the rules and who is in the namespaces that are meant: all, unless one was named; and, as far as that is allowed,
+/// who is in those of `callers`.
+pub(super) fn read(mesh: &MeshArgs, callers: &BTreeSet<String>) -> anyhow::Result<Rules> {
     kubernetes::complete(async {
         let client = client::client(&mesh.kube).await?;
-        let scope = mesh.scope.or(Scope::All);
+        let scope = mesh.scope.or_all();
+        namespace::is_there(&client, &scope).await?;
         let mut rules = Rules::of(super::usual_trust_domain()?);
-        let found = audit::policies(&client, &scope).await;
-        for object in &found.map_err(|why| anyhow!("cannot read the rules: {why}; {BOTH_KINDS}"))? {
-            rules.take_object(object);
-        }
-        let is_everybody = rules.take_pods(&client, &scope).await;
-        let unread = rules.take_accounts(&client, &scope).await;
+        let unread = rules.take_rules(&client, &scope).await?;
+        let mut extent = Extent {
+            rules: in_scope(&scope, &unread),
+            pods: rules.take_pods(&client, &scope).await,
+            accounts: rules.take_accounts(&client, &scope).await,
+        };
         let is_every_namespace = rules.take_namespaces(&client, &scope).await;
-        rules.known.is_complete = scope == Scope::All
-            && is_everybody
-            && is_every_namespace
-            && unread.as_ref().is_some_and(Vec::is_empty);
-        rules.presume(|namespace| match (&scope, &unread) {
-            (_, None) => true,
-            (Scope::Namespace(own), Some(_)) => namespace != own,
-            (Scope::All, Some(unread)) => {
-                !is_every_namespace || unread.iter().any(|name| name == namespace)
-            }
-        });
+        let all = Namespaces::all_but(&[]);
+        rules.known.is_complete =
+            is_every_namespace && [&extent.rules, &extent.pods, &extent.accounts] == [&all; 3];
+        for namespace in callers {
+            rules
+                .take_inhabitants(&client, namespace, &mut extent)
+                .await;
+        }
+        let is_unsure = scope == Scope::All && !is_every_namespace;
+        rules.presume(|namespace| is_unsure || !extent.accounts.has(namespace));
+        rules.known.extent = Some(extent);
         Ok(rules)
     })
 }
 
+/// The namespaces that are meant, but for those that could not be read.
+fn in_scope(scope: &Scope, unread: &[String]) -> Namespaces {
+    match scope {
+        Scope::All => Namespaces::all_but(unread),
+        Scope::Namespace(own) => Namespaces::only(own),
+    }
+}
+
 impl Rules {
-    /// Whether all of them could be read.
-    async fn take_pods(&mut self, client: &Client, scope: &Scope) -> bool {
+    /// The namespaces of which they could not be read.
+    async fn take_rules(&mut self, client: &Client, scope: &Scope) -> anyhow::Result<Vec<String>> {
+        let listed = audit::policies(client, scope).await.map_err(|error| {
+            let why = namespace::refused(client, scope, &error);
+            anyhow!("cannot read the rules: {why}; {BOTH_KINDS}")
+        })?;
+        if !listed.unreadable.is_empty() {
+            let names = listed.unreadable.join(", ");
+            let warning = format!("you may not list the rules of {names}; they are left out");
+            self.warnings.push(warning);
+        }
+        listed.items.iter().for_each(|one| self.take_object(one));
+        Ok(listed.unreadable)
+    }
+
+    /// The namespaces whose pods could be read.
+    async fn take_pods(&mut self, client: &Client, scope: &Scope) -> Namespaces {
         let pods = match list::list::<Pod>(client, scope).await {
             Ok(pods) => pods,
             Err(error) => {
@@ -51,7 +83,7 @@ impl Rules {
                     "who there is cannot be told: {}",
                     list::in_words(&error)
                 ));
-                return false;
+                return Namespaces::none();
             }
         };
         if !pods.unreadable.is_empty() {
@@ -60,20 +92,36 @@ impl Rules {
             self.warnings.push(warning);
         }
         pods.items.iter().for_each(|one| self.take_pod(one));
-        pods.unreadable.is_empty()
+        in_scope(scope, &pods.unreadable)
     }
 
     /// Takes those too that no pod runs as at this moment, such as a CronJob's, but for the `default` that every namespace
-    /// has. The namespaces whose accounts could not be read; `None` is all.
-    async fn take_accounts(&mut self, client: &Client, scope: &Scope) -> Option<Vec<String>> {
-        let accounts = list::list::<ServiceAccount>(client, scope).await.ok()?;
+    /// has. The namespaces whose accounts could be read.
+    async fn take_accounts(&mut self, client: &Client, scope: &Scope) -> Namespaces {
+        let Ok(accounts) = list::list::<ServiceAccount>(client, scope).await else {
+            return Namespaces::none();
+        };
         let names = accounts
             .items
             .iter()
             .filter_map(|one| Some((one.namespace()?, one.name_any())))
             .filter(|(_, name)| name != "default");
         self.known.accounts.extend(names);
-        Some(accounts.unreadable)
+        in_scope(scope, &accounts.unreadable)
+    }
+
+    /// Takes who is in one more namespace, where that is allowed.
+    async fn take_inhabitants(&mut self, client: &Client, name: &str, extent: &mut Extent) {
+        let scope = Scope::Namespace(name.to_owned());
+        if !extent.pods.has(name)
+            && let Ok(pods) = list::list::<Pod>(client, &scope).await
+        {
+            pods.items.iter().for_each(|one| self.take_pod(one));
+            extent.pods.add(name);
+        }
+        if !extent.accounts.has(name) && self.take_accounts(client, &scope).await.has(name) {
+            extent.accounts.add(name);
+        }
     }
 
     /// Takes what rules name of namespaces that were not read to be there: nobody can say that it is not.
@@ -173,38 +221,3 @@ impl Rules {
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \
                           authorizationpolicies and on clusterauthorizationpolicies";
-
-#[cfg(test)]
-mod tests {
-    use super::super::sample;
-
-    #[test]
-    fn what_rules_name_of_namespaces_that_were_not_read_is_taken_to_be_there() {
-        let mut rules = sample::rules(
-            "apiVersion: palisade.dev/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: orders, namespace: shop}
-spec:
-  rules:
-  - name: callers
-    effect: allow
-    from:
-    - serviceAccount: shop/wbe
-    - serviceAccount: other/cron
-    - identity: spiffe://cluster.local/ns/another/sa/job
-    - identity: spiffe://b.test/ns/far/sa/job
-    - namespace: monitoring
-",
-        );
-        rules.presume(|namespace| namespace != "shop");
-        let accounts: Vec<_> = rules
-            .known
-            .accounts
-            .iter()
-            .map(|(at, name)| format!("{at}/{name}"))
-            .collect();
-        assert_eq!(accounts, ["another/job", "other/cron"]);
-        let namespaces: Vec<_> = rules.known.namespaces.keys().collect();
-        assert_eq!(namespaces, ["another", "monitoring", "other"]);
-    }
-}

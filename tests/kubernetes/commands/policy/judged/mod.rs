@@ -1,5 +1,7 @@
 //! Rules that are asked about before they are changed: of a cluster's own, and of files beside them.
 
+mod refused;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -8,7 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::example::json_lines;
-use crate::harness::{BOUND, Mesh, stdout, text, wait_for, wait_or_say};
+use crate::harness::{BOUND, Mesh, stdout, text, wait_for};
 use crate::shop::Shop;
 
 #[test]
@@ -27,6 +29,7 @@ fn rules_of_a_cluster_are_checked_tested_compared_and_suggested() {
     let records = asked.records();
     asked.simulates(&records);
     asked.suggests(&records);
+    asked.asks_about_what_was_read();
     asked.says_what_it_may_not_read();
 }
 
@@ -252,109 +255,4 @@ impl<'a> Asked<'a> {
             assert_eq!(text(&tried.stderr), "", "{rules}");
         }
     }
-
-    /// Who may read rules, and not who is there; and who may read those of their namespace only.
-    fn says_what_it_may_not_read(&self) {
-        let name = self.name;
-        self.mesh.cluster().apply(&rights(name));
-        let (client, server) = (format!("{name}/client"), format!("{name}/server"));
-        let explain = [
-            "explain", "--from", &client, "--to", &server, "--port", "5432",
-        ];
-        let labelled = [&explain[..], &["--to-labels", "app=server"]].concat();
-        let forbidden = "is forbidden: User \"rules\" cannot";
-        for (user, arguments, code, expected) in [
-            (
-                "rules",
-                &labelled[..],
-                0,
-                [
-                    &format!("who there is cannot be told: pods {forbidden} list"),
-                    "how namespaces are set cannot be told",
-                ],
-            ),
-            // Labels are not guessed: it is said that they are asked for.
-            (
-                "rules",
-                &explain,
-                2,
-                ["who there is cannot be told", "--to-labels"],
-            ),
-            (
-                "rules",
-                &["suggest", "--include-denied"],
-                2,
-                ["cannot list pods", &format!("pods {forbidden}")],
-            ),
-            (
-                "own",
-                &explain,
-                2,
-                [
-                    "cannot read the rules: clusterauthorizationpolicies.palisade.dev is forbidden",
-                    "needs `list` on authorizationpolicies and on clusterauthorizationpolicies",
-                ],
-            ),
-        ] {
-            self.said_to(user, arguments, (code, &expected));
-        }
-        for kind in ["clusterrole", "clusterrolebinding"] {
-            let rights = format!("{name}-rules");
-            stdout(&self.mesh.cluster().kubectl(&["delete", kind, &rights]));
-        }
-    }
-
-    /// Waits until a command ends so for another user, and says this on stderr: rights count some moments after they are
-    /// given.
-    fn said_to(&self, user: &str, arguments: &[&str], (code, expected): (i32, &[&str])) {
-        let admin = ["config", "view", "--raw", "--minify", "-o", "json"];
-        let config = stdout(&self.mesh.cluster().kubectl(&admin));
-        let mut config: Value = serde_json::from_str(&config).unwrap();
-        config["users"][0]["user"]["as"] = user.into();
-        let config = self.file(&format!("{user}.kubeconfig"), &config.to_string());
-        let with = ["--kubeconfig", config.to_str().unwrap()];
-        let asked = [arguments, &with].concat();
-        wait_or_say(&format!("{code} for {user}: {arguments:?}"), BOUND, || {
-            let output = self.policy(&asked);
-            let said = text(&output.stderr);
-            let is_said = expected.iter().all(|part| said.contains(part));
-            match output.status.code() == Some(code) && is_said {
-                true => Ok(()),
-                false => Err(format!("{output:?}")),
-            }
-        });
-    }
-}
-
-fn rights(name: &str) -> String {
-    let rule = |plurals: &str| {
-        format!("[{{apiGroups: [palisade.dev], resources: [{plurals}], verbs: [get, list]}}]")
-    };
-    let both = rule("authorizationpolicies, clusterauthorizationpolicies");
-    let own = rule("authorizationpolicies");
-    format!(
-        r"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {{name: {name}-rules}}
-rules: {both}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: {name}-rules}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}-rules}}
-subjects: [{{kind: User, name: rules}}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: own, namespace: {name}}}
-rules: {own}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: own, namespace: {name}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: own}}
-subjects: [{{kind: User, name: own}}]
-"
-    )
 }

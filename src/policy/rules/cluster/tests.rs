@@ -1,0 +1,137 @@
+use super::super::sample::{in_shop, list, own_rules, pod, readable};
+use super::super::{UnreadError, of_mesh, of_mesh_with, sample};
+use super::*;
+use crate::kubernetes::served::Server;
+use crate::policy::subject::{self, Subject};
+
+#[test]
+fn what_rules_name_of_namespaces_that_were_not_read_is_taken_to_be_there() {
+    let mut rules = sample::rules(
+        "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  rules:
+  - name: callers
+    effect: allow
+    from:
+    - serviceAccount: shop/wbe
+    - serviceAccount: other/cron
+    - identity: spiffe://cluster.local/ns/another/sa/job
+    - identity: spiffe://b.test/ns/far/sa/job
+    - namespace: monitoring
+",
+    );
+    rules.presume(|namespace| namespace != "shop");
+    let accounts: Vec<_> = rules
+        .known
+        .accounts
+        .iter()
+        .map(|(at, name)| format!("{at}/{name}"))
+        .collect();
+    assert_eq!(accounts, ["another/job", "other/cron"]);
+    let namespaces: Vec<_> = rules.known.namespaces.keys().collect();
+    assert_eq!(namespaces, ["another", "monitoring", "other"]);
+}
+
+fn named(text: &str) -> Subject {
+    text.parse().unwrap()
+}
+
+fn identity(rules: &Rules, who: &str) -> String {
+    let callers = subject::callers(rules, &named(who)).unwrap();
+    callers[0].to_string()
+}
+
+#[test]
+fn a_question_about_a_namespace_whose_rules_were_not_read_has_no_answer() {
+    let server = readable()
+        .has(&own_rules("other"), list(&[]))
+        .has("/api/v1/namespaces/other/pods", list(&[]));
+    let rules = of_mesh(&server.mesh(Some("other"))).unwrap();
+    let called = |rules: &Rules, who| subject::called(rules, &named(who), &Default::default());
+    for who in ["shop/orders", "spiffe://cluster.local/ns/shop/sa/orders"] {
+        let refused = called(&rules, who).unwrap_err().to_string();
+        let remedy = "the rules of shop were not read; ask with -n shop, or without -n";
+        assert_eq!(refused, remedy);
+    }
+    // Of shop, all that is asked about is known.
+    let rules = of_mesh(&server.mesh(Some("shop"))).unwrap();
+    assert_eq!(called(&rules, "shop/orders").unwrap().len(), 1);
+    assert!(called(&rules, "other/orders").is_err());
+}
+
+#[test]
+fn namespaces_that_may_not_be_read_are_left_out_and_said() {
+    let rules = of_mesh(&readable().mesh(None)).unwrap();
+    assert_eq!(rules.policies.len(), 1);
+    let said = rules.warnings.join("\n");
+    assert!(
+        said.contains("may not list the rules of jobs, other; they are left out"),
+        "{said}"
+    );
+    assert_eq!(rules.reach("shop"), Ok(()));
+    let unread = rules.reach("jobs").unwrap_err();
+    assert_eq!(unread, UnreadError::Forbidden("jobs".to_owned()));
+    assert!(!rules.known.is_complete);
+}
+
+#[test]
+fn where_not_even_namespaces_may_be_listed_one_has_to_be_named() {
+    let server = in_shop(Server::start());
+    let said = of_mesh(&server.mesh(None)).unwrap_err().to_string();
+    assert!(said.contains("name one with -n shop"), "{said}");
+    assert_eq!(
+        of_mesh(&server.mesh(Some("shop"))).unwrap().policies.len(),
+        1
+    );
+}
+
+#[test]
+fn a_namespace_that_is_not_there_has_no_rules_to_ask() {
+    let server = readable().has_none("/api/v1/namespaces/shpo");
+    let said = of_mesh(&server.mesh(Some("shpo"))).unwrap_err().to_string();
+    assert_eq!(said, "there is no namespace shpo; did you mean shop?");
+}
+
+#[test]
+fn a_caller_of_another_namespace_is_looked_up_there() {
+    let server = readable().has(
+        "/api/v1/namespaces/jobs/pods",
+        list(&[pod("jobs", "cron", "runner")]),
+    );
+    let jobs = BTreeSet::from(["jobs".to_owned()]);
+    let rules = of_mesh_with(&server.mesh(Some("shop")), &jobs).unwrap();
+    let runner = "spiffe://cluster.local/ns/jobs/sa/runner";
+    assert_eq!(identity(&rules, "jobs/cron"), runner);
+    assert_eq!(subject::doubt(&rules, &named("jobs/cron")), None);
+    // Their rules were not read for that.
+    assert!(rules.reach("jobs").is_err());
+    // Accounts may not be listed: it may be one.
+    assert!(subject::callers(&rules, &named("jobs/nobody")).is_ok());
+    let server = server.has("/api/v1/namespaces/jobs/serviceaccounts", list(&[]));
+    let rules = of_mesh_with(&server.mesh(Some("shop")), &jobs).unwrap();
+    let nobody = subject::callers(&rules, &named("jobs/crn")).unwrap_err();
+    assert!(
+        nobody.to_string().ends_with("did you mean jobs/cron?"),
+        "{nobody}"
+    );
+}
+
+#[test]
+fn a_caller_who_may_not_be_looked_up_is_presumed_and_that_is_said() {
+    let jobs = BTreeSet::from(["jobs".to_owned()]);
+    let rules = of_mesh_with(&readable().mesh(Some("shop")), &jobs).unwrap();
+    let cron = "spiffe://cluster.local/ns/jobs/sa/cron";
+    assert_eq!(identity(&rules, "jobs/cron"), cron);
+    let said = subject::doubt(&rules, &named("jobs/cron")).unwrap();
+    assert!(
+        said.starts_with(
+            "you may not list the pods of jobs: jobs/cron is taken for the service account"
+        ),
+        "{said}"
+    );
+    for sure in [cron, "10.0.0.7", "shop/orders"] {
+        assert_eq!(subject::doubt(&rules, &named(sure)), None, "{sure}");
+    }
+}
