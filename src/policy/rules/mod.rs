@@ -3,6 +3,7 @@
 
 mod cluster;
 mod files;
+mod list;
 mod local;
 mod objects;
 #[cfg(test)]

@@ -229,4 +229,4 @@ const KINDS: [&str; 7] = [
     "TrustBundle",
 ];
 /// What the API server has CRDs of: everything else is known there by other names.
-const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];
+pub(super) const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];
