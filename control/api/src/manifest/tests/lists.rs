@@ -204,6 +204,10 @@ fn a_list_that_cannot_be_taken_apart_is_refused() {
         assert_eq!(text.matches(good).count(), 1, "{good}");
         assert_eq!(said(&text.replace(good, bad)), expected, "{bad}");
     }
+}
+
+#[test]
+fn a_list_without_items_or_with_items_that_are_no_objects_is_refused() {
     for (items, expected) in [
         ("", "f:1:1: `items` is missing; write each"),
         (
