@@ -161,6 +161,95 @@ spec: {rules: rules, workloads: [{name: web, namespace: shop, command: [x]}]}
     }
 }
 
+/// As `kubectl get authorizationpolicies,deployments -o yaml` prints them.
+const LIST: &str = "\
+apiVersion: v1
+items:
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata:
+    name: web
+    namespace: shop
+  spec:
+    template:
+      metadata:
+        labels:
+          app: web
+      spec:
+        serviceAccountName: web
+- apiVersion: palisade.dev/v1alpha1
+  kind: AuthorizationPolicy
+  metadata:
+    annotations:
+      kubectl.kubernetes.io/last-applied-configuration: |
+        {\"apiVersion\":\"palisade.dev/v1alpha1\"}
+    creationTimestamp: \"2026-11-01T08:00:00Z\"
+    generation: 1
+    managedFields:
+    - apiVersion: palisade.dev/v1alpha1
+      fieldsType: FieldsV1
+      fieldsV1:
+        f:spec:
+          .: {}
+      manager: kubectl
+      operation: Update
+    name: web
+    namespace: shop
+    resourceVersion: \"1117\"
+    uid: 5f2ff7c5-6a5a-4d0c-8d6c-5a1a8f7f7c0e
+  spec:
+    rules:
+    - effect: allow
+      from:
+      - serviceAccount: shop/web
+      name: itself
+    target:
+      labels:
+        app: web
+  status:
+    proxies: 1
+    upToDate: 1
+kind: List
+metadata:
+  resourceVersion: \"\"
+";
+
+#[test]
+fn rules_are_read_as_kubectl_prints_them() {
+    let object = LIST.split("\n- apiVersion: palisade").nth(1).unwrap();
+    let object = object.split("kind: List").next().unwrap();
+    let object = format!("apiVersion: palisade{}", object.replace("\n  ", "\n"));
+    let deployment = DEPLOYMENT.split("---").next().unwrap();
+    for files in [
+        [("list.yaml", LIST), ("more.yaml", "")],
+        [("one.yaml", object.as_str()), ("who.yaml", deployment)],
+    ] {
+        let folder = folder(&files);
+        let (shown, code) = said(folder.path(), &["check", "rules", "-o", "text"]);
+        assert!(
+            shown.ends_with("1 rule in 2 files: no mistakes, no warnings\n"),
+            "{shown}"
+        );
+        assert_eq!(code, 0);
+        let question = ["--from", "shop/web", "--to", "shop/web", "--port", "80"];
+        let question = [["explain", "-f", "rules"].as_slice(), &question].concat();
+        let (shown, code) = said(folder.path(), &question);
+        assert!(shown.contains("shop/web/itself"), "{shown}");
+        assert_eq!(code, 0);
+    }
+    let wrong = LIST.replace("effect: allow", "effect: alow");
+    let folder = folder(&[("list.yaml", &wrong)]);
+    let (shown, code) = said(folder.path(), &["check", "rules", "-o", "text"]);
+    let expected = "\
+rules/list.yaml:37:15: error: `effect` cannot be \"alow\" [invalid]
+ 37 |     - effect: alow
+    |               ^^^^
+    = help: did you mean `allow`?
+";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert_eq!(code, 1);
+}
+
 #[test]
 fn names_are_held_against_who_there_is_and_warnings_may_count() {
     let folder = folder(&[("a.yaml", SOUND), ("w.yaml", DEPLOYMENT)]);

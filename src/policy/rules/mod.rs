@@ -4,6 +4,7 @@
 mod cluster;
 mod extent;
 mod files;
+mod list;
 mod local;
 mod named;
 mod objects;

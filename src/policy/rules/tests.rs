@@ -57,9 +57,108 @@ fn what_cannot_be_read_is_left_to_the_validator() {
     ] {
         assert_eq!(split(text).ours, text);
     }
-    let list =
-        r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Pod"}, {"kind": "Pod"}]}"#;
-    assert_eq!(split(list).others.len(), 2);
+}
+
+/// A text with as many spaces before each line.
+fn indented(text: &str, spaces: usize) -> String {
+    let lines = text.lines().map(|line| " ".repeat(spaces) + line + "\n");
+    lines.collect()
+}
+
+/// An item of a list in block style, its dash behind as many spaces.
+fn item(text: &str, spaces: usize) -> String {
+    let dash = " ".repeat(spaces) + "- ";
+    indented(text, spaces + 2).replacen(&" ".repeat(spaces + 2), &dash, 1)
+}
+
+/// In flow style.
+fn json(text: &str) -> String {
+    let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+    value.to_string()
+}
+
+#[test]
+fn rules_in_a_list_are_rules_where_they_stand() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: \"é\"\n  annotations:\n    note: |\n      - no item\n\n      # no comment\n";
+    let (policy, deployment, pod) = (RULE, DEPLOYMENT, pod);
+    let (in_flow, others_in_flow) = (json(policy), [json(deployment), json(pod)]);
+    let [deployment_in_flow, pod_in_flow] = &others_in_flow;
+    let own = |spaces| item(policy, spaces);
+    for (list, others) in [
+        (format!("items:\n{}", own(0)), 0),
+        (
+            format!(
+                "items:\n{}# a comment\n{}{}",
+                item(pod, 0),
+                own(0),
+                item(deployment, 0)
+            ),
+            2,
+        ),
+        (
+            format!(
+                "items:\n\n  # one\n{}{}\n # two\n{}metadata: {{}}\n",
+                own(2),
+                item(deployment, 2).replacen("- ", "-\n    ", 1),
+                item(pod, 2)
+            ),
+            2,
+        ),
+        (format!("items: [{in_flow}]\n"), 0),
+        (
+            format!("items: [{deployment_in_flow} , {in_flow},\n {pod_in_flow}]\n"),
+            2,
+        ),
+        (
+            format!("\"items\": [\n{pod_in_flow},\n{deployment_in_flow},{in_flow}\n]\n"),
+            2,
+        ),
+    ] {
+        let text = format!("apiVersion: v1\n{list}kind: List\n");
+        let split = split(&text);
+        assert_eq!(split.others.len(), others, "{text}");
+        let read = manifest::read("f", &split.ours).unwrap();
+        let [document] = read.as_slice() else {
+            panic!("{}", split.ours);
+        };
+        let at = document.rules[0].name;
+        let line = text.lines().nth(usize::try_from(at.line).unwrap() - 1);
+        let before = usize::try_from(at.column).unwrap() - 1;
+        let named: String = line.unwrap().chars().skip(before).collect();
+        assert!(named.trim_start_matches('"').starts_with("web"), "{named}");
+    }
+}
+
+#[test]
+fn a_list_of_others_is_no_mistake_and_one_that_hides_rules_is() {
+    let of = |items: &str| format!("apiVersion: v1\nkind: List\nitems:\n{items}");
+    let others = of(&[item(DEPLOYMENT, 0), item(DEPLOYMENT, 0)].concat());
+    let taken = split(&others);
+    assert_eq!((taken.ours.trim(), taken.others.len()), ("", 2));
+    let pods = "apiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}}]\n";
+    assert_eq!(split(pods).ours.trim(), "");
+
+    let aliased = of(&[
+        item(DEPLOYMENT, 0),
+        "- &a ".to_owned() + &item(RULE, 0)[2..],
+    ]
+    .concat())
+    .replace("name: orders", "name: &n orders")
+    .replace("web}", "web, reason: *n}");
+    for text in [
+        of("").replace("items:\n", ""),
+        of("").replace("items:", "items: {}"),
+        of(&item(&of(&item(RULE, 0)), 0)),
+        of(&item(RULE, 0)).replacen("v1", "v2", 1),
+        of(&item(RULE, 0)).replace("kind: List", "kind: Lists"),
+        of(&item(RULE, 0)).replace("kind: List", "kind: AuthorizationPolicyList"),
+        of(&item(RULE, 0)).replacen("apiVersion: v1\n", "", 1),
+        aliased,
+    ] {
+        let taken = split(&text);
+        assert_eq!((taken.ours.as_str(), taken.others.len()), (&*text, 0));
+        assert!(manifest::read("f", &text).is_err(), "{text}");
+    }
 }
 
 #[test]

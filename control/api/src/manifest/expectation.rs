@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::name::Form;
-use super::node::{self, Node, Value};
+use super::node::{Node, Value};
 use super::read::{Fields, Places, Reader, quoted};
 use super::resource::{METADATA, VERSION, VERSION_REMEDY, name};
-use super::{Diagnostic, Position, rule};
+use super::{Diagnostic, Position, documents, rule};
 use crate::policy::{Effect, PortRange};
 use crate::spiffe::SpiffeId;
 
@@ -86,7 +86,7 @@ pub enum Who {
 ///
 /// Everything that is wrong with them, and with what is no YAML: there one could be.
 pub fn read_tests(file: &str, text: &str) -> Result<Vec<PolicyTest>, Vec<Diagnostic>> {
-    let (mut nodes, mut mistakes) = node::documents(file, text);
+    let (mut nodes, mut mistakes) = documents::of(file, text);
     nodes.retain(is_test);
     let named: Arc<str> = file.into();
     let mut reader = Reader::new(Places::Lines);

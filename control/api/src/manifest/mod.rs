@@ -6,6 +6,7 @@
 mod against;
 mod check;
 mod diagnostic;
+mod documents;
 mod expectation;
 mod known;
 mod name;

@@ -1,7 +1,7 @@
 //! Objects of the API server: the reader of files, with field paths for lines.
 //!
 //! What the API server keeps in an object beside what people wrote is passed over: `status`, and all of the metadata
-//! but the names, whose schema is its own.
+//! but the names, whose schema is its own. In a file, where a field may be misspelt, it is what is known to be its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::known::Known;
 use super::name::Form;
 use super::node::{Entry, Node, Value};
 use super::read::{Places, quoted};
-use super::resource::Refused;
+use super::resource::{KINDS_OF_RULES, Refused};
 use super::{Document, Manifest, Position};
 use super::{against, resource};
 
@@ -91,9 +91,29 @@ fn keep_what_people_write(object: &mut Json) {
     let Some(fields) = object.as_object_mut() else {
         return;
     };
-    fields.remove("status");
+    fields.remove(STATUS);
     if let Some(metadata) = fields.get_mut("metadata").and_then(Json::as_object_mut) {
         metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace"));
+    }
+}
+
+/// The same for a document of a file, which may be an object as `kubectl get -o yaml` prints it.
+pub(super) fn keep_what_a_file_says(document: &mut Node) {
+    let Value::Map(fields) = &mut document.value else {
+        return;
+    };
+    let is_rules = |text: &str| KINDS_OF_RULES.contains(&text);
+    let is_object = fields.iter().any(|field| {
+        field.key == "kind" && matches!(&field.value.value, Value::Text(text) if is_rules(text))
+    });
+    if !is_object {
+        return;
+    }
+    fields.retain(|field| field.key != STATUS);
+    for field in fields.iter_mut().filter(|field| field.key == "metadata") {
+        if let Value::Map(metadata) = &mut field.value.value {
+            metadata.retain(|field| !ADDED.contains(&field.key.as_str()));
+        }
     }
 }
 
@@ -210,3 +230,17 @@ fn is_plain(key: &str) -> bool {
 
 const LONGEST_PLAIN_BYTES: usize = 63;
 const LABELS: &str = "labels";
+const STATUS: &str = "status";
+/// Of the metadata: what says nothing of what people meant.
+const ADDED: [&str; 10] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];

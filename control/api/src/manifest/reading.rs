@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::node::{self, Entry, Node, Value};
+use super::node::{Entry, Node, Value};
 use super::place::Document;
 use super::read::{Found, Left, Places};
 use super::resource::Refused;
-use super::{Diagnostic, Position, expectation, resource, together};
+use super::{Diagnostic, Position, documents, expectation, resource, together};
 
 /// What a file says, and what is wrong with it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Reading {
 /// Of a document that is no YAML, only the first mistake is known. Documents of the kind `PolicyTest` are for
 /// [`read_tests`](super::read_tests), and left out.
 pub fn read_all(file: &str, text: &str) -> Reading {
-    let (mut nodes, mut mistakes) = node::documents(file, text);
+    let (mut nodes, mut mistakes) = documents::of(file, text);
     nodes.retain(|node| !expectation::is_test(node));
     let name: Arc<str> = file.into();
     let (mut documents, mut doubtful) = (Vec::new(), Vec::new());

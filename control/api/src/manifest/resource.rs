@@ -296,7 +296,7 @@ const KINDS: [&str; 7] = [
     "TrustBundle",
 ];
 /// What the API server has CRDs of: everything else is known there by other names.
-const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];
+pub(super) const KINDS_OF_RULES: [&str; 2] = ["AuthorizationPolicy", "ClusterAuthorizationPolicy"];
 /// What is no kind of Kubernetes itself.
 const OF_US_ONLY: [&str; 7] = [
     "AuthorizationPolicy",

@@ -132,8 +132,8 @@ pub(super) const AROUND: &[Mistake] = &[
     ),
     (
         "kind: AuthorizationPolicy",
-        "kind: AuthorizationPolicy\nstatus: {}",
-        "f:3:1: `document` has no field \"status\"; its fields are `apiVersion`, `kind`, `metadata` or `spec`",
+        "kind: AuthorizationPolicy\nstate: {}",
+        "f:3:1: `document` has no field \"state\"; its fields are `apiVersion`, `kind`, `metadata` or `spec`",
     ),
     (
         "metadata: {name: orders, namespace: shop}\n",
@@ -167,8 +167,8 @@ pub(super) const AROUND: &[Mistake] = &[
     ),
     (
         "{name: orders, namespace: shop}",
-        "{name: orders, namespace: shop, uid: a}",
-        "f:3:43: `metadata` has no field \"uid\"; its fields are `name`, `namespace`, `labels` or `annotations`",
+        "{name: orders, namespace: shop, owner: a}",
+        "f:3:43: `metadata` has no field \"owner\"; its fields are `name`, `namespace`, `labels` or `annotations`",
     ),
     (
         "{name: orders, namespace: shop}",

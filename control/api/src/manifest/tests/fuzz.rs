@@ -185,7 +185,7 @@ proptest! {
 
     #[test]
     fn good_documents_that_were_broken(
-        document in select(vec![POLICY, CLUSTER, WORKLOAD, SERVICE]),
+        document in select(vec![POLICY, CLUSTER, WORKLOAD, SERVICE, lists::LIST]),
         changes in prop::collection::vec(change(), 1..6),
     ) {
         held(&changed(document, &changes))?;

@@ -6,6 +6,7 @@ mod expectations;
 mod fuzz;
 mod good;
 mod kinds;
+mod lists;
 mod objects;
 mod places;
 mod printed;
