@@ -50,12 +50,25 @@ pub(crate) fn is_named(pod: &Pod, asked: &Replica) -> bool {
     }
     let mut owners = pod.owner_references().iter();
     let (kind, owner) = owner(pod);
-    let cron_job = (kind == "Job").then(|| owner.rsplit_once('-')).flatten();
-    let cron_job = cron_job.filter(|(_, at)| at.bytes().all(|byte| byte.is_ascii_digit()));
+    let cron_job = (kind == "Job").then(|| cron_job(&owner)).flatten();
     asked.name == name
         || asked.name == owner
         || owners.any(|owner| owner.name == asked.name)
-        || cron_job.is_some_and(|(name, _)| name == asked.name)
+        || cron_job == Some(&asked.name)
+}
+
+/// What people call a pod's workload: what made it, and of a Job that a CronJob made that one.
+pub(crate) fn workload(pod: &Pod) -> String {
+    let (kind, owner) = owner(pod);
+    let cron_job = (kind == "Job").then(|| cron_job(&owner)).flatten();
+    cron_job.unwrap_or(&owner).to_owned()
+}
+
+/// Jobs of CronJobs are named by these and by the minute of their time.
+pub(crate) fn cron_job(job: &str) -> Option<&str> {
+    let (name, minute) = job.rsplit_once('-')?;
+    let is_minute = minute.len() >= 8 && minute.bytes().all(|byte| byte.is_ascii_digit());
+    is_minute.then_some(name)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn owned(name: &str, hash: Option<&str>, kind: &str, owner: &str) -> Pod {
 fn a_pod_is_named_by_what_made_it() {
     let web = owned("web-6d4f-x2x1p", Some("6d4f"), "ReplicaSet", "web-6d4f");
     let base = owned("db-0", None, "StatefulSet", "db");
-    let night = owned("night-29381-abcde", None, "Job", "night-29381");
+    let night = owned("night-29384711-abcde", None, "Job", "night-29384711");
     for (pod, asked, expected) in [
         (&web, "web", true),
         (&web, "web-6d4f", true),
@@ -33,7 +33,7 @@ fn a_pod_is_named_by_what_made_it() {
         (&base, "db-0", true),
         (&base, "db-1", false),
         (&night, "night", true),
-        (&night, "night-29381", true),
+        (&night, "night-29384711", true),
     ] {
         assert_eq!(is_named(pod, &asked.parse().unwrap()), expected, "{asked}");
     }

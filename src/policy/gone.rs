@@ -3,6 +3,7 @@
 use palisade_api::usage::Counted;
 
 use super::rules::Rules;
+use crate::kubernetes::pod;
 
 /// The name of the workload that a pod was one of: of one that is there if it has its labels, else by what made the pod.
 /// Where neither is known, the pod's own.
@@ -35,6 +36,9 @@ fn made_by(pod: &Counted) -> Option<&str> {
             .strip_suffix(template.as_str())?
             .strip_suffix('-');
     }
+    if let Some(job) = JOBS.iter().find_map(|key| label(key)) {
+        return Some(pod::cron_job(job).unwrap_or(job));
+    }
     // StatefulSets count, DaemonSets draw lots.
     label(REVISION)?;
     Some(pod.name.rsplit_once('-')?.0)
@@ -44,7 +48,8 @@ type Labels = std::collections::BTreeMap<String, String>;
 
 const TEMPLATE: &str = "pod-template-hash";
 const REVISION: &str = "controller-revision-hash";
-const OF_ONE_POD: [&str; 9] = [
+const JOBS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+const OF_ONE_POD: [&str; 10] = [
     TEMPLATE,
     REVISION,
     "pod-template-generation",
@@ -54,6 +59,7 @@ const OF_ONE_POD: [&str; 9] = [
     "batch.kubernetes.io/job-completion-index",
     "batch.kubernetes.io/job-name",
     "controller-uid",
+    "job-name",
 ];
 
 #[cfg(test)]
@@ -110,6 +116,12 @@ spec: {serviceAccount: orders, addresses: [10.0.0.1]}
                 "orders-869f-gp4cj",
             ),
             ("db-0", &[("controller-revision-hash", "db-55")], "db"),
+            (
+                "nightly-29384711-x",
+                &[("job-name", "nightly-29384711")],
+                "nightly",
+            ),
+            ("once-x", &[("job-name", "once")], "once"),
             ("bare", &[("app", "bare")], "bare"),
             ("bare", &[], "bare"),
         ] {

@@ -250,7 +250,9 @@ fn break_glass_lets_nobody_in_whom_a_rule_denies_or_lets_in_anyway() {
     ] {
         let output = allow(&mesh, from, "1m");
         assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert!(text(&output.stderr).contains(said), "{output:?}");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(answer["why"].as_str().unwrap().contains(said), "{answer}");
+        assert_eq!(answer["applied"], serde_json::json!([]));
     }
     assert_eq!(made(&mesh), 0);
 }

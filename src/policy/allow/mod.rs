@@ -17,7 +17,7 @@ use palisade_api::policy::{
     Target, Verdict,
 };
 use palisade_control::digest::{hex, sha256};
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -94,8 +94,12 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
+    let output = Output::or_by_terminal(args.mesh.output);
     if let Some(answer) = settled(&rules, &policy, (&callers, &called, args.port), now) {
-        anstream::eprintln!("{answer}");
+        match output {
+            Output::Text => anstream::eprintln!("{answer}"),
+            Output::Json => anstream::println!("{}", answer.json()),
+        }
         return Ok(match answer {
             Settled::Allowed(_) => ExitCode::SUCCESS,
             Settled::Denied(_) => super::NO,
@@ -112,7 +116,6 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     if let Some(was) = &was {
         super::warn(&[format!("this ends it sooner: it was to last until {was}")]);
     }
-    let output = Output::or_by_terminal(args.mesh.output);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match output {
         Output::Text => {
@@ -241,12 +244,13 @@ fn policy(
 fn name(from: &Subject, to: &Subject, port: u16) -> anyhow::Result<String> {
     let fit = |subject: &Subject| {
         let text = subject.to_string().to_ascii_lowercase();
+        let id = text.strip_prefix("spiffe://");
+        // Between dots an object's name begins and ends with a letter or digit, as those of accounts do.
         let plain = |c: char| match c {
-            '/' => '.',
-            c if c.is_ascii_alphanumeric() || c == '.' => c,
+            '/' | '.' if id.is_none() => '.',
+            c if c.is_ascii_alphanumeric() => c,
             _ => '-',
         };
-        let id = text.strip_prefix("spiffe://");
         let mut name: String = id.unwrap_or(&text).chars().map(plain).collect();
         if id.is_some() {
             // Paths have more characters than names, and other cases.
@@ -306,6 +310,17 @@ enum Settled {
     Allowed(String),
     /// By this rule.
     Denied(String),
+}
+
+impl Settled {
+    /// For programs: nothing was applied, and why.
+    fn json(&self) -> Value {
+        let decision = match self {
+            Self::Allowed(_) => "allow",
+            Self::Denied(_) => "deny",
+        };
+        json!({"applied": [], "decision": decision, "why": self.to_string()})
+    }
 }
 
 impl std::fmt::Display for Settled {

@@ -209,3 +209,22 @@ spec: {serviceAccount: keeper, addresses: [10.0.0.2], meshed: false}
         "{error}"
     );
 }
+
+#[test]
+fn names_are_those_that_objects_may_have() {
+    for (from, to) in [
+        ("spiffe://partner.example/a_/b", "shop/orders"),
+        ("spiffe://partner_.example/-", "shop/orders"),
+        ("shop/web", "shop/orders.v2"),
+        ("fd70::3", "shop/orders"),
+        ("::1", "shop/orders"),
+        ("10.0.0.9", "shop/orders"),
+    ] {
+        let name = name(&from.parse().unwrap(), &to.parse().unwrap(), 8080).unwrap();
+        for label in name.split('.') {
+            let ends = [label.chars().next(), label.chars().last()];
+            let fit = |end: &Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
+            assert!(ends.iter().all(fit), "{name}");
+        }
+    }
+}

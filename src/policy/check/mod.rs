@@ -33,8 +33,11 @@ use seen::Seen;
 pub(crate) struct CheckArgs {
     /// Files and directories with rules; mesh files and Kubernetes manifests say who there is; - is stdin
     /// [default: the running mesh]
-    #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Holds names in files against the running mesh; so does naming a cluster (-n, -A, --context, --kubeconfig)
+    #[arg(long = "mesh")]
+    is_mesh: bool,
     /// The trust domain of the workloads in files [default: what a mesh file says, else cluster.local]
     #[arg(long, value_name = "NAME")]
     trust_domain: Option<TrustDomain>,
@@ -67,6 +70,7 @@ Exits with 0, with 1 where there are mistakes (with --deny-warnings: or warnings
 
   palisade policy check rules/
   palisade policy check rules/ shop.yaml --explain
+  palisade policy check rules/ --mesh
   palisade logs -o json > records.json; palisade policy check --records records.json";
 
 /// Prints what was found.
@@ -115,7 +119,13 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 fn load(args: &CheckArgs) -> anyhow::Result<Rules> {
     let rules = match args.paths.as_slice() {
         [] => rules::all_of_mesh(&args.mesh)?,
-        paths => rules::all_of_files(paths, args.trust_domain.clone())?,
+        paths => {
+            let mut rules = rules::all_of_files(paths, args.trust_domain.clone())?;
+            if args.is_mesh || args.mesh.names_a_cluster() {
+                rules.know(rules::of_mesh(&args.mesh)?);
+            }
+            rules
+        }
     };
     // Objects that are left out are told of as findings.
     let is_found = |warning: &String| {

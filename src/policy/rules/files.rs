@@ -49,7 +49,9 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
         }
     }
     for object in &others {
-        objects::take(&mut rules.known, object);
+        rules
+            .warnings
+            .extend(objects::take(&mut rules.known, object));
     }
     let mut read = manifest::read_together(&ours);
     if !directories.is_empty() && !has_policy(&read) {

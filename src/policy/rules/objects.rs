@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::{Known, Workload};
 
-/// Takes an object of any kind; those that tell of nobody are passed over.
-pub(super) fn take(known: &mut Known, object: &Value) {
+/// Takes an object of any kind; those that tell of nobody are passed over. What is wrong with it, for people.
+pub(super) fn take(known: &mut Known, object: &Value) -> Vec<String> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let Some(name) = text("/metadata/name") else {
-        return;
+        return Vec::new();
     };
     let namespace = text("/metadata/namespace").unwrap_or("default");
     let kind = text("/kind").unwrap_or_default();
@@ -28,14 +28,14 @@ pub(super) fn take(known: &mut Known, object: &Value) {
         "ServiceAccount" => {
             let account = (namespace.to_owned(), name.to_owned());
             known.accounts.insert(account);
-            return;
+            return Vec::new();
         }
         "Namespace" => {
-            let settings = settings(object.pointer("/metadata/annotations"));
+            let (settings, wrong) = settings(name, object.pointer("/metadata/annotations"));
             known.tell(name, settings);
-            return;
+            return wrong;
         }
-        _ => return,
+        _ => return Vec::new(),
     };
     let account = template
         .pointer("/spec/serviceAccountName")
@@ -49,6 +49,7 @@ pub(super) fn take(known: &mut Known, object: &Value) {
         addresses: Vec::new(),
         meshed: true,
     });
+    Vec::new()
 }
 
 /// What people call an object of any kind.
@@ -69,17 +70,25 @@ fn labels(written: Option<&Value>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// By the validator of our own Namespaces. A value that is not known is the closed one, as control takes it.
-pub(super) fn settings(annotations: Option<&Value>) -> NamespaceSettings {
+/// By the validator of our own Namespaces. A value that is not known is the closed one, as control takes it, and is told of.
+pub(super) fn settings(
+    namespace: &str,
+    annotations: Option<&Value>,
+) -> (NamespaceSettings, Vec<String>) {
     let mut settings = NamespaceSettings::default();
+    let mut wrong = Vec::new();
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         let document = json!({
             "apiVersion": palisade_api::sidecar::API_VERSION, "kind": "Namespace",
             "metadata": {"name": "any", "annotations": {key: value}},
         });
-        let read = manifest::parse("annotations", &document.to_string());
+        let mut read = manifest::read_all("annotations", &document.to_string());
+        wrong.extend(read.mistakes.iter().map(|one| {
+            let (message, remedy) = (&one.message, &one.remedy);
+            format!("Namespace {namespace}: {message}; {remedy}. Until then it counts as closed")
+        }));
         let Some(Manifest::Namespace { settings: one, .. }) =
-            read.ok().and_then(|mut all| all.pop())
+            read.documents.pop().map(|document| document.manifest)
         else {
             continue;
         };
@@ -91,5 +100,5 @@ pub(super) fn settings(annotations: Option<&Value>) -> NamespaceSettings {
             settings.closing = one.closing;
         }
     }
-    settings
+    (settings, wrong)
 }

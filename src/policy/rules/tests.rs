@@ -329,3 +329,19 @@ spec: {addresses: [10.0.0.1], selector: {app: orders}, ports: [{port: 80}]}
         assert_eq!(rules.known.settings("shop").mtls, mtls, "{file}");
     }
 }
+
+#[test]
+fn a_mistyped_annotation_of_a_namespace_is_told_and_counts_as_closed() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n    \
+                     palisade.dev/authorization: shadwo\n    palisade.dev/mtls: permissive\n    other.dev/a: b\n";
+    let directory = directory(&[("a.yaml", RULE), ("c.yaml", namespace)]);
+    let rules = read(&directory).unwrap();
+    let [told] = rules.warnings.as_slice() else {
+        panic!("{:?}", rules.warnings);
+    };
+    assert!(told.starts_with("Namespace shop: "), "{told}");
+    assert!(told.contains("did you mean `shadow`?"), "{told}");
+    let settings = rules.known.settings("shop");
+    assert_eq!(settings.closing, palisade_api::workload::Closing::Enforce);
+    assert_eq!(settings.mtls, Mtls::Permissive);
+}

@@ -260,10 +260,11 @@ const FIELDS: [&str; 10] = [
 ];
 const EFFECTS: [(&str, Effect); 2] = [("allow", Effect::Allow), ("deny", Effect::Deny)];
 /// The words of [`AllowReason`](crate::policy::AllowReason) and [`DenyReason`](crate::policy::DenyReason).
-const REASONS: [(&str, &str); 4] = [
+const REASONS: [(&str, &str); 5] = [
     ("rule", "rule"),
     ("no_rule", "no_rule"),
     ("permissive", "permissive"),
     ("closing_in_shadow", "closing_in_shadow"),
+    ("revoked", "revoked"),
 ];
 const PORT: &str = "write `port: 8080`, `port: 9000-9010` or `ports: [8080, 9000-9010]`";

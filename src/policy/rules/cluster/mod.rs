@@ -197,10 +197,9 @@ impl Rules {
             .status
             .as_ref()
             .and_then(|status| status.pod_ips.as_ref());
-        let (_, owner) = pod::owner(one);
         self.known.take(Workload {
             namespace: one.namespace().unwrap_or_default(),
-            name: owner,
+            name: pod::workload(one),
             service_account: account.unwrap_or_else(|| "default".to_owned()),
             labels: one.labels().clone(),
             replicas: vec![one.name_any()],
@@ -214,8 +213,10 @@ impl Rules {
     }
 
     fn take_namespace(&mut self, namespace: &Namespace) {
-        let settings = settings(Some(&json!(namespace.annotations())));
-        self.known.tell(&namespace.name_any(), settings);
+        let name = namespace.name_any();
+        let (settings, wrong) = settings(&name, Some(&json!(namespace.annotations())));
+        self.warnings.extend(wrong);
+        self.known.tell(&name, settings);
     }
 }
 
