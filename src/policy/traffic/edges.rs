@@ -125,18 +125,14 @@ impl Edges {
 
     /// Takes one line, whatever it is; says whether it is a record.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
-        let line = Line::of(bytes);
-        let record = line
-            .as_ref()
-            .and_then(|line| Some((line, line.at()?, line.conn()?)));
-        let Some((line, at, conn)) = record else {
+        let Some((line, (at, conn))) = Line::placed(bytes) else {
             return false;
         };
         if self.since.is_some_and(|since| at < since) {
             return true;
         }
         match line.told() {
-            Some(told) => self.take_record(line, told, (at, conn)),
+            Some(told) => self.take_record(&line, told, (at, conn)),
             None => self.read.undecided += 1,
         }
         true

@@ -98,18 +98,21 @@ impl Told {
     }
 }
 
+/// When, and of which connection.
+pub(super) type At = (OffsetDateTime, u128);
+
 impl<'a> Line<'a> {
     /// None where the line is no record.
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 
-    pub(super) fn at(&self) -> Option<OffsetDateTime> {
-        OffsetDateTime::parse(&self.time.0, &Rfc3339).ok()
-    }
-
-    pub(super) fn conn(&self) -> Option<u128> {
-        u128::from_str_radix(&self.conn_id.0, 16).ok()
+    /// A record with the moment at which it was written, and the connection that it is of.
+    pub(super) fn placed(bytes: &'a [u8]) -> Option<(Self, At)> {
+        let line = Self::of(bytes)?;
+        let at = OffsetDateTime::parse(&line.time.0, &Rfc3339).ok()?;
+        let conn = u128::from_str_radix(&line.conn_id.0, 16).ok()?;
+        Some((line, (at, conn)))
     }
 
     /// None where it says nothing of what rules decided: a sidecar that was not ready, a certificate that was no good,

@@ -58,21 +58,17 @@ impl One {
 
     /// Takes one line, whatever it is; says whether it is a record.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
-        let line = Line::of(bytes);
-        let record = line
-            .as_ref()
-            .and_then(|line| Some((line, line.at()?, line.conn()?)));
-        let Some((line, at, conn)) = record else {
+        let Some((line, (at, conn))) = Line::placed(bytes) else {
             return false;
         };
         if self.since.is_some_and(|since| at < since) {
             return true;
         }
         if conn == self.conn {
-            self.take_own(line, at);
+            self.take_own(&line, at);
         } else if line.is_of_many() && self.together.len() < MOST_TOGETHER {
             self.together
-                .extend(line.told().and_then(|told| alone(line, told, (at, conn))));
+                .extend(line.told().and_then(|told| alone(&line, told, (at, conn))));
         }
         true
     }
