@@ -80,8 +80,8 @@ impl Asked<'_> {
                 &proxy,
                 2,
                 [
-                    &format!("{client} is taken for the service account of that name"),
-                    &format!("on pods/portforward in {name}"),
+                    "who there is cannot be told",
+                    &format!("ask for `get` and `create` on pods/portforward in {name}"),
                 ],
             ),
             (
