@@ -3,7 +3,7 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::example::{SHOP, json_lines};
+use crate::example::json_lines;
 use crate::harness::{BOUND, Mesh, stdout, text, wait_for, wait_or_say};
 use crate::rules::{closed_by_policy, log_of_control};
 use crate::shop::Shop;
@@ -11,21 +11,22 @@ use crate::shop::Shop;
 #[test]
 fn rules_outlive_their_definition() {
     let mesh = Mesh::alone();
+    // Those of other tests go with their namespaces, but that may take longer than a test should wait.
+    let others = [
+        "delete",
+        DEFINITION_OF_ALLOWANCES,
+        "--all",
+        "--all-namespaces",
+    ];
+    stdout(&mesh.cluster().kubectl(&others));
     let start = OffsetDateTime::now_utc();
     let shop = Shop::open(&mesh, "undefined", 1);
     shop.namespace.apply(&shop.rule(5432));
     shop.enforced_by(1);
     shop.answered("client", start);
-    // Those of the example go with its namespace, but that may take longer than a test should wait.
-    let delete = ["delete", "authorizationpolicies.palisade.dev", "--all"];
-    stdout(
-        &mesh
-            .cluster()
-            .kubectl(&[&delete[..], &["--namespace", SHOP]].concat()),
-    );
     alone(&mesh, "authorizationpolicies");
     let before = OffsetDateTime::now_utc();
-    let definition = "authorizationpolicies.palisade.dev";
+    let definition = DEFINITION_OF_ALLOWANCES;
     stdout(&mesh.cluster().kubectl(&["delete", "crd", definition]));
     let frozen = format!("{definition} went away");
     wait_for(&frozen, BOUND, || {
@@ -166,4 +167,5 @@ spec:
 }
 
 const DEFINITION: &str = "clusterauthorizationpolicies.palisade.dev";
+const DEFINITION_OF_ALLOWANCES: &str = "authorizationpolicies.palisade.dev";
 const CONTROL: &str = "app.kubernetes.io/name=palisade-control";
