@@ -17,6 +17,8 @@ fn rules_outlive_their_definition() {
         DEFINITION_OF_ALLOWANCES,
         "--all",
         "--all-namespaces",
+        // Whoever waits by kubectl waits on when one goes with its namespace.
+        "--wait=false",
     ];
     stdout(&mesh.cluster().kubectl(&others));
     let start = OffsetDateTime::now_utc();
