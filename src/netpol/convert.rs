@@ -86,7 +86,7 @@ fn said(rule: &Rule, now: OffsetDateTime) -> Result<Ingress, String> {
             "left out: the rule {name} is in shadow mode, and does nothing"
         ));
     }
-    if rule.expires.is_some_and(|expires| expires <= now) {
+    if rule.has_expired(now) {
         return Err(format!("left out: the rule {name} has expired"));
     }
     if rule.effect == Effect::Deny {

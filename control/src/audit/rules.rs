@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use palisade_api::cluster;
-use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From};
 use serde::Deserialize;
 use serde_json::{Map, json};
 use time::format_description::well_known::Rfc3339;
@@ -174,11 +174,8 @@ fn names(names: &[String]) -> String {
 fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
     // One that has mistakes is told of by its status.
     let policy = parse(object).ok()?;
-    let rules = policy.rules.iter().filter(|rule| {
-        rule.effect == Effect::Allow
-            && rule.mode == Mode::Enforce
-            && rule.expires.is_none_or(|expires| expires > snapshot.now)
-    });
+    let rules = policy.rules.iter();
+    let rules = rules.filter(|rule| rule.acts(Effect::Allow, snapshot.now));
     let sources = rules
         .flat_map(|rule| &rule.from)
         .filter_map(|from| match from {

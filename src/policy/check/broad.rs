@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use palisade_api::manifest::Position;
-use palisade_api::policy::{Effect, From, Mode, PortRange};
+use palisade_api::policy::{Effect, From, PortRange};
 
 use super::super::subject::Caller;
 use super::finding::{Code, Finding, Placed};
@@ -12,11 +12,8 @@ use super::seen::{Seen, network};
 
 /// A warning for each source and each range of ports of which less was seen.
 pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> Vec<Finding> {
-    let rules = asked.each().filter(|placed| {
-        let rule = placed.rule;
-        (rule.effect, rule.mode) == (Effect::Allow, Mode::Enforce)
-            && rule.expires.is_none_or(|end| end > asked.now)
-    });
+    let all = asked.each();
+    let rules = all.filter(|placed| placed.rule.acts(Effect::Allow, asked.now));
     let came = seen.admitted(asked.rules);
     let found = rules.flat_map(|placed| {
         let admitted = came.fitting(&placed);

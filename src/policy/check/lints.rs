@@ -68,7 +68,7 @@ fn made_up_for(asked: &Asked<'_>) -> Vec<Finding> {
         .collect();
     let found = asked.each().filter_map(|placed| {
         // Of one that has expired, that is told.
-        if placed.rule.expires.is_some_and(|end| end <= asked.now) {
+        if placed.rule.has_expired(asked.now) {
             return None;
         }
         let (other, why) = others.get(&placed.name())?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName, Source};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Rule, RuleName, Source};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use time::OffsetDateTime;
 
@@ -62,10 +62,7 @@ impl<'a> Denials<'a> {
     pub(crate) fn of(rules: &'a Rules, now: OffsetDateTime) -> Self {
         let mut denials = Self::default();
         for policy in &rules.policies {
-            let acts = |rule: &&Rule| {
-                (rule.effect, rule.mode) == (Effect::Deny, Mode::Enforce)
-                    && rule.expires.is_none_or(|end| end > now)
-            };
+            let acts = |rule: &&Rule| rule.acts(Effect::Deny, now);
             let acting = policy.rules.iter().filter(acts).map(|rule| (policy, rule));
             match policy.namespace.as_deref() {
                 Some(own) => denials.by_namespace.entry(own).or_default().extend(acting),

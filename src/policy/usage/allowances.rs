@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, Rule, RuleName, Target};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Rule, RuleName, Target};
 use time::OffsetDateTime;
 
 use crate::policy::rules::Rules;
@@ -60,10 +60,8 @@ impl<'a> Allowances<'a> {
     ) -> Self {
         let mut by_target = HashMap::<_, Vec<_>>::new();
         for policy in &rules.policies {
-            let acting = policy.rule_names().zip(&policy.rules).filter(|(_, rule)| {
-                (rule.effect, rule.mode) == (Effect::Allow, Mode::Enforce)
-                    && rule.expires.is_none_or(|end| end > now)
-            });
+            let all = policy.rule_names().zip(&policy.rules);
+            let acting = all.filter(|(_, rule)| rule.acts(Effect::Allow, now));
             let acting = acting.map(|(name, rule)| Allowance {
                 policy,
                 rule,

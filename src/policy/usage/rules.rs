@@ -78,7 +78,7 @@ pub(super) fn used(rules: &Rules, usage: &Usage, now: OffsetDateTime) -> Vec<Rul
                 count: used.count,
                 last: (last_at > 0).then(|| counted::moment(last_at)),
                 shadow_count: used.shadow_count,
-                expired: rule.expires.is_some_and(|end| end <= now),
+                expired: rule.has_expired(now),
                 repeats: None,
                 denied_by: None,
                 instead: Vec::new(),

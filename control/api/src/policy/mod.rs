@@ -49,8 +49,7 @@ impl AuthorizationPolicy {
 
     /// Whether all that it says is over.
     pub fn has_expired(&self, now: OffsetDateTime) -> bool {
-        let is_over = |rule: &Rule| rule.expires.is_some_and(|end| end <= now);
-        self.rules.iter().all(is_over)
+        self.rules.iter().all(|rule| rule.has_expired(now))
     }
 
     /// Whether it protects a workload of this namespace and service account with these labels.
@@ -116,6 +115,18 @@ pub struct Rule {
     pub expires: Option<OffsetDateTime>,
     /// Why it exists, for people; empty: not said.
     pub reason: String,
+}
+
+impl Rule {
+    /// Whether it says nothing any more.
+    pub fn has_expired(&self, now: OffsetDateTime) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
+
+    /// Whether this is what it does now, and does not only say.
+    pub fn acts(&self, effect: Effect, now: OffsetDateTime) -> bool {
+        (self.effect, self.mode) == (effect, Mode::Enforce) && !self.has_expired(now)
+    }
 }
 
 /// What a rule says.
