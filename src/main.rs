@@ -9,6 +9,7 @@ mod exec;
 mod inject;
 mod install;
 mod kubernetes;
+mod near;
 mod netpol;
 mod page;
 mod policy;

@@ -7,6 +7,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::client::Scope;
 use super::list;
+use crate::near::near;
 
 /// Says that a namespace which was named is not there: of nobody, everything can be said.
 ///
@@ -32,13 +33,6 @@ pub(crate) async fn is_there(client: &Client, scope: &Scope) -> anyhow::Result<(
     }
 }
 
-/// The name that was most likely meant.
-pub(crate) fn near(asked: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let near = names.map(|name| (strsim::damerau_levenshtein(&name, asked), name));
-    let near = near.filter(|(distance, _)| *distance <= NEAR).min();
-    near.map(|(_, name)| name)
-}
-
 /// What the API server refused, in words. Who may list no namespaces must say which they may read.
 pub(crate) fn refused(client: &Client, scope: &Scope, error: &kube::Error) -> String {
     let said = list::in_words(error);
@@ -53,9 +47,6 @@ pub(crate) fn refused(client: &Client, scope: &Scope, error: &kube::Error) -> St
         "{said}; which namespaces you may read cannot be told without `list` on namespaces: name one with -n {own}"
     )
 }
-
-/// So many letters may be wrong, left out, too many or exchanged.
-const NEAR: usize = 2;
 
 #[cfg(test)]
 mod tests {

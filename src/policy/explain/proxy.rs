@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::{Explained, InShadow, Near, Placed, placed};
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
-use crate::kubernetes::{self, forward, namespace};
+use crate::kubernetes::{self, forward};
+use crate::near::near;
 use crate::policy::rules::{Rules, Workload};
 use crate::policy::subject::Caller;
 use crate::records::filter::Replica;
@@ -116,7 +117,7 @@ fn nobody(asked: &Replica, known: &[&Workload]) -> String {
         })
     });
     let asked = asked.to_string();
-    match namespace::near(&asked, names) {
+    match near(&asked, names) {
         Some(near) => format!("there is no workload or replica {asked}; did you mean {near}?"),
         None => {
             format!("there is no workload or replica {asked}; `palisade ps` lists who there is")

@@ -10,6 +10,7 @@ use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 
 use super::rules::{Known, Rules, UnreadError, Workload};
+use crate::near::near;
 
 /// A caller or a called workload, as people name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -381,19 +382,9 @@ fn nobody(known: &Known, namespace: &str, name: &str) -> WhoError {
         .accounts
         .iter()
         .map(|(namespace, name)| format!("{namespace}/{name}"));
-    let near = workloads
-        .chain(accounts)
-        .map(|one| (strsim::damerau_levenshtein(&one, &asked), one))
-        .filter(|(distance, _)| *distance <= NEAR)
-        .min();
-    WhoError::Nobody {
-        asked,
-        near: near.map(|(_, one)| one),
-    }
+    let near = near(&asked, workloads.chain(accounts));
+    WhoError::Nobody { asked, near }
 }
-
-/// So many letters may be wrong, left out, too many or exchanged.
-const NEAR: usize = 2;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use palisade_api::policy::RuleName;
 use super::super::revoked::REVOKED;
 use super::super::rules::Rules;
 use super::super::subject::{self, Called, Caller, Subject, WhoError};
+use crate::near::near;
 
 /// An expectation, and all that is asked for it.
 #[derive(Debug)]
@@ -124,18 +125,14 @@ fn named_so(rules: &Rules, name: &str) -> Option<BTreeSet<RuleName>> {
 fn unknown(rules: &Rules, name: &str) -> (String, String) {
     let parts = name.split('/').count();
     let all = rules.policies.iter().flat_map(|policy| policy.rule_names());
-    let near = all
-        .map(|rule| {
-            let whole = rule.to_string();
-            let skipped = whole.split('/').count().saturating_sub(parts);
-            let end: Vec<_> = whole.split('/').skip(skipped).collect();
-            let end = end.join("/");
-            (strsim::damerau_levenshtein(&end, name), end)
-        })
-        .min()
-        .filter(|(distance, _)| *distance <= NEAR);
-    let remedy = match near {
-        Some((_, near)) => format!("did you mean `{near}`?"),
+    let ends = all.map(|rule| {
+        let whole = rule.to_string();
+        let skipped = whole.split('/').count().saturating_sub(parts);
+        let end: Vec<_> = whole.split('/').skip(skipped).collect();
+        end.join("/")
+    });
+    let remedy = match near(name, ends) {
+        Some(near) => format!("did you mean `{near}`?"),
         None => "write the name of a rule that is to decide, or leave `rule` out".to_owned(),
     };
     (format!("there is no rule `{name}`"), remedy)
@@ -143,5 +140,3 @@ fn unknown(rules: &Rules, name: &str) -> (String, String) {
 
 const WHO: &str = "name a workload, a service account, a SPIFFE ID or an address";
 const LABELS: &str = "write `labels: {…}` beside it, or have a mesh file or Kubernetes manifests among the rules that say which it has";
-/// So many letters may be wrong, left out, too many or exchanged.
-const NEAR: usize = 3;
