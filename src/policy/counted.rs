@@ -1,7 +1,6 @@
 //! Who reached whom, as the mesh counted it: the counts of sidecars, put together by workload.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::spiffe::SpiffeId;
 use palisade_api::usage::{self, Counted, Decided, EdgeKey, Resident, Seen, Usage};
@@ -10,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::rules::{Rules, Workload};
 use super::subject::{self, Called, Caller};
+use super::traffic;
 use super::{beside, gone};
 
 /// One caller at one port of one workload, and what was decided each time.
@@ -26,14 +26,13 @@ pub(crate) struct Edge {
     resident: Option<Resident>,
 }
 
-/// The known workloads, by what counts say of them.
+/// The known workloads, and what rules see of them.
 #[derive(Debug)]
 pub(crate) struct Workloads<'a> {
     rules: &'a Rules,
     /// The keys of labels that some rule selects by.
     pub(crate) selected: BTreeSet<&'a str>,
-    by_replica: HashMap<(&'a str, &'a str), &'a Workload>,
-    by_address: HashMap<IpAddr, Vec<&'a Workload>>,
+    known: traffic::Workloads<'a>,
 }
 
 /// The edges of all workloads; those of replicas that rules cannot tell apart are one, and so are those that differ in what
@@ -120,37 +119,26 @@ fn edge(called: Called, key: EdgeKey, (seen, resident): (Seen, Option<Resident>)
 
 impl<'a> Workloads<'a> {
     pub(crate) fn of(rules: &'a Rules) -> Self {
-        let (mut by_replica, mut by_address) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
-        for one in &rules.known.workloads {
-            for replica in &one.replicas {
-                by_replica
-                    .entry((one.namespace.as_str(), replica.as_str()))
-                    .or_insert(one);
-            }
-            for addr in &one.addresses {
-                by_address.entry(*addr).or_default().push(one);
-            }
-        }
         Self {
             rules,
             selected: subject::selected_labels(rules),
-            by_replica,
-            by_address,
+            known: traffic::Workloads::of(&rules.known),
         }
     }
 
     fn replica(&self, namespace: &str, name: &str) -> Option<&'a Workload> {
-        self.by_replica.get(&(namespace, name)).copied()
+        self.known.replica(namespace, name).first().copied()
     }
 
     /// The workload of a replica, as the rules see it.
     fn called(&self, counted: &Counted) -> Called {
         let workload = self.replica(&counted.namespace, &counted.name);
+        let there = || self.known.in_namespace(&counted.namespace);
         let labels = counted.labels.iter();
         let labels = labels.filter(|(key, _)| self.selected.contains(key.as_str()));
         Called {
             namespace: counted.namespace.clone(),
-            name: workload.map_or_else(|| gone::of(self.rules, counted), |one| one.name.clone()),
+            name: workload.map_or_else(|| gone::of(there(), counted), |one| one.name.clone()),
             service_account: counted.service_account.clone(),
             labels: labels
                 .map(|(key, value)| (key.clone(), value.clone()))
@@ -165,7 +153,7 @@ impl<'a> Workloads<'a> {
         };
         let workload = match &edge.resident {
             Some(one) => self.replica(&one.namespace, &one.name),
-            None => self.by_address.get(addr).and_then(|at| at.first()).copied(),
+            None => self.known.at(*addr).first().copied(),
         };
         match (workload, &edge.resident) {
             (Some(one), _) => format!("{addr} ({}/{}, in clear)", one.namespace, one.name),
@@ -185,7 +173,7 @@ impl<'a> Workloads<'a> {
                 id.into_iter().collect()
             }
             (Caller::Address(addr), None) => {
-                let at = self.by_address.get(addr).into_iter().flatten().copied();
+                let at = self.known.at(*addr).iter().copied();
                 beside::identities(at, *addr, trust_domain)
             }
             (Caller::Identity(_), None) => Vec::new(),
@@ -194,12 +182,12 @@ impl<'a> Workloads<'a> {
 }
 
 /// `12 times, last 3m ago`.
-pub(crate) fn times(seen: Seen, now: OffsetDateTime) -> String {
-    let count = match seen.count {
+pub(crate) fn times(count: u64, last: i64, now: OffsetDateTime) -> String {
+    let count = match count {
         1 => "once".to_owned(),
         count => format!("{count} times"),
     };
-    format!("{count}, last {}", ago(seen.last, now))
+    format!("{count}, last {}", ago(last, now))
 }
 
 /// `3m 2s ago`; nothing is finer than a second.

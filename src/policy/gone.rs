@@ -2,16 +2,15 @@
 
 use palisade_api::usage::Counted;
 
-use super::rules::Rules;
+use super::rules::Workload;
 use crate::kubernetes::pod;
 
 /// The name of the workload that a pod was one of: of one that is there if it has its labels, else by what made the pod.
-/// Where neither is known, the pod's own.
-pub(super) fn of(rules: &Rules, pod: &Counted) -> String {
+/// Where neither is known, the pod's own. `there` are those of its namespace.
+pub(super) fn of(there: &[&Workload], pod: &Counted) -> String {
     let own = || lasting(&pod.labels);
-    let mut known = rules.known.workloads.iter();
-    let successor = known.find(|one| {
-        (&one.namespace, &one.service_account) == (&pod.namespace, &pod.service_account)
+    let successor = there.iter().find(|one| {
+        one.service_account == pod.service_account
             && !pod.labels.is_empty()
             && lasting(&one.labels).eq(own())
     });
@@ -87,23 +86,22 @@ spec: {serviceAccount: orders, addresses: [10.0.0.1]}
     #[test]
     fn a_pod_that_is_gone_counts_as_the_workload_that_took_its_place() {
         let rules = sample::rules(ORDERS);
-        let there = rules.known.workloads[0].name.clone();
+        let orders = &rules.known.workloads[0];
         let gone = pod(
             "orders-869f-gp4cj",
             &[("app", "orders"), ("pod-template-hash", "869f")],
         );
-        assert_eq!(of(&rules, &gone), there);
+        assert_eq!(of(&[orders], &gone), orders.name);
         // Another account is another workload, whatever it looks like.
         let other = Counted {
             service_account: "other".to_owned(),
             ..gone
         };
-        assert_eq!(of(&rules, &other), "orders");
+        assert_eq!(of(&[orders], &other), "orders");
     }
 
     #[test]
     fn a_pod_of_nothing_that_is_there_is_named_by_what_made_it() {
-        let rules = sample::rules("");
         for (name, labels, expected) in [
             (
                 "orders-869f-gp4cj",
@@ -125,7 +123,7 @@ spec: {serviceAccount: orders, addresses: [10.0.0.1]}
             ("bare", &[("app", "bare")], "bare"),
             ("bare", &[], "bare"),
         ] {
-            assert_eq!(of(&rules, &pod(name, labels)), expected, "{labels:?}");
+            assert_eq!(of(&[], &pod(name, labels)), expected, "{labels:?}");
         }
     }
 }

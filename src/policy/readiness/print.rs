@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use palisade_api::usage::Seen;
 use time::OffsetDateTime;
 
 use super::{Break, By, Report, Unanswered};
@@ -100,17 +99,11 @@ fn line(one: &Break, now: OffsetDateTime) -> String {
         (None, Some(near)) => format!("no rule allows it; nearest: {near}"),
         (None, None) => "no rule allows it".to_owned(),
     };
-    let seen = Seen {
-        count: one.count,
-        first: one.last_at,
-        last: one.last_at,
-        unanswered: 0,
-    };
     format!(
         "  {} at port {}: {by}  {dim}{}; {why}{undim}",
         one.from,
         one.port,
-        times(seen, now)
+        times(one.count, one.last_at, now)
     )
 }
 

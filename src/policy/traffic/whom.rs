@@ -17,7 +17,7 @@ use crate::records::filter::is_replica;
 #[derive(Debug, Default)]
 pub(crate) struct Workloads<'a> {
     by_namespace: HashMap<&'a str, Vec<&'a Workload>>,
-    by_replica: HashMap<(&'a str, &'a str), Vec<&'a Workload>>,
+    by_replica: HashMap<&'a str, HashMap<&'a str, Vec<&'a Workload>>>,
     by_address: HashMap<IpAddr, Vec<&'a Workload>>,
     is_complete: bool,
 }
@@ -46,14 +46,27 @@ impl<'a> Workloads<'a> {
                 .or_default()
                 .push(workload);
             for replica in &workload.replicas {
-                let key = (namespace, replica.as_str());
-                all.by_replica.entry(key).or_default().push(workload);
+                let of_namespace = all.by_replica.entry(namespace).or_default();
+                let of_name = of_namespace.entry(replica.as_str()).or_default();
+                of_name.push(workload);
             }
             for addr in &workload.addresses {
                 all.by_address.entry(*addr).or_default().push(workload);
             }
         }
         all
+    }
+
+    /// Those that are in a namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> &[&'a Workload] {
+        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those of which this is a replica: one, unless a file says otherwise.
+    pub(crate) fn replica(&self, namespace: &str, name: &str) -> &[&'a Workload] {
+        let found = self.by_replica.get(namespace);
+        let found = found.and_then(|replicas| replicas.get(name));
+        found.map_or(&[], Vec::as_slice)
     }
 
     /// Those that have an address.
@@ -71,8 +84,8 @@ impl<'a> Workloads<'a> {
         let known = self.at(addr).iter().copied();
         let mut identities = beside::identities(known, addr, trust_domain);
         if let Some((namespace, replica)) = &edge.at {
-            let found = self.by_replica.get(&(&**namespace, &**replica));
-            let found = found.into_iter().flatten().filter_map(|one| {
+            let found = self.replica(namespace, replica).iter();
+            let found = found.filter_map(|one| {
                 let account = &one.service_account;
                 SpiffeId::of_service_account(trust_domain, namespace, account).ok()
             });
@@ -89,19 +102,19 @@ impl<'a> Workloads<'a> {
     /// Who is meant: the workload of this replica; else one of which it has the name; else those of its service account.
     pub(crate) fn whom(&self, edge: &'a Edge) -> Whom<'a> {
         let account = edge.account();
-        let of_account = |found: Option<&Vec<&'a Workload>>| -> Vec<&'a Workload> {
-            let found = found.into_iter().flatten().copied();
+        let of_account = |found: &[&'a Workload]| -> Vec<&'a Workload> {
+            let found = found.iter().copied();
             found
                 .filter(|one| account.is_none_or(|own| own == one.service_account))
                 .collect()
         };
         if let Some(replica) = edge.workload.as_deref() {
-            let found = of_account(self.by_replica.get(&(&*edge.namespace, replica)));
+            let found = of_account(self.replica(&edge.namespace, replica));
             if !found.is_empty() {
                 return Whom::Workloads(found);
             }
         }
-        let all = of_account(self.by_namespace.get(&*edge.namespace));
+        let all = of_account(self.in_namespace(&edge.namespace));
         if let Some(replica) = edge.workload.as_deref() {
             let is_named = |one: &&&Workload| one.name == replica || is_replica(replica, &one.name);
             let found: Vec<_> = all.iter().filter(is_named).copied().collect();

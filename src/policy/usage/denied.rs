@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::bound;
 use crate::policy::counted::{self, Edge, Workloads};
 use crate::policy::subject::{Called, Caller};
 
@@ -60,8 +61,7 @@ pub(super) fn denied(
         .collect();
     // Those that are alike stay in the order of their names.
     denied.sort_by_key(|(seen, _)| std::cmp::Reverse((seen.count, seen.last)));
-    let more = denied.len().saturating_sub(most);
-    denied.truncate(most);
+    let more = bound(&mut denied, most);
     let told = denied.into_iter().filter_map(|(seen, edges)| {
         let latest = edges.iter().max_by_key(|edge| edge.seen.last)?;
         Some(Tried {

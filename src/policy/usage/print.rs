@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use palisade_api::usage::Seen;
 use time::OffsetDateTime;
 
 use super::Report;
@@ -135,17 +134,11 @@ fn unused(edge: &Unused) -> Line<2> {
 }
 
 fn denied(tried: &Tried, now: OffsetDateTime) -> Line<3> {
-    let seen = Seen {
-        count: tried.count,
-        first: tried.last_at,
-        last: tried.last_at,
-        unanswered: 0,
-    };
     let (from, to) = (&tried.from, &tried.to);
     let edge = [
         format!("{from} → {to}"),
         format!("port {}", tried.port),
-        times(seen, now),
+        times(tried.count, tried.last_at, now),
     ];
     let reasons = match tried.reasons.as_slice() {
         [one] => why(one),
