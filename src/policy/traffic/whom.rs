@@ -61,6 +61,20 @@ impl<'a> Workloads<'a> {
         self.by_address.get(&addr).map_or(&[], Vec::as_slice)
     }
 
+    /// The service account of a replica: of the workload that has it, else of those whose name it has, where they agree.
+    pub(crate) fn account_of(&self, namespace: &str, replica: &str) -> Option<&'a str> {
+        let exact = self.by_replica.get(&(namespace, replica));
+        let named = self.by_namespace.get(namespace).into_iter().flatten();
+        let named = named.filter(|one| one.name == replica || is_replica(replica, &one.name));
+        let mut accounts = match exact {
+            Some(exact) => exact.iter().map(|one| &*one.service_account).collect(),
+            None => named
+                .map(|one| &*one.service_account)
+                .collect::<BTreeSet<_>>(),
+        };
+        accounts.pop_first().filter(|_| accounts.is_empty())
+    }
+
     /// Who is at a caller's address: as the record says it, and as it is known now. Who proves who it is has nobody beside.
     ///
     /// What a sidecar let in had nobody beside, where its record names nobody: it does not let in whom it cannot look up.
