@@ -1,6 +1,7 @@
 //! Who is refused whatever rules say, and what becomes of a call where it is held to that first, as sidecars do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use palisade_api::manifest::RevocationsSpec;
 use palisade_api::policy::{Decision, Destination, Effect, NearMiss, Policy, RuleName};
@@ -16,7 +17,8 @@ use super::subject::Caller;
 pub(crate) struct Revoked {
     /// With where each is written, for people: `rules/revoked.yaml:1`.
     identities: BTreeMap<SpiffeId, String>,
-    serials: BTreeSet<String>,
+    /// The same.
+    serials: BTreeMap<String, String>,
 }
 
 /// A name that is revoked, and where that is written.
@@ -41,7 +43,10 @@ impl Revoked {
             let held = self.identities.entry(id.clone());
             held.or_insert_with(|| place.to_owned());
         }
-        self.serials.extend(spec.serials.iter().cloned());
+        for serial in &spec.serials {
+            let held = self.serials.entry(serial.clone());
+            held.or_insert_with(|| place.to_owned());
+        }
     }
 
     /// Takes those of another in addition.
@@ -50,7 +55,31 @@ impl Revoked {
             let held = self.identities.entry(id.clone());
             held.or_insert_with(|| place.clone());
         }
-        self.serials.extend(other.serials.iter().cloned());
+        for (serial, place) in &other.serials {
+            let held = self.serials.entry(serial.clone());
+            held.or_insert_with(|| place.clone());
+        }
+    }
+
+    /// Leaves out what is written in files of these names.
+    pub(crate) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
+        let is_kept = |place: &String| {
+            let file = place.rsplit_once(':').map_or(&**place, |(file, _)| file);
+            let name = Path::new(file).file_name().and_then(|name| name.to_str());
+            !name.is_some_and(&is_left_out)
+        };
+        self.identities.retain(|_, place| is_kept(place));
+        self.serials.retain(|_, place| is_kept(place));
+    }
+
+    /// Where it is written, each place once.
+    pub(crate) fn places(&self) -> BTreeSet<&str> {
+        let places = self.identities.values().chain(self.serials.values());
+        places.map(String::as_str).collect()
+    }
+
+    pub(crate) fn has_serials(&self) -> bool {
+        !self.serials.is_empty()
     }
 
     pub(crate) fn identities(&self) -> impl Iterator<Item = &SpiffeId> {
@@ -83,6 +112,16 @@ impl Revoked {
         ends.find(|id| self.has(id)).cloned()
     }
 
+    /// The same, of one that is called as this.
+    pub(crate) fn of_call_to(&self, caller: &Caller, called: &Destination<'_>) -> Option<SpiffeId> {
+        if self.identities.is_empty() {
+            return None;
+        }
+        let (namespace, account) = (called.namespace, called.service_account);
+        let id = SpiffeId::of_service_account(called.trust_domain, namespace, account);
+        self.of_call(caller, id.ok().as_ref())
+    }
+
     /// Decides, as sidecars do: what is revoked is refused before any rule is asked.
     pub(crate) fn decide(
         &self,
@@ -91,13 +130,8 @@ impl Revoked {
         destination: &Destination<'_>,
         (port, now): (u16, OffsetDateTime),
     ) -> Answer {
-        if !self.identities.is_empty() {
-            let (namespace, account) = (destination.namespace, destination.service_account);
-            let called =
-                SpiffeId::of_service_account(destination.trust_domain, namespace, account).ok();
-            if let Some(id) = self.of_call(caller, called.as_ref()) {
-                return Answer::Revoked(id);
-            }
+        if let Some(id) = self.of_call_to(caller, destination) {
+            return Answer::Revoked(id);
         }
         Answer::Decided(beside::decide(
             policy,

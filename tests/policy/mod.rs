@@ -7,6 +7,7 @@ mod clear;
 mod counted;
 mod edits;
 mod replay;
+mod revoked;
 mod tools;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! `palisade policy allow`: lets somebody in for a while, for a reason that stands in each record.
 
+mod settled;
 #[cfg(test)]
 mod tests;
 
@@ -12,19 +13,17 @@ use anyhow::{anyhow, ensure};
 use clap::Args;
 use palisade_api::cluster::BREAK_GLASS_LABEL;
 use palisade_api::manifest;
-use palisade_api::policy::{
-    AllowReason, AuthorizationPolicy, DenyReason, Effect, From, Mode, Policy, PortRange, Rule,
-    Target, Verdict,
-};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Mode, PortRange, Rule, Target};
 use palisade_control::digest::{hex, sha256};
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::settled::{Settled, settled};
+use super::apply;
 use super::put::{self, Change, NewFile, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
-use super::{apply, beside};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -56,9 +55,9 @@ pub(crate) struct AllowArgs {
 pub(crate) const AFTER_HELP: &str = "\
 Makes a rule with an end. Every record of a connection that it admits says until when and why (`policy.expires`,
 `policy.because`); live connections end when it does, and the rule removes itself. Whom a rule denies it does not let in:
-denials come first. The same again prolongs it, or ends it sooner, which is said. Where no sidecar is, no rule holds, and
+denials come first; nor does it where one of both is revoked, as no rule is asked then. The same again prolongs it, or ends it sooner, which is said. Where no sidecar is, no rule holds, and
 nothing is done.
-Exits with 0 where all sidecars enforce it, with 1 where some do not or a rule denies it, with 2 where nothing was done.
+Exits with 0 where all sidecars enforce it, with 1 where some do not or it is denied all the same, with 2 where nothing was done.
 
   palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
 
@@ -102,7 +101,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(match answer {
             Settled::Allowed(_) => ExitCode::SUCCESS,
-            Settled::Denied(_) => super::NO,
+            Settled::Denied(_) | Settled::Revoked(_) => super::NO,
         });
     }
     let wait = Wait {
@@ -175,8 +174,9 @@ fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<Strin
 
 /// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.
 fn load(args: &AllowArgs) -> anyhow::Result<(Rules, bool)> {
-    let rules = rules::of_mesh_with(&args.mesh, &subject::namespaces([&args.from]))?;
+    let rules = rules::of_mesh_with(&args.mesh, &subject::sought([&args.from]))?;
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     let doubt = subject::doubt(&rules, &args.from);
     super::warn(doubt.as_slice());
     Ok((rules, doubt.is_some()))
@@ -301,93 +301,6 @@ fn target(rules: &Rules, called: &Called) -> Target {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
     }
-}
-
-/// Why nothing need be done, or would help.
-#[derive(Debug, PartialEq, Eq)]
-enum Settled {
-    /// By this rule, or what else allows it.
-    Allowed(String),
-    /// By this rule.
-    Denied(String),
-}
-
-impl Settled {
-    /// For programs: nothing was applied, and why.
-    fn json(&self) -> Value {
-        let decision = match self {
-            Self::Allowed(_) => "allow",
-            Self::Denied(_) => "deny",
-        };
-        json!({"applied": [], "decision": decision, "why": self.to_string()})
-    }
-}
-
-impl std::fmt::Display for Settled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Allowed(by) => write!(f, "it is allowed already, {by}; nothing was done"),
-            Self::Denied(by) => write!(
-                f,
-                "the rule {by} denies it, whatever is allowed, so nothing was done; change that rule"
-            ),
-        }
-    }
-}
-
-/// What the rules say without it and with it.
-fn settled(
-    rules: &Rules,
-    policy: &AuthorizationPolicy,
-    (callers, called, port): (&[Caller], &[Called], u16),
-    now: OffsetDateTime,
-) -> Option<Settled> {
-    let decided = |compiled: &Policy, now: OffsetDateTime| {
-        let mut verdicts = Vec::new();
-        for called in called {
-            // No other rule may have asked for these.
-            let mut called = called.clone();
-            called.labels.extend(policy.target.labels.clone());
-            let settings = rules.known.settings(&called.namespace);
-            let destination = called.destination(&rules.trust_domain, settings);
-            let decided = callers.iter().map(|caller| {
-                let beside = beside::of(rules, caller);
-                beside::decide(compiled, (caller, &beside), &destination, port, now).verdict
-            });
-            verdicts.extend(decided);
-        }
-        verdicts
-    };
-    // Its own former version is no reason to do nothing.
-    let mut others = rules.policies.clone();
-    others.retain(|one| (&one.namespace, &one.name) != (&policy.namespace, &policy.name));
-    let without = Policy::new(others.clone());
-    let before = decided(&without, now);
-    // What allows it now may end before this would.
-    let then = last_end(policy).map_or(now, |end| end - Duration::from_secs(1));
-    let is_denied = |verdict: &Verdict| verdict.effect() == Effect::Deny;
-    let ends_sooner = decided(&without, then).iter().any(is_denied);
-    let allowed: Option<Vec<_>> = before
-        .iter()
-        .map(|verdict| match verdict {
-            Verdict::Allow(AllowReason::Rule(rule)) => Some(format!("by the rule {rule}")),
-            Verdict::Allow(reason) => {
-                Some(format!("as {}", crate::records::in_words(reason.as_str())))
-            }
-            Verdict::Deny(_) => None,
-        })
-        .collect();
-    let by = allowed.filter(|_| !ends_sooner);
-    if let Some(by) = by.and_then(|by| by.into_iter().next()) {
-        return Some(Settled::Allowed(by));
-    }
-    others.push(policy.clone());
-    decided(&Policy::new(others), now)
-        .into_iter()
-        .find_map(|verdict| match verdict {
-            Verdict::Deny(DenyReason::Rule(rule)) => Some(Settled::Denied(rule.to_string())),
-            Verdict::Allow(_) | Verdict::Deny(DenyReason::NoRule(_)) => None,
-        })
 }
 
 /// What the names of such rules begin with, and of the files in which a local mesh has them.

@@ -228,3 +228,37 @@ fn names_are_those_that_objects_may_have() {
         }
     }
 }
+
+#[test]
+fn whom_the_mesh_revokes_no_rule_lets_in_whatever_is_allowed() {
+    let revoked = |account: &str| {
+        let text = format!(
+            "{SHOP}---
+apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
+"
+        );
+        sample::rules(&text)
+    };
+    let settled = |rules: &Rules, from: &str| made(rules, &args(from)).1;
+    // Its own account as a caller, that of the called workload, and one that a rule allows.
+    for (account, from) in [
+        ("cron", "shop/cron"),
+        ("keeper", "shop/cron"),
+        ("web", "shop/web"),
+    ] {
+        let rules = revoked(account);
+        let Some(Settled::Revoked(one)) = settled(&rules, from) else {
+            panic!("{account}");
+        };
+        assert!(one.identity.ends_with(account), "{one:?}");
+        let said = Settled::Revoked(one);
+        assert!(said.to_string().contains("rules.yaml:"), "{said}");
+        assert_eq!(said.json()["decision"], "deny");
+        assert!(said.json()["revoked"]["identity"].is_string());
+    }
+    // Who comes in clear is asked for no name.
+    assert_eq!(settled(&revoked("keeper"), "10.2.0.7"), None);
+    assert_eq!(settled(&revoked("web"), "shop/cron"), None);
+}

@@ -19,7 +19,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::beside;
 use super::revoked::Refused;
-use super::rules::{Rules, RulesArgs};
+use super::rules::{Rules, RulesArgs, Sought};
 use super::subject::{self, Called, Caller, Subject};
 use super::traffic::TrafficArgs;
 use crate::args::Output;
@@ -92,7 +92,8 @@ pub(crate) struct Explained {
     pub(crate) from: String,
     /// `authenticated` or `unauthenticated`.
     pub(crate) source: &'static str,
-    /// Whether the caller is only taken for the service account of its name: its pods may not be read.
+    /// Whether the caller is only taken for the service account of its name, or its address for nobody's: pods may not be
+    /// read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) presumed: bool,
     pub(crate) to: String,
@@ -189,12 +190,13 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The namespaces in which somebody is looked up, besides those whose rules are asked.
-fn callers(args: &ExplainArgs) -> BTreeSet<String> {
-    let mut namespaces = subject::namespaces(&args.from);
+/// Who is looked up, besides those whose rules are asked.
+fn callers(args: &ExplainArgs) -> BTreeSet<Sought> {
+    let mut sought = subject::sought(&args.from);
     let proxy = args.proxy.iter();
-    namespaces.extend(proxy.filter_map(|replica| replica.namespace.clone()));
-    namespaces
+    let namespaces = proxy.filter_map(|replica| replica.namespace.clone());
+    sought.extend(namespaces.map(Sought::Namespace));
+    sought
 }
 
 /// An answer for each way in which the caller may come, and for each kind of replica.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::recorded::Recorded;
 use super::{Explained, Placed};
+use crate::policy::revoked::Refused;
 use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
 
@@ -44,9 +45,13 @@ fn answer(answer: &Explained) -> String {
             .revision
             .map(|revision| format!(", at revision {revision}"));
         let at = at.unwrap_or_default();
+        let is_of_called = |one: &Refused| one.identity != answer.from;
         plain(
             &mut text,
-            &format!("enforced by the sidecar of {proxy}{of}{at}"),
+            &match answer.revoked.as_ref().is_some_and(is_of_called) {
+                false => format!("enforced by the sidecar of {proxy}{of}{at}"),
+                true => format!("enforced by its callers' sidecars, which refuse {proxy}{of}"),
+            },
         );
     }
     unenforced(&mut text, answer);

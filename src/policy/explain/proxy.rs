@@ -5,8 +5,9 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use kube::Api;
-use palisade_api::policy::RuleName;
+use palisade_api::policy::{Effect, RuleName};
 use palisade_api::sidecar::ADMIN_PORT;
+use palisade_api::spiffe::SpiffeId;
 use serde::Deserialize;
 
 use super::{Explained, InShadow, Near, Placed, placed};
@@ -14,6 +15,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 use crate::kubernetes::{self, forward};
 use crate::near::near;
+use crate::policy::revoked::REVOKED;
 use crate::policy::rules::{Rules, Workload};
 use crate::policy::subject::Caller;
 use crate::records::filter::Replica;
@@ -144,7 +146,43 @@ pub(super) fn ask(
     };
     let decided = serde_json::from_str(&text);
     let decided: Decided = decided.context("the sidecar's answer is of another version")?;
-    Ok(explained(rules, decided, chosen, (caller, port)))
+    let explained = explained(rules, decided, chosen, (caller, port));
+    Ok(refused(rules, explained, replica, caller))
+}
+
+/// Says who is revoked, where that is why. The called one's own revocation it is not asked about: that is held to by its
+/// callers' sidecars, and it is not told of it.
+fn refused(rules: &Rules, explained: Explained, replica: &Replica, caller: &Caller) -> Explained {
+    let Caller::Identity(from) = caller else {
+        return explained;
+    };
+    let is_revoked = |id: &SpiffeId| rules.revoked.has(id);
+    // Where only what is written revokes the caller, that is not in force there yet.
+    let from = Some(from.clone()).filter(|_| explained.reason == REVOKED);
+    let ends = [identity(rules, replica), from].into_iter().flatten();
+    let Some(id) = { ends }.find(is_revoked) else {
+        return explained;
+    };
+    Explained {
+        revision: None,
+        decision: Effect::Deny.as_str().to_owned(),
+        reason: REVOKED.to_owned(),
+        revoked: Some(rules.revoked.refused(&id)),
+        rule: None,
+        near_miss: None,
+        shadow: None,
+        ..explained
+    }
+}
+
+/// Whom the callers of a replica expect there, where it is known.
+fn identity(rules: &Rules, replica: &Replica) -> Option<SpiffeId> {
+    let mut known = rules.known.workloads.iter();
+    let workload = known.find(|one| {
+        Some(&one.namespace) == replica.namespace.as_ref() && one.replicas.contains(&replica.name)
+    })?;
+    let (namespace, account) = (&workload.namespace, &workload.service_account);
+    SpiffeId::of_service_account(&rules.trust_domain, namespace, account).ok()
 }
 
 fn explained(

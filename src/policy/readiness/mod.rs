@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 
 use super::beside;
 use super::counted::{self, Edge, Workloads};
+use super::revoked::Refused;
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller};
 use super::unshadowed;
@@ -44,7 +45,8 @@ pub(crate) const AFTER_HELP: &str = "\
 Decides every connection that was let through once more, as if its namespace were strict and enforced, and as if rules in
 shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
 A connection that is open is in use: its sidecar tells that again every half minute. What was let through to a port where
-nobody ever answered, as by who looks for open ones, is no edge: nothing of it can break, and it is told apart.
+nobody ever answered, as by who looks for open ones, is no edge: nothing of it can break, and it is told apart;
+so is who is revoked, as caller or as called: no rule and no setting lets that through any more.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop
@@ -122,6 +124,8 @@ pub(crate) struct Report {
     breaks: Vec<Break>,
     /// What would be denied, too, and nobody ever answered it: nothing breaks.
     never_answered: Vec<Unanswered>,
+    /// What is refused by now whatever is enforced, as one of both is revoked: nothing breaks.
+    revoked: Vec<Barred>,
     /// Connections that could not be told apart any more.
     others: u64,
 }
@@ -157,6 +161,18 @@ pub(crate) struct Unanswered {
     last: String,
 }
 
+/// An edge that was let through, before one of its ends was revoked.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub(crate) struct Barred {
+    to: String,
+    from: String,
+    port: u16,
+    count: u64,
+    last: String,
+    /// Which of both.
+    revoked: Refused,
+}
+
 /// What would have to be switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,6 +189,7 @@ pub(crate) enum By {
 pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     if let Some(what) = &args.what {
         what.is_there(&rules)?;
     }
@@ -233,6 +250,7 @@ fn report(
             && what.is_none_or(|what| what.has(&edge.called))
     });
     let edges = counted::whatever_decided(edges);
+    let (revoked, edges) = barred(&workloads, rules, edges);
     let (edges, unanswered): (Vec<_>, Vec<_>) =
         edges.into_iter().partition(|edge| edge.was_answered());
     let judges = Judges::new(&workloads, rules);
@@ -266,8 +284,33 @@ fn report(
         edges: edges.len(),
         breaks,
         never_answered,
+        revoked,
         others,
     }
+}
+
+/// Those of which one end is revoked, and all others.
+fn barred(workloads: &Workloads<'_>, rules: &Rules, edges: Vec<Edge>) -> (Vec<Barred>, Vec<Edge>) {
+    let (mut barred, mut others) = (Vec::new(), Vec::new());
+    for edge in edges {
+        let settings = rules.known.settings(&edge.called.namespace);
+        let destination = edge.called.destination(&rules.trust_domain, settings);
+        match rules.revoked.of_call_to(&edge.caller, &destination) {
+            Some(id) => barred.push(Barred {
+                to: edge.called.to_string(),
+                from: workloads.named(&edge),
+                port: edge.port,
+                count: edge.seen.count,
+                last: counted::moment(edge.seen.last),
+                revoked: rules.revoked.refused(&id),
+            }),
+            None => others.push(edge),
+        }
+    }
+    barred.sort_by(|one, other| {
+        (&one.to, &one.from, one.port).cmp(&(&other.to, &other.from, other.port))
+    });
+    (barred, others)
 }
 
 /// The rules as they are, and as they would be with none in shadow.

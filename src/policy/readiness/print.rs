@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use time::OffsetDateTime;
 
-use super::{Break, By, Report, Unanswered};
+use super::{Barred, Break, By, Report, Unanswered};
 use crate::policy::counted::times;
 use crate::policy::ports;
+use crate::policy::revoked::Refused;
 use crate::records::{DIM, ERROR, GOOD, WAITING};
 
 /// The workloads that would lose somebody, each with whom.
@@ -42,6 +43,7 @@ pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
         report.since
     );
     unanswered(&mut text, &report.never_answered);
+    revoked(&mut text, &report.revoked);
     if report.others > 0 {
         let (on, off) = (WAITING.render(), WAITING.render_reset());
         let _written = writeln!(
@@ -55,28 +57,54 @@ pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
 
 /// Who called where nobody was: each caller once, with the ports.
 fn unanswered(text: &mut String, edges: &[Unanswered]) {
+    let would = match edges.len() {
+        1 => "it",
+        _ => "they",
+    };
+    let why = format!("nobody ever answered at these ports, and {would} would be denied");
+    let edges: Vec<_> = edges
+        .iter()
+        .map(|one| (&*one.from, &*one.to, one.port, String::new()))
+        .collect();
+    left_out(text, &why, &edges);
+}
+
+/// Who would be refused in any case, and as whom.
+fn revoked(text: &mut String, edges: &[Barred]) {
+    let edges: Vec<_> = edges
+        .iter()
+        .map(|one| {
+            let Refused { identity, place } = &one.revoked;
+            let why = format!(": {identity} is revoked ({place})");
+            (&*one.from, &*one.to, one.port, why)
+        })
+        .collect();
+    left_out(text, "refused by now, whatever is enforced", &edges);
+}
+
+/// Caller, called one, port, and what is said of it.
+type Edge<'a> = (&'a str, &'a str, u16, String);
+
+fn left_out(text: &mut String, why: &str, edges: &[Edge<'_>]) {
     if edges.is_empty() {
         return;
     }
     let (dim, undim) = (DIM.render(), DIM.render_reset());
-    let (what, would) = match edges.len() {
-        1 => ("1 edge".to_owned(), "it"),
-        many => (format!("{many} edges"), "they"),
+    let what = match edges.len() {
+        1 => "1 edge".to_owned(),
+        many => format!("{many} edges"),
     };
     // Writing to a string cannot fail.
-    let _written = writeln!(
-        text,
-        "{dim}{what} left out: nobody ever answered at these ports, and {would} would be denied{undim}"
-    );
+    let _written = writeln!(text, "{dim}{what} left out: {why}{undim}");
     let callers: Vec<_> = edges
-        .chunk_by(|one, other| (&one.to, &one.from) == (&other.to, &other.from))
+        .chunk_by(|one, other| (one.0, one.1, &one.3) == (other.0, other.1, &other.3))
         .collect();
     for caller in callers.iter().take(MOST_CALLERS) {
-        let Some(first) = caller.first() else {
+        let Some((from, to, _, said)) = caller.first() else {
             continue;
         };
-        let at = ports::shown(&caller.iter().map(|one| one.port).collect());
-        let _written = writeln!(text, "{dim}  {} → {} {at}{undim}", first.from, first.to);
+        let at = ports::shown(&caller.iter().map(|one| one.2).collect());
+        let _written = writeln!(text, "{dim}  {from} → {to} {at}{said}{undim}");
     }
     if let Some(more) = callers
         .len()

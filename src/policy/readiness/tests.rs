@@ -244,3 +244,53 @@ fn sidecars_that_were_not_heard_of_are_counted() {
     let nobody = "elsewhere".parse().unwrap();
     assert_eq!(silent(&rules, &Usage::default(), Some(&nobody)), 0);
 }
+
+#[test]
+fn who_is_revoked_would_not_break_and_is_told_apart() {
+    let revoked = |account: &str| {
+        let mut rules = shop(OPEN);
+        let revocations = format!(
+            "apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
+"
+        );
+        rules.revoked = sample::rules(&revocations).revoked;
+        rules
+    };
+    let web = Some("shop/orders/web");
+    let usage = counts(&[
+        ("shop/web", 80, Decided::AllowedByRule, web),
+        ("shop/batch", 80, Decided::AllowedByShadow, None),
+        ("shop/batch", 81, Decided::AllowedByShadow, None),
+        ("10.0.0.3", 80, Decided::AllowedByShadow, None),
+    ]);
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let of = |account| report(&revoked(account), &usage, (None, i64::MIN), now);
+    let told = |report: &Report| -> Vec<_> {
+        let told = report.revoked.iter();
+        told.map(|one| (one.from.clone(), one.port)).collect()
+    };
+    let batch = [80, 81].map(|port| ("shop/batch".to_owned(), port));
+    let of_batch = of("batch");
+    assert_eq!(told(&of_batch), batch);
+    assert_eq!(of_batch.edges, 2);
+    let broken: Vec<_> = of_batch
+        .breaks
+        .iter()
+        .map(|one| one.from.as_str())
+        .collect();
+    assert_eq!(broken, ["10.0.0.3 (legacy/old, in clear)"]);
+    let text = anstream::adapter::strip_str(&print::report(&of_batch, now)).to_string();
+    for part in [
+        "2 edges left out: refused by now, whatever is enforced\n",
+        "  shop/batch → shop/orders ports 80-81: spiffe://cluster.local/ns/shop/sa/batch is revoked (",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    // What is allowed by rules is refused, too; and whoever has an identity, by one that is revoked itself.
+    assert_eq!(told(&of("web")), [("shop/web".to_owned(), 80)]);
+    let of_orders = of("orders");
+    assert_eq!((of_orders.revoked.len(), of_orders.edges), (3, 1));
+    assert!(of("stranger").revoked.is_empty());
+}

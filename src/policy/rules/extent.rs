@@ -1,6 +1,7 @@
 //! How much of a cluster was read: of what was not, nothing can be said.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::Rules;
 
@@ -20,6 +21,17 @@ pub(crate) struct Extent {
     pub(super) rules: Namespaces,
     pub(super) pods: Namespaces,
     pub(super) accounts: Namespaces,
+    /// In which it was looked who has the addresses that are asked about.
+    pub(super) addresses: Namespaces,
+}
+
+/// Who is looked up on a cluster, whichever namespace is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sought {
+    /// All who are in it.
+    Namespace(String),
+    /// Who has it, in whichever namespace.
+    Address(IpAddr),
 }
 
 /// Why a question about a namespace has no answer.
@@ -95,6 +107,21 @@ impl super::Known {
     pub(crate) fn has_unread_pods(&self, namespace: &str) -> bool {
         let extent = self.extent.as_ref();
         extent.is_some_and(|extent| !extent.pods.has(namespace))
+    }
+
+    /// Whose pods were not read when it was looked who has an address, in words; none where all were.
+    pub(crate) fn unread_at(&self, addr: IpAddr) -> Option<String> {
+        let mut workloads = self.workloads.iter();
+        if workloads.any(|one| one.addresses.contains(&addr)) {
+            return None;
+        }
+        let listed = |names: &BTreeSet<String>| Vec::from_iter(names.iter().cloned()).join(", ");
+        match &self.extent.as_ref()?.addresses {
+            Namespaces::AllBut(others) if others.is_empty() => None,
+            Namespaces::AllBut(others) => Some(listed(others)),
+            Namespaces::Only(own) if own.is_empty() => Some("any namespace".to_owned()),
+            Namespaces::Only(own) => Some(format!("other namespaces than {}", listed(own))),
+        }
     }
 
     /// Whether every pod of a namespace, or of all, is known.

@@ -27,7 +27,7 @@ use super::mistakes::Mistakes;
 use super::revoked::Revoked;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
-pub(crate) use extent::{Extent, UnreadError};
+pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
 
 /// Which rules are meant.
@@ -108,9 +108,8 @@ pub(crate) enum LoadRulesError {
 }
 
 impl RulesArgs {
-    /// The rules that are meant. Of a cluster, who is in these namespaces is read too, whichever is meant: callers are
-    /// there.
-    pub(crate) fn load(&self, callers: &BTreeSet<String>) -> Result<Rules, LoadRulesError> {
+    /// The rules that are meant. Of a cluster, callers are looked up too, whichever namespace is meant.
+    pub(crate) fn load(&self, callers: &BTreeSet<Sought>) -> Result<Rules, LoadRulesError> {
         if self.files.is_empty() {
             return of_mesh_with(&self.mesh, callers);
         }
@@ -140,10 +139,10 @@ pub(crate) fn of_mesh(mesh: &MeshArgs) -> Result<Rules, LoadRulesError> {
     of_mesh_with(mesh, &BTreeSet::new())
 }
 
-/// The same, and who is in these namespaces, whichever is meant.
+/// The same, and these callers, whichever namespace is meant.
 pub(crate) fn of_mesh_with(
     mesh: &MeshArgs,
-    callers: &BTreeSet<String>,
+    callers: &BTreeSet<Sought>,
 ) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
         Meant::Local => local::in_force(mesh.name.as_deref()),

@@ -22,6 +22,7 @@ pub(crate) fn rules_of(namespace: &str, text: &str) -> Rules {
         rules: Namespaces::only(namespace),
         pods: Namespaces::only(namespace),
         accounts: Namespaces::only(namespace),
+        addresses: Namespaces::only(namespace),
     });
     rules
 }

@@ -6,22 +6,22 @@ mod settings;
 mod tests;
 mod told;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use palisade_api::policy::{Effect, Policy};
-use palisade_api::spiffe::TrustDomain;
-use palisade_api::workload::NamespaceSettings;
+use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::explain::{self, Placed};
-use super::revoked::{Answer, Refused};
+use super::revoked::{Answer, Refused, Revoked};
 use super::rules::{self, Rules};
-use super::subject::Called;
+use super::subject::{Called, Caller};
 use super::traffic::{self, Beside, Denials, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
 
@@ -51,7 +51,8 @@ pub(crate) const AFTER_HELP: &str = "\
 Decides every recorded connection anew by the rules of DIR, and says what would become of it otherwise than it was.
 Who has which labels is said by --who, or by manifests beside the rules, else by the mesh; where it is not known and rules
 ask for it, the connection is listed as unknown; so is one in clear that rules admit, where they deny an account that may
-be at its address. Who is revoked, by DIR or in the mesh, is denied before any rule is asked.
+be at its address. Who is revoked is denied before any rule is asked: by DIR; by the mesh where DIR says nothing of that.
+What was refused as revoked is replayed, too; where it was the caller's certificate, as a call of who is at its address.
 Exits with 0 where nothing flips, with 1 where something does, with 2 where that cannot be told of all.
 
   palisade policy simulate edited/
@@ -74,9 +75,12 @@ pub(crate) struct Simulated {
 pub(crate) struct Flip {
     #[serde(flatten)]
     pub(crate) seen: Seen,
-    /// By which rule it was so, by the latest record.
+    /// By which rule it was so, by the latest record; `revoked` where one of both was, and no rule was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) was_by: Option<String>,
+    /// Whether the caller is only taken for who is at its address: its certificate was refused, and no name recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) presumed: bool,
     /// `allow` or `deny`.
     pub(crate) becomes: &'static str,
     /// In the word of records.
@@ -144,22 +148,7 @@ pub(crate) struct Count {
 
 /// Prints what would flip.
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
-    let mut rules = rules::of_files(&args.paths, args.trust_domain.clone())?;
-    if !args.who.is_empty() {
-        rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
-    }
-    let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
-    if is_of_mesh && rules.known.workloads.is_empty() {
-        let mesh = rules::of_mesh(&args.mesh)?;
-        rules.revoked.add(&mesh.revoked);
-        rules.know(mesh);
-        if let Some(own) = &args.trust_domain {
-            rules.trust_domain = own.clone();
-        }
-    } else if is_of_mesh {
-        let revoked = rules::revoked_in_mesh(&args.mesh)?;
-        rules.revoked.add(&revoked);
-    }
+    let rules = load(args)?;
     let traffic = traffic::load(&args.traffic, &args.mesh)?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
@@ -179,52 +168,66 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The edited rules, and who there is.
+fn load(args: &SimulateArgs) -> anyhow::Result<Rules> {
+    let mut rules = rules::of_files(&args.paths, args.trust_domain.clone())?;
+    if !args.who.is_empty() {
+        rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
+    }
+    let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
+    if is_of_mesh && rules.known.workloads.is_empty() {
+        let mesh = rules::of_mesh(&args.mesh)?;
+        stay_revoked(&mut rules, mesh.revoked.clone());
+        rules.know(mesh);
+        if let Some(own) = &args.trust_domain {
+            rules.trust_domain = own.clone();
+        }
+    } else if is_of_mesh {
+        let revoked = rules::revoked_in_mesh(&args.mesh)?;
+        stay_revoked(&mut rules, revoked);
+    }
+    Ok(rules)
+}
+
+/// What the mesh revokes stays so, unless the edited rules say of revocations themselves, or have edited the file.
+fn stay_revoked(rules: &mut Rules, mut mesh: Revoked) {
+    if !rules.revoked.is_empty() {
+        return;
+    }
+    let name = |file: &str| Some(Path::new(file).file_name()?.to_str()?.to_owned());
+    let edited: BTreeSet<String> = rules.texts.keys().filter_map(|file| name(file)).collect();
+    mesh.leave_out(|file| edited.contains(file));
+    if let Some(place) = mesh.places().first() {
+        rules.warnings.push(format!(
+            "whom the mesh revokes stays revoked ({place}): the edited rules say nothing of it; replay the records of a file \
+             (--records) over them to have nobody revoked"
+        ));
+    }
+    rules.revoked.add(&mesh);
+}
+
 /// Decides each edge anew.
 pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) -> Simulated {
-    let policy = rules.compiled();
-    let selected = super::subject::selected_labels(rules);
-    let workloads = Workloads::of(&rules.known);
-    let denials = Denials::of(rules, now);
-    let shown = settings::Shown::of(rules, &traffic.edges);
+    let asked = Asked {
+        rules,
+        policy: &rules.compiled(),
+        selected: &super::subject::selected_labels(rules),
+        workloads: &Workloads::of(&rules.known),
+        denials: &Denials::of(rules, now),
+        shown: &settings::Shown::of(rules, &traffic.edges),
+        now,
+    };
     let mut told = told::Told::default();
     for edge in &traffic.edges {
-        let whom = workloads.whom(edge);
-        let to = whom.shown(edge);
-        let asked = Asked {
-            rules,
-            policy: &policy,
-            settings: shown.settings(rules, &edge.namespace),
-            now,
-        };
-        if let Some(id) = rules.revoked.of_call(&edge.from, edge.identity.as_ref()) {
-            told.tell(rules, (edge, to), &Answer::Revoked(id));
-            continue;
-        }
-        if !is_known(rules, &edge.namespace) {
-            told.unknown(rules, (edge, to), NOT_READ);
-            continue;
-        }
-        let Some(called) = whom.called(rules, &selected, edge) else {
-            told.unknown(rules, (edge, to), NO_LABELS);
-            continue;
-        };
-        let trust_domain = edge.trust_domain(&rules.trust_domain);
-        let beside = workloads.beside(edge, trust_domain);
-        let answers = called.iter().map(|one| asked.decide(edge, one, &beside));
-        let answers: Vec<Answer> = answers.collect();
-        let becomes: BTreeSet<Was> = answers.iter().map(was).collect();
-        let (Some(answer), 1) = (answers.first(), becomes.len()) else {
-            told.unknown(rules, (edge, to), DIFFERENT_LABELS);
-            continue;
-        };
-        let maybe = || denials.maybe(&beside, &called, (trust_domain, edge.port));
-        if was(answer) == Was::Allowed && !maybe().is_empty() {
-            told.unknown(rules, (edge, to), NOT_KNOWN_BESIDE);
-            continue;
-        }
-        told.tell(rules, (edge, to), answer);
+        asked.replay(&mut told, edge, false);
     }
-    told.finish(shown.warnings)
+    for edge in &traffic.revoked {
+        match asked.named(edge) {
+            Some(named) => asked.replay(&mut told, &named, matches!(named, Cow::Owned(_))),
+            None => told.unknown(rules, &asked.of(edge, false), NO_CALLER),
+        }
+    }
+    told.finish(asked.shown.warnings.clone())
 }
 
 /// Whether it was read, or is said by files, how a namespace is set and who is there.
@@ -236,14 +239,83 @@ fn is_known(rules: &Rules, namespace: &str) -> bool {
 struct Asked<'a> {
     rules: &'a Rules,
     policy: &'a Policy,
-    settings: NamespaceSettings,
+    /// The keys of labels that some rule selects by.
+    selected: &'a BTreeSet<&'a str>,
+    workloads: &'a Workloads<'a>,
+    denials: &'a Denials<'a>,
+    shown: &'a settings::Shown,
     now: OffsetDateTime,
 }
 
 impl Asked<'_> {
+    fn replay(&self, told: &mut told::Told, edge: &Edge, presumed: bool) {
+        let replayed = self.of(edge, presumed);
+        match self.answer(edge) {
+            Ok(answer) => told.tell(self.rules, &replayed, &answer),
+            Err(why) => told.unknown(self.rules, &replayed, why),
+        }
+    }
+
+    fn of<'e>(&self, edge: &'e Edge, presumed: bool) -> told::Replayed<'e> {
+        told::Replayed {
+            edge,
+            to: self.workloads.whom(edge).shown(edge),
+            presumed,
+        }
+    }
+
+    /// With its caller's name. Of a certificate that it refuses the called side writes none: then the account of the replica
+    /// at the caller's address is taken for it, where that is known.
+    fn named<'e>(&self, edge: &'e Edge) -> Option<Cow<'e, Edge>> {
+        if let Caller::Identity(_) = edge.from {
+            return Some(Cow::Borrowed(edge));
+        }
+        let (namespace, replica) = edge.at.as_ref()?;
+        let account = self.workloads.account_of(namespace, replica)?;
+        let trust_domain = edge.trust_domain(&self.rules.trust_domain);
+        let id = SpiffeId::of_service_account(trust_domain, namespace, account).ok()?;
+        Some(Cow::Owned(Edge {
+            from: Caller::Identity(id),
+            at: None,
+            ..edge.clone()
+        }))
+    }
+
+    /// What becomes of it, or why that is not known.
+    fn answer(&self, edge: &Edge) -> Result<Answer, &'static str> {
+        let rules = self.rules;
+        if let Some(id) = rules.revoked.of_call(&edge.from, edge.identity.as_ref()) {
+            return Ok(Answer::Revoked(id));
+        }
+        if edge.was_revoked() && rules.revoked.has_serials() {
+            return Err(MAYBE_BY_NUMBER);
+        }
+        if !is_known(rules, &edge.namespace) {
+            return Err(NOT_READ);
+        }
+        let whom = self.workloads.whom(edge);
+        let called = whom.called(rules, self.selected, edge).ok_or(NO_LABELS)?;
+        let trust_domain = edge.trust_domain(&rules.trust_domain);
+        let beside = self.workloads.beside(edge, trust_domain);
+        let mut answers = called.iter().map(|one| self.decide(edge, one, &beside));
+        let answer = answers.next().ok_or(DIFFERENT_LABELS)?;
+        if answers.any(|other| was(&other) != was(&answer)) {
+            return Err(DIFFERENT_LABELS);
+        }
+        let maybe = || {
+            let at = (trust_domain, edge.port);
+            self.denials.maybe(&beside, &called, at)
+        };
+        if was(&answer) == Was::Allowed && !maybe().is_empty() {
+            return Err(NOT_KNOWN_BESIDE);
+        }
+        Ok(answer)
+    }
+
     fn decide(&self, edge: &Edge, called: &Called, beside: &Beside) -> Answer {
         let trust_domain = edge.trust_domain(&self.rules.trust_domain);
-        let destination = called.destination(trust_domain, self.settings);
+        let settings = self.shown.settings(self.rules, &edge.namespace);
+        let destination = called.destination(trust_domain, settings);
         let caller = (&edge.from, &*beside.known);
         let at = (edge.port, self.now);
         let revoked = &self.rules.revoked;
@@ -276,6 +348,8 @@ impl Count {
     }
 }
 
+const NO_CALLER: &str = "the caller's certificate was revoked, and it is not known whose that was: no name is recorded, and the account at its address is not known";
+const MAYBE_BY_NUMBER: &str = "it was refused as revoked, which may have been by a serial number, and the edited rules revoke some";
 const NOT_READ: &str = "of the mesh, the called one's namespace was not read; ask without -n, or with that namespace's";
 const NO_LABELS: &str =
     "the labels of the called one are not known, and rules of its namespace select by them";

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Count, Flip, Seen, Simulated, Unknown};
 use crate::policy::explain::Placed;
-use crate::policy::revoked::Refused;
+use crate::policy::revoked::{REVOKED, Refused};
 use crate::policy::traffic::{counted, moment};
 use crate::records::{DIM, ERROR, GOOD, WAITING};
 
@@ -99,7 +99,21 @@ fn one(text: &mut String, flip: &Flip) {
     }
     if let Some(was_by) = &flip.was_by {
         let (dim, undim) = (DIM.render(), DIM.render_reset());
-        let _written = writeln!(text, "    {dim}was so by {was_by}{undim}");
+        let said = match was_by.as_str() {
+            REVOKED => "was so as one of both was revoked".to_owned(),
+            rule => format!("was so by {rule}"),
+        };
+        let _written = writeln!(text, "    {dim}{said}{undim}");
+    }
+    presumed(text, flip);
+}
+
+/// Where no record names the caller.
+fn presumed(text: &mut String, flip: &Flip) {
+    if flip.presumed {
+        let (dim, undim) = (DIM.render(), DIM.render_reset());
+        let why = "the called side refused a certificate, and records no name: the caller is taken for who is at its address";
+        let _written = writeln!(text, "    {dim}{why}{undim}");
     }
 }
 

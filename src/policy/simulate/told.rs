@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Flip, Nearest, Seen, Simulated, Unknown, Would, was};
 use crate::policy::explain;
-use crate::policy::revoked::Answer;
+use crate::policy::revoked::{Answer, REVOKED};
 use crate::policy::rules::Rules;
+use crate::policy::subject::Caller;
 use crate::policy::traffic::{Edge, Was};
 
 /// What is told, while it is put together: the replicas of a workload are one.
@@ -16,22 +17,34 @@ pub(super) struct Told {
     unknown: BTreeMap<SeenKey, Unknown>,
 }
 
+/// An edge that was decided anew.
+#[derive(Debug)]
+pub(super) struct Replayed<'a> {
+    pub(super) edge: &'a Edge,
+    /// As people call it.
+    pub(super) to: String,
+    /// The caller is only taken for who is at its address.
+    pub(super) presumed: bool,
+}
+
 type SeenKey = (Was, String, String, u16);
-/// Which way it flips, also whether only in shadow; and by what.
-type FlipKey = (bool, SeenKey, Option<String>);
+/// Whether only in shadow, and whether it was refused as revoked; which way it flips; and by what.
+type FlipKey = ([bool; 2], SeenKey, Option<String>);
 
 impl Told {
     /// Tells what becomes of an edge.
-    pub(super) fn tell(&mut self, rules: &Rules, (edge, to): (&Edge, String), answer: &Answer) {
+    pub(super) fn tell(&mut self, rules: &Rules, replayed: &Replayed<'_>, answer: &Answer) {
+        let edge = replayed.edge;
         if was(answer) != edge.was || answer.shadow().is_some() {
-            self.flip(rules, (edge, to), answer);
+            self.flip(rules, replayed, answer);
         } else {
             self.simulated.unchanged.add(edge);
         }
     }
 
-    fn flip(&mut self, rules: &Rules, (edge, to): (&Edge, String), answer: &Answer) {
-        let seen = seen(rules, edge, to);
+    fn flip(&mut self, rules: &Rules, replayed: &Replayed<'_>, answer: &Answer) {
+        let edge = replayed.edge;
+        let seen = seen(rules, replayed);
         let becomes = was(answer);
         let is_in_shadow = becomes == edge.was;
         if is_in_shadow {
@@ -52,14 +65,19 @@ impl Told {
             rule.as_ref()
         };
         let by = by.map(|rule| rule.name.clone());
-        let key = (is_in_shadow, key(edge, &seen), by);
+        let key = ([is_in_shadow, edge.was_revoked()], key(edge, &seen), by);
         if let Some(flip) = self.flips.get_mut(&key) {
             flip.seen.add(edge);
+            flip.presumed |= replayed.presumed;
             return;
         }
         let flip = Flip {
             seen,
-            was_by: edge.rule.as_deref().map(str::to_owned),
+            was_by: match edge.was_revoked() {
+                true => Some(REVOKED.to_owned()),
+                false => edge.rule.as_deref().map(str::to_owned),
+            },
+            presumed: replayed.presumed,
             becomes: becomes.as_str(),
             reason: answer.reason(),
             revoked: answer.revoked().map(|id| rules.revoked.refused(id)),
@@ -70,13 +88,9 @@ impl Told {
         self.flips.insert(key, flip);
     }
 
-    pub(super) fn unknown(
-        &mut self,
-        rules: &Rules,
-        (edge, to): (&Edge, String),
-        why: &'static str,
-    ) {
-        let seen = seen(rules, edge, to);
+    pub(super) fn unknown(&mut self, rules: &Rules, replayed: &Replayed<'_>, why: &'static str) {
+        let edge = replayed.edge;
+        let seen = seen(rules, replayed);
         let key = key(edge, &seen);
         match self.unknown.get_mut(&key) {
             Some(unknown) => unknown.seen.add(edge),
@@ -88,7 +102,7 @@ impl Told {
 
     pub(super) fn finish(self, warnings: Vec<String>) -> Simulated {
         let mut simulated = self.simulated;
-        for ((is_in_shadow, ..), flip) in self.flips {
+        for (([is_in_shadow, _], ..), flip) in self.flips {
             if is_in_shadow {
                 simulated.in_shadow.push(flip);
             } else {
@@ -105,10 +119,15 @@ fn key(edge: &Edge, seen: &Seen) -> SeenKey {
     (edge.was, seen.from.clone(), seen.to.clone(), seen.port)
 }
 
-fn seen(rules: &Rules, edge: &Edge, to: String) -> Seen {
+fn seen(rules: &Rules, replayed: &Replayed<'_>) -> Seen {
+    let edge = replayed.edge;
+    let from = match &edge.from {
+        Caller::Address(addr) if edge.was_revoked() => format!("{addr}, by a revoked certificate"),
+        from => from.short(edge.trust_domain(&rules.trust_domain)),
+    };
     Seen {
-        from: edge.from.short(edge.trust_domain(&rules.trust_domain)),
-        to,
+        from,
+        to: replayed.to.clone(),
         port: edge.port,
         was: edge.was.as_str(),
         count: edge.count,

@@ -9,7 +9,7 @@ use palisade_api::policy::{Destination, Source};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 
-use super::rules::{Known, Rules, UnreadError, Workload};
+use super::rules::{Known, Rules, Sought, UnreadError, Workload};
 use crate::near::near;
 
 /// A caller or a called workload, as people name it.
@@ -176,27 +176,34 @@ fn or_did_you_mean(near: &Option<String>) -> String {
     }
 }
 
-/// The namespaces of those who are called by their names: where their pods are looked up.
-pub(crate) fn namespaces<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> BTreeSet<String> {
-    let namespaces = subjects.into_iter().filter_map(|subject| match subject {
-        Subject::Named { namespace, .. } => Some(namespace.clone()),
-        Subject::Identity(_) | Subject::Address(_) => None,
+/// Where those are looked up who are called by their names or addresses.
+pub(crate) fn sought<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> BTreeSet<Sought> {
+    let sought = subjects.into_iter().filter_map(|subject| match subject {
+        Subject::Named { namespace, .. } => Some(Sought::Namespace(namespace.clone())),
+        Subject::Address(addr) => Some(Sought::Address(*addr)),
+        Subject::Identity(_) => None,
     });
-    namespaces.collect()
+    sought.collect()
 }
 
 /// Why a caller may be somebody else than [`callers`] takes it for, in words; none where that is sure.
 pub(crate) fn doubt(rules: &Rules, subject: &Subject) -> Option<String> {
-    let Subject::Named { namespace, .. } = subject else {
-        return None;
-    };
-    rules.known.has_unread_pods(namespace).then(|| {
-        format!(
-            "you may not list the pods of {namespace}: {subject} is taken for the service account of that name; name its \
-             identity (spiffe://{}/ns/{namespace}/sa/ACCOUNT) if it runs as another, or its address if it has no sidecar",
-            rules.trust_domain
-        )
-    })
+    match subject {
+        Subject::Identity(_) => None,
+        Subject::Named { namespace, .. } => rules.known.has_unread_pods(namespace).then(|| {
+            format!(
+                "you may not list the pods of {namespace}: {subject} is taken for the service account of that name; name its \
+                 identity (spiffe://{}/ns/{namespace}/sa/ACCOUNT) if it runs as another, or its address if it has no sidecar",
+                rules.trust_domain
+            )
+        }),
+        Subject::Address(addr) => rules.known.unread_at(*addr).map(|unread| {
+            format!(
+                "you may not list the pods of {unread}: {addr} is taken for nobody's there; if it is the address of one of \
+                 them, what denies that one denies it, too"
+            )
+        }),
+    }
 }
 
 /// How somebody comes to those that they call: several ways where a workload without a sidecar has several addresses.

@@ -38,6 +38,8 @@ pub(super) struct Seen {
     pub(super) is_admitted: bool,
     /// What allowances in shadow would admit, by caller and these.
     pub(super) in_shadow: BTreeMap<(Caller, BTreeSet<String>), Calls>,
+    /// What no rule lets in, by caller and which of both is revoked.
+    pub(super) revoked: BTreeMap<(Caller, SpiffeId), Calls>,
 }
 
 /// Whom a rule is to name.
@@ -106,11 +108,15 @@ pub(super) fn gather(
             answered: BTreeSet::new(),
             is_admitted: false,
             in_shadow: BTreeMap::new(),
+            revoked: BTreeMap::new(),
         });
         if is_answered(edge) {
             seen.answered.insert(edge.port);
         }
-        if says.is_admitted {
+        if let Some(id) = says.revoked {
+            let calls = Calls::of(edge, BTreeSet::new());
+            join(&mut seen.revoked, (edge.from.clone(), id), calls);
+        } else if says.is_admitted {
             gathered.admitted = gathered.admitted.saturating_add(edge.count);
             seen.is_admitted = true;
         } else {
@@ -189,7 +195,8 @@ impl Seen {
         let is_none = self.callers.is_empty()
             && self.denied.is_empty()
             && self.unanswered.is_empty()
-            && self.in_shadow.is_empty();
+            && self.in_shadow.is_empty()
+            && self.revoked.is_empty();
         !is_none
     }
 

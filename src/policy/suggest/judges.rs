@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use palisade_api::policy::{AllowReason, Effect, Policy, Verdict};
+use palisade_api::policy::{AllowReason, Destination, Effect, Policy, Verdict};
+use palisade_api::spiffe::SpiffeId;
 use time::OffsetDateTime;
 
 use crate::policy::rules::Rules;
@@ -23,6 +24,8 @@ pub(super) struct Judges<'a> {
 /// What they say of an edge.
 #[derive(Debug, Default)]
 pub(super) struct Says {
+    /// The caller's or the called one's name, where it is revoked: rules are asked no more.
+    pub(super) revoked: Option<SpiffeId>,
     pub(super) is_admitted: bool,
     /// The allowances in shadow that would admit what is not; empty where they would not admit all of it.
     pub(super) in_shadow: BTreeSet<String>,
@@ -45,6 +48,12 @@ impl<'a> Judges<'a> {
 
     /// Where there are no rules, or too little is known of who was called, they say nothing.
     pub(super) fn say(&self, edge: &Edge, called: &[Called], beside: &Beside) -> Says {
+        if let Some(id) = self.revoked(edge, called) {
+            return Says {
+                revoked: Some(id),
+                ..Says::default()
+            };
+        }
         if self.rules.policies.is_empty() {
             return Says::default();
         }
@@ -82,15 +91,29 @@ impl<'a> Judges<'a> {
         says
     }
 
+    /// As the record names both; where it does not name the account that was called, as that is known.
+    fn revoked(&self, edge: &Edge, called: &[Called]) -> Option<SpiffeId> {
+        let revoked = &self.rules.revoked;
+        let named = revoked.of_call(&edge.from, edge.identity.as_ref());
+        named.or_else(|| {
+            let mut called = called.iter();
+            called.find_map(|one| revoked.of_call_to(&edge.from, &self.destination(edge, one)))
+        })
+    }
+
+    fn destination<'b>(&'b self, edge: &'b Edge, called: &'b Called) -> Destination<'b> {
+        let trust_domain = edge.trust_domain(&self.rules.trust_domain);
+        let settings = self.rules.known.settings(&edge.namespace);
+        called.destination(trust_domain, settings)
+    }
+
     fn decide(
         &self,
         policy: &Policy,
         edge: &Edge,
         (called, beside): (&Called, &Beside),
     ) -> Verdict {
-        let trust_domain = edge.trust_domain(&self.rules.trust_domain);
-        let settings = self.rules.known.settings(&edge.namespace);
-        let destination = called.destination(trust_domain, settings);
+        let destination = self.destination(edge, called);
         let caller = (&edge.from, &*beside.known);
         beside::decide(policy, caller, &destination, edge.port, self.now).verdict
     }

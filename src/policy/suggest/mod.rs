@@ -19,6 +19,7 @@ use palisade_api::spiffe::TrustDomain;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::revoked::Refused;
 use super::rules::{self, Rules};
 use super::traffic::{self, Traffic, TrafficArgs};
 use crate::args::{MeshArgs, Output};
@@ -56,7 +57,8 @@ pub(crate) const AFTER_HELP: &str = "\
 Prints rules as YAML, one policy for each workload that was called and one rule for each of its callers, with comments
 that say how often and when it was seen, and what to look at twice. Ports where nobody was ever there to take a call are
 left out, and listed in comments, as whoever looks for open ones calls them. What a rule in shadow would admit is a comment: that
-rule is there, and waits for mode: enforce. -o json prints objects and evidence instead.
+rule is there, and waits for mode: enforce. So is what no rule would admit, as the caller or the called one is revoked, in
+files (-f) or in the mesh. -o json prints objects and evidence instead.
 Exits with 0, also where there is nothing to suggest, and with 2 where records or rules cannot be read.
 
   palisade policy suggest > rules/suggested.yaml
@@ -100,6 +102,8 @@ pub(crate) struct ForTarget {
     pub(crate) unanswered: Vec<Unanswered>,
     /// What is there in shadow already, and is left out.
     pub(crate) in_shadow: Vec<InShadow>,
+    /// What no rule would admit, and is left out.
+    pub(crate) revoked: Vec<Barred>,
 }
 
 /// What a rule is suggested for.
@@ -152,12 +156,25 @@ pub(crate) struct InShadow {
     pub(crate) unsure: Vec<String>,
 }
 
+/// Calls of one caller of which one end is revoked.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Barred {
+    pub(crate) from: String,
+    pub(crate) ports: BTreeSet<u16>,
+    pub(crate) count: u64,
+    #[serde(serialize_with = "traffic::rfc3339")]
+    pub(crate) last: OffsetDateTime,
+    /// Which of both.
+    pub(crate) revoked: Refused,
+}
+
 /// Prints the rules, and a summary on stderr.
 pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
     let rules = load(args)?;
     let mut traffic = traffic::load(&args.traffic, &args.mesh)?;
     traffic.leave_out_unread(&rules);
     super::warn(&rules.warnings);
+    super::warn(rules.revoked.warning().as_slice());
     super::warn(&traffic.warnings);
     let mode = if args.enforce {
         Mode::Enforce
@@ -191,7 +208,12 @@ fn load(args: &SuggestArgs) -> anyhow::Result<Rules> {
         rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
     }
     if is_of_mesh && rules.known.workloads.is_empty() {
-        rules.know(rules::of_mesh(&args.mesh)?);
+        let mesh = rules::of_mesh(&args.mesh)?;
+        rules.revoked.add(&mesh.revoked);
+        rules.know(mesh);
+    } else if is_of_mesh {
+        let revoked = rules::revoked_in_mesh(&args.mesh)?;
+        rules.revoked.add(&revoked);
     }
     Ok(rules)
 }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use palisade_api::manifest;
 use serde_json::{Value, json};
 
-use super::{Denied, Evidence, ForTarget, InShadow, Suggested, Unanswered};
+use super::{Barred, Denied, Evidence, ForTarget, InShadow, Suggested, Unanswered};
 use crate::policy::ports;
+use crate::policy::revoked::Refused;
 use crate::policy::traffic::{counted, moment};
 
 /// A file of rules. Comments say what each is for.
@@ -18,6 +19,7 @@ pub(super) fn yaml(suggested: &Suggested) -> String {
         let is_there = target.is_admitted || !target.in_shadow.is_empty();
         let why = match (is_there, target.unanswered.is_empty()) {
             (true, _) => "nothing to add",
+            (false, true) if !target.revoked.is_empty() => "nothing that a rule could admit",
             (false, true) => "nothing was allowed",
             (false, false) => "nothing was answered",
         };
@@ -30,6 +32,7 @@ pub(super) fn yaml(suggested: &Suggested) -> String {
 /// What is no rule, and why not.
 fn left_out(text: &mut String, target: &ForTarget) {
     in_shadow(text, &target.in_shadow);
+    revoked(text, &target.revoked);
     denied(text, &target.denied);
     unanswered(text, &target.unanswered);
 }
@@ -85,6 +88,20 @@ fn in_shadow(text: &mut String, in_shadow: &[InShadow]) {
     }
 }
 
+fn revoked(text: &mut String, revoked: &[Barred]) {
+    for one in revoked {
+        let Refused { identity, place } = &one.revoked;
+        let _written = writeln!(
+            text,
+            "# left out, as {identity} is revoked ({place}): {} at {}, {}, last {}",
+            one.from,
+            ports::shown(&one.ports),
+            counted(one.count, "time"),
+            moment(one.last),
+        );
+    }
+}
+
 fn denied(text: &mut String, denied: &[Denied]) {
     for one in denied {
         let silent = if one.answered {
@@ -132,6 +149,7 @@ pub(super) fn json(suggested: &Suggested) -> anyhow::Result<String> {
             "denied": target.denied,
             "unanswered": target.unanswered,
             "in_shadow": target.in_shadow,
+            "revoked": target.revoked,
         });
         let _written = writeln!(text, "{line}");
     }
@@ -160,6 +178,11 @@ pub(super) fn summary(suggested: &Suggested) -> String {
         .flat_map(|one| &one.in_shadow)
         .map(|one| one.count)
         .sum();
+    let revoked: u64 = targets
+        .iter()
+        .flat_map(|one| &one.revoked)
+        .map(|one| one.count)
+        .sum();
     let rules = counted(size(evidence().count()), "rule");
     let mut text = match policies {
         0 => "nothing to suggest".to_owned(),
@@ -175,6 +198,10 @@ pub(super) fn summary(suggested: &Suggested) -> String {
     for (count, what) in [
         (suggested.admitted, "admitted by rules already"),
         (in_shadow, "left out, as rules in shadow would admit them"),
+        (
+            revoked,
+            "left out, as the caller or the called one is revoked",
+        ),
         (denied, "denied and left out (--include-denied)"),
         (unanswered, "left out, as nothing answered at their ports"),
     ] {

@@ -8,7 +8,7 @@ use palisade_api::spiffe::TrustDomain;
 
 use super::gather::{Calls, From, Seen, account};
 use super::target::of_account;
-use super::{Denied, Evidence, ForTarget, InShadow, Unanswered, Wanted};
+use super::{Barred, Denied, Evidence, ForTarget, InShadow, Unanswered, Wanted};
 use crate::policy::ports;
 use crate::policy::rules::{Known, Rules};
 use crate::policy::subject::Caller;
@@ -94,6 +94,7 @@ pub(super) fn for_target(
         is_admitted: seen.is_admitted,
         unanswered: unanswered(&seen),
         in_shadow: in_shadow(known, &seen),
+        revoked: barred(rules, &seen),
     }
 }
 
@@ -129,6 +130,19 @@ fn in_shadow(known: &Known, seen: &Seen) -> Vec<InShadow> {
         last: calls.last,
         rules: rules.iter().cloned().collect(),
         unsure: unsure(known, &From::Caller(caller.clone()), calls, seen),
+    });
+    told.collect()
+}
+
+/// What no rule would admit, and which of both is revoked.
+fn barred(rules: &Rules, seen: &Seen) -> Vec<Barred> {
+    let each = seen.revoked.iter();
+    let told = each.map(|((caller, id), calls)| Barred {
+        from: caller.short(&seen.trust_domain),
+        ports: calls.ports.clone(),
+        count: calls.count(),
+        last: calls.last,
+        revoked: rules.revoked.refused(id),
     });
     told.collect()
 }

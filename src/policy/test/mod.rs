@@ -21,7 +21,7 @@ use palisade_api::manifest::{Diagnostic, PolicyTest};
 use time::OffsetDateTime;
 
 use super::mistakes::Mistakes;
-use super::rules::{self, Rules, RulesArgs};
+use super::rules::{self, Rules, RulesArgs, Sought};
 use super::subject;
 use crate::args::Output;
 use ask::Outcome;
@@ -119,7 +119,7 @@ fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
     let Expected { tests, wrong } = expectations(&args.paths)?;
     let all = tests.iter().flat_map(|test| &test.expectations);
     let callers: Vec<_> = all.map(|one| expected::meant(&one.from)).collect();
-    let rules = rules_for(args, &subject::namespaces(&callers));
+    let rules = rules_for(args, &subject::sought(&callers));
     if let Ok(rules) = &rules {
         let doubts = callers.iter();
         let doubts = doubts.filter_map(|caller| subject::doubt(rules, caller));
@@ -203,7 +203,7 @@ fn expectations(paths: &[PathBuf]) -> anyhow::Result<Expected> {
     Ok(Expected { tests, wrong })
 }
 
-fn rules_for(args: &TestArgs, callers: &BTreeSet<String>) -> anyhow::Result<Rules> {
+fn rules_for(args: &TestArgs, callers: &BTreeSet<Sought>) -> anyhow::Result<Rules> {
     if args.is_mesh || !args.rules.files.is_empty() {
         return Ok(args.rules.load(callers)?);
     }

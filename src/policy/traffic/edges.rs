@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::line::{Line, Told, Was};
 use super::names::Names;
+use crate::policy::revoked::REVOKED;
 use crate::policy::subject::{self, Caller};
 
 /// Who called whom at which port, what became of it, and how often.
@@ -105,6 +106,8 @@ struct Key {
     identity: Option<usize>,
     port: u16,
     was: Was,
+    /// What was denied as one of both is revoked is an edge of its own.
+    is_revoked: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +134,7 @@ impl Edges {
         if self.since.is_some_and(|since| at < since) {
             return true;
         }
-        match line.told() {
+        match line.told().or_else(|| line.revoked()) {
             Some(told) => self.take_record(&line, told, (at, conn)),
             None => self.read.undecided += 1,
         }
@@ -204,7 +207,7 @@ impl Edges {
         told: Told,
         (at, conn): (OffsetDateTime, u128),
     ) -> Option<usize> {
-        let Some(key) = self.key(line, told.was()) else {
+        let Some(key) = self.key(line, told) else {
             self.read.undecided += 1;
             return None;
         };
@@ -230,7 +233,9 @@ impl Edges {
             };
         }
         // Whichever side speaks last, only the called one knows why.
-        if told.is_decided() && (at >= edge.last || edge.reason.is_none()) {
+        if told == Told::Revoked {
+            edge.reason = self.words.kept(REVOKED);
+        } else if told.is_decided() && (at >= edge.last || edge.reason.is_none()) {
             edge.reason = line.reason().and_then(|word| self.words.kept(word));
             edge.rule = line.rule().and_then(|word| self.words.kept(word));
         } else if told == Told::Refused && edge.reason.is_none() {
@@ -274,7 +279,7 @@ impl Edges {
     }
 
     /// None where an end is not named, or by something that is no name.
-    fn key(&mut self, line: &Line<'_>, was: Was) -> Option<Key> {
+    fn key(&mut self, line: &Line<'_>, told: Told) -> Option<Key> {
         let from = match line.src_identity() {
             Some(id) => self
                 .callers
@@ -314,13 +319,22 @@ impl Edges {
             workload,
             identity,
             port: line.port,
-            was,
+            was: told.was(),
+            is_revoked: told == Told::Revoked,
         })
     }
 }
 
 fn name(text: &str) -> Option<Arc<str>> {
     subject::is_name(text).then(|| text.into())
+}
+
+impl Edge {
+    /// Whether it was denied as the caller or the called one is revoked. Where the caller has no name then, nobody said it:
+    /// the called side believes no certificate that it refuses.
+    pub(crate) fn was_revoked(&self) -> bool {
+        self.reason.as_deref() == Some(REVOKED)
+    }
 }
 
 fn order(edge: &Edge) -> (&Caller, &str, Option<&str>, u16, Was) {

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::policy::allow;
+use crate::policy::revoked::REVOKED;
 
 /// What is wanted of a record. Nothing is copied where its texts have no escapes.
 #[derive(Debug, Deserialize)]
@@ -81,19 +82,22 @@ pub(super) enum Told {
     WentWell,
     /// The calling side was told that it is denied, but not why.
     Refused,
+    /// One of both is revoked, and no rule was asked. Of a handshake each side writes a record of its own, and only the one
+    /// that refused the other's certificate says why.
+    Revoked,
 }
 
 impl Told {
     /// Whether the called side says so.
     pub(super) fn is_decided(self) -> bool {
-        matches!(self, Self::Decided(_))
+        matches!(self, Self::Decided(_) | Self::Revoked)
     }
 
     pub(super) fn was(self) -> Was {
         match self {
             Self::Decided(was) => was,
             Self::WentWell => Was::Allowed,
-            Self::Refused => Was::Denied,
+            Self::Refused | Self::Revoked => Was::Denied,
         }
     }
 }
@@ -139,6 +143,16 @@ impl<'a> Line<'a> {
         let is_told = (&*self.direction.0, &*self.event.0, self.reason())
             == ("outbound", "denied", Some("denied"));
         is_told.then_some(Told::Refused)
+    }
+
+    /// The refusal of one who is revoked: in the handshake, or of one connection more of those that share it.
+    pub(super) fn revoked(&self) -> Option<Told> {
+        let word = match &*self.event.0 {
+            "tls_failed" => self.error(),
+            "denied" => self.reason(),
+            _ => None,
+        };
+        (word == Some(REVOKED)).then_some(Told::Revoked)
     }
 
     /// Whether it is of refusals that the called side put together: their other records are not written.

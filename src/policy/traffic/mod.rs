@@ -64,6 +64,8 @@ impl TrafficArgs {
 pub(crate) struct Traffic {
     /// By caller, called workload and port.
     pub(crate) edges: Vec<Edge>,
+    /// What no rule was asked about, as one of both was revoked.
+    pub(crate) revoked: Vec<Edge>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
 }
@@ -129,7 +131,12 @@ fn read_all(
 fn finished(edges: Edges, mut warnings: Vec<String>) -> Traffic {
     let (edges, read) = edges.finish();
     warnings.extend(told(&read));
-    Traffic { edges, warnings }
+    let (revoked, edges) = edges.into_iter().partition(Edge::was_revoked);
+    Traffic {
+        edges,
+        revoked,
+        warnings,
+    }
 }
 
 fn told(read: &Read) -> Vec<String> {

@@ -39,8 +39,10 @@ pub(crate) fn of_shop(account: &str) -> String {
 }
 
 pub(crate) fn traffic(edges: Vec<Edge>) -> Traffic {
+    let (revoked, edges) = edges.into_iter().partition(Edge::was_revoked);
     Traffic {
         edges,
+        revoked,
         warnings: Vec::new(),
     }
 }

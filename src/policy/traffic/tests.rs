@@ -346,3 +346,57 @@ fn a_record_that_says_nothing_of_rules_still_names_both_ends() {
     let nothing = one(&[json!({"conn.id": "b2"})]);
     assert!(nothing.edge.is_none() && nothing.unsaid.is_none());
 }
+
+/// Of a handshake each side writes a record of its own, and only who refused the other's certificate says why.
+#[test]
+fn refusals_of_revoked_ones_are_edges_of_their_own_and_no_decisions_of_rules() {
+    let failed = |conn: &str, direction: &str, error: &str| {
+        json!({
+            "conn.id": conn, "direction": direction, "event": "tls_failed", "error": error,
+            "policy.decision": null, "policy.reason": null, "policy.rule": null,
+        })
+    };
+    let mut inbound = failed("b1", "inbound", "revoked");
+    for (key, value) in [
+        ("src.identity", Value::Null),
+        ("src.namespace", "shop".into()),
+        ("src.workload", "web-0".into()),
+    ] {
+        inbound[key] = value;
+    }
+    inbound["count"] = 3.into();
+    let one_more = |direction: &str, decision: Value| {
+        json!({
+            "conn.id": "c1", "direction": direction, "event": "denied", "policy.decision": decision,
+            "policy.reason": "revoked", "policy.rule": null,
+        })
+    };
+    let records = [
+        json!({}),
+        inbound,
+        failed("b2", "outbound", "refused_by_peer"),
+        failed("b3", "inbound", "expired"),
+        failed("b4", "outbound", "revoked"),
+        one_more("outbound", "deny".into()),
+        one_more("inbound", "deny".into()),
+    ];
+    let mut edges = Edges::new(Most::default(), None);
+    for one in &records {
+        edges.take(&record(one));
+    }
+    let traffic = finished(edges, Vec::new());
+    assert_eq!(traffic.edges.len(), 1, "{:?}", traffic.edges);
+    let mut told: Vec<_> = traffic
+        .revoked
+        .iter()
+        .map(|edge| (edge.from.kind(), edge.at.is_some(), edge.was, edge.count))
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            ("authenticated", false, Was::Denied, 2),
+            ("unauthenticated", true, Was::Denied, 3),
+        ]
+    );
+}

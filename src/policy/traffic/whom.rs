@@ -74,6 +74,19 @@ impl<'a> Workloads<'a> {
         self.by_address.get(&addr).map_or(&[], Vec::as_slice)
     }
 
+    /// The service account of a replica: of the workload that has it, else of those whose name it has, where they agree.
+    pub(crate) fn account_of(&self, namespace: &str, replica: &str) -> Option<&'a str> {
+        let exact = self.replica(namespace, replica);
+        let is_named = |one: &&Workload| one.name == replica || is_replica(replica, &one.name);
+        let found: Vec<&'a Workload> = match exact {
+            [] => self.in_namespace(namespace).iter().copied().filter(is_named).collect(),
+            exact => exact.to_vec(),
+        };
+        let accounts = found.iter().map(|one| &*one.service_account);
+        let mut accounts: BTreeSet<&'a str> = accounts.collect();
+        accounts.pop_first().filter(|_| accounts.is_empty())
+    }
+
     /// Who is at a caller's address: as the record says it, and as it is known now. Who proves who it is has nobody beside.
     ///
     /// What a sidecar let in had nobody beside, where its record names nobody: it does not let in whom it cannot look up.

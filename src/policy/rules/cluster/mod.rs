@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
@@ -13,7 +14,7 @@ use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
 
-use super::extent::{Extent, Namespaces};
+use super::extent::{Extent, Namespaces, Sought};
 use super::objects::settings;
 use super::{Rules, Workload};
 use crate::args::MeshArgs;
@@ -21,28 +22,35 @@ use crate::kubernetes::client::{self, Scope};
 use crate::kubernetes::{self, list, namespace, pod};
 
 /// Reads the rules and who is in the namespaces that are meant: all, unless one was named; and, as far as that is allowed,
-/// who is in those of `callers`.
-pub(super) fn read(mesh: &MeshArgs, callers: &BTreeSet<String>) -> anyhow::Result<Rules> {
+/// `callers`.
+pub(super) fn read(mesh: &MeshArgs, callers: &BTreeSet<Sought>) -> anyhow::Result<Rules> {
     kubernetes::complete(async {
         let client = client::client(&mesh.kube).await?;
         let scope = mesh.scope.or_all();
         namespace::is_there(&client, &scope).await?;
         let mut rules = Rules::of(super::usual_trust_domain()?);
         let unread = rules.take_rules(&client, &scope).await?;
+        let pods = rules.take_pods(&client, &scope).await;
         let mut extent = Extent {
             rules: in_scope(&scope, &unread),
-            pods: rules.take_pods(&client, &scope).await,
+            addresses: pods.clone(),
+            pods,
             accounts: rules.take_accounts(&client, &scope).await,
         };
         let is_every_namespace = rules.take_namespaces(&client, &scope).await;
         let all = Namespaces::all_but(&[]);
         rules.known.is_complete =
             is_every_namespace && [&extent.rules, &extent.pods, &extent.accounts] == [&all; 3];
-        for namespace in callers {
-            rules
-                .take_inhabitants(&client, namespace, &mut extent)
-                .await;
+        let mut sought = Vec::new();
+        for caller in callers {
+            match caller {
+                Sought::Namespace(name) => {
+                    rules.take_inhabitants(&client, name, &mut extent).await;
+                }
+                Sought::Address(addr) => sought.push(*addr),
+            }
         }
+        rules.take_residents(&client, &sought, &mut extent).await;
         let is_unsure = scope == Scope::All && !is_every_namespace;
         rules.presume(|namespace| is_unsure || !extent.accounts.has(namespace));
         rules.known.extent = Some(extent);
@@ -124,6 +132,33 @@ impl Rules {
         }
     }
 
+    /// Takes who has one of these addresses, of the namespaces whose pods may be listed. Kubernetes can select pods by the
+    /// first of their addresses only.
+    async fn take_residents(&mut self, client: &Client, sought: &[IpAddr], extent: &mut Extent) {
+        let is_known = |addr: &IpAddr| {
+            self.known
+                .workloads
+                .iter()
+                .any(|one| one.addresses.contains(addr))
+        };
+        extent.addresses = extent.pods.clone();
+        // Where those of all were asked for, no more is to be had.
+        let is_all = matches!(extent.pods, Namespaces::AllBut(_));
+        if is_all || sought.iter().all(is_known) {
+            return;
+        }
+        let Ok(pods) = list::list::<Pod>(client, &Scope::All).await else {
+            return;
+        };
+        for one in &pods.items {
+            let is_unread = !extent.pods.has(&one.namespace().unwrap_or_default());
+            if is_unread && addresses(one).iter().any(|addr| sought.contains(addr)) {
+                self.take_pod(one);
+            }
+        }
+        extent.addresses = Namespaces::all_but(&pods.unreadable);
+    }
+
     /// Takes what rules name of namespaces that were not read to be there: nobody can say that it is not.
     fn presume(&mut self, is_unread: impl Fn(&str) -> bool) {
         let named = self.policies.iter().flat_map(|policy| {
@@ -193,21 +228,13 @@ impl Rules {
             self.trust_domain = domain;
         }
         let account = spec.and_then(|spec| spec.service_account_name.clone());
-        let ips = one
-            .status
-            .as_ref()
-            .and_then(|status| status.pod_ips.as_ref());
         self.known.take(Workload {
             namespace: one.namespace().unwrap_or_default(),
             name: pod::workload(one),
             service_account: account.unwrap_or_else(|| "default".to_owned()),
             labels: one.labels().clone(),
             replicas: vec![one.name_any()],
-            addresses: ips
-                .into_iter()
-                .flatten()
-                .filter_map(|ip| ip.ip.parse().ok())
-                .collect(),
+            addresses: addresses(one),
             meshed: pod::sidecar(one).is_some(),
         });
     }
@@ -218,6 +245,13 @@ impl Rules {
         self.warnings.extend(wrong);
         self.known.tell(&name, settings);
     }
+}
+
+fn addresses(one: &Pod) -> Vec<IpAddr> {
+    let status = one.status.as_ref();
+    let ips = status.and_then(|status| status.pod_ips.as_ref());
+    let ips = ips.into_iter().flatten();
+    ips.filter_map(|ip| ip.ip.parse().ok()).collect()
 }
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \

@@ -100,7 +100,7 @@ fn a_caller_of_another_namespace_is_looked_up_there() {
         "/api/v1/namespaces/jobs/pods",
         list(&[pod("jobs", "cron", "runner")]),
     );
-    let jobs = BTreeSet::from(["jobs".to_owned()]);
+    let jobs = BTreeSet::from([Sought::Namespace("jobs".to_owned())]);
     let rules = of_mesh_with(&server.mesh(Some("shop")), &jobs).unwrap();
     let runner = "spiffe://cluster.local/ns/jobs/sa/runner";
     assert_eq!(identity(&rules, "jobs/cron"), runner);
@@ -120,7 +120,7 @@ fn a_caller_of_another_namespace_is_looked_up_there() {
 
 #[test]
 fn a_caller_who_may_not_be_looked_up_is_presumed_and_that_is_said() {
-    let jobs = BTreeSet::from(["jobs".to_owned()]);
+    let jobs = BTreeSet::from([Sought::Namespace("jobs".to_owned())]);
     let rules = of_mesh_with(&readable().mesh(Some("shop")), &jobs).unwrap();
     let cron = "spiffe://cluster.local/ns/jobs/sa/cron";
     assert_eq!(identity(&rules, "jobs/cron"), cron);
@@ -131,7 +131,47 @@ fn a_caller_who_may_not_be_looked_up_is_presumed_and_that_is_said() {
         ),
         "{said}"
     );
-    for sure in [cron, "10.0.0.7", "shop/orders"] {
+    for sure in [cron, "10.0.0.1", "shop/orders"] {
         assert_eq!(subject::doubt(&rules, &named(sure)), None, "{sure}");
     }
+}
+
+#[test]
+fn who_has_a_callers_address_is_looked_up_in_every_namespace_whose_pods_may_be_listed() {
+    let addr = "10.0.0.9";
+    let sought = subject::sought([&named(addr)]);
+    let mut cron = pod("jobs", "cron", "runner");
+    cron["status"]["podIPs"] = serde_json::json!([{"ip": "10.0.0.8"}, {"ip": addr}]);
+    let jobs = |server: Server| {
+        let pods = list(&[cron.clone(), pod("jobs", "other", "other")]);
+        server.has("/api/v1/namespaces/jobs/pods", pods)
+    };
+    let known = |server: &Server| {
+        let rules = of_mesh_with(&server.mesh(Some("shop")), &sought).unwrap();
+        let caller = subject::callers(&rules, &named(addr)).unwrap().remove(0);
+        let beside = crate::policy::beside::of(&rules, &caller);
+        let names = beside.iter().map(ToString::to_string).collect::<Vec<_>>();
+        (names.join(" "), subject::doubt(&rules, &named(addr)))
+    };
+    let runner = "spiffe://cluster.local/ns/jobs/sa/runner".to_owned();
+    // Found is found, whatever else may not be listed; and no more is taken than who has it.
+    assert_eq!(known(&jobs(readable())), (runner, None));
+    let (nobody, doubt) = known(&readable());
+    assert_eq!(nobody, "");
+    let said = doubt.unwrap();
+    assert!(
+        said.starts_with(
+            "you may not list the pods of jobs, other: 10.0.0.9 is taken for nobody's there"
+        ),
+        "{said}"
+    );
+    let (_, doubt) = known(&in_shop(Server::start()));
+    assert!(
+        doubt
+            .unwrap()
+            .contains("the pods of other namespaces than shop: ")
+    );
+    // Where all may be listed, that nobody has it is sure.
+    let all = readable().has("/api/v1/pods", list(&[pod("shop", "orders", "orders")]));
+    assert_eq!(known(&all), (String::new(), None));
 }

@@ -384,3 +384,55 @@ fn nothing_is_suggested_where_the_rules_were_not_read() {
         assert_eq!(said.contains("ask with -n shop"), edges == 0, "{said}");
     }
 }
+
+#[test]
+fn for_whom_is_revoked_no_rule_is_suggested() {
+    let revoked = |account: &str| {
+        format!(
+            "apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
+"
+        )
+    };
+    let edges = || {
+        vec![
+            edge(&of_shop("web"), "orders-0", 8080, Was::Allowed),
+            edge(&of_shop("web"), "orders-0", 8081, Was::Denied),
+            edge(&of_shop("cron"), "orders-0", 8080, Was::Allowed),
+            edge("10.0.0.9", "orders-0", 8080, Was::Allowed),
+        ]
+    };
+    let wanted = Wanted {
+        by_namespace: true,
+        include_denied: true,
+        mode: Mode::Shadow,
+    };
+    let rules_for = |account: &str| -> (Vec<String>, String) {
+        let suggested = suggested(&revoked(account), edges(), wanted);
+        let rules = read(&suggested).into_iter().flat_map(|one| one.rules);
+        (
+            rules.map(|rule| rule.name).collect(),
+            print::yaml(&suggested),
+        )
+    };
+    let (rules, text) = rules_for("web");
+    assert_eq!(rules, ["from-cron", "from-10-0-0-9"], "{text}");
+    let id = of_shop("web");
+    let line = format!("# left out, as {id} is revoked (");
+    assert!(text.contains(&line), "{text}");
+    assert!(
+        text.contains("): shop/web at ports 8080-8081, 20 times, last "),
+        "{text}"
+    );
+    let (rules, text) = rules_for("orders");
+    assert_eq!(rules, ["from-10-0-0-9"], "{text}");
+    let suggested = suggested(&revoked("orders"), edges()[..3].to_vec(), wanted);
+    let text = print::yaml(&suggested);
+    assert!(
+        text.starts_with("# shop/orders: nothing that a rule could admit\n"),
+        "{text}"
+    );
+    assert!(print::summary(&suggested).contains("30 connections left out, as the caller or"));
+    assert!(print::json(&suggested).unwrap().contains("\"revoked\":[{"));
+}
