@@ -6,6 +6,7 @@ mod beside;
 mod check;
 mod counted;
 mod diff;
+mod excluded;
 mod explain;
 mod gone;
 mod import;

@@ -24,7 +24,7 @@ use time::format_description::well_known::Rfc3339;
 use super::put::{self, Change, NewFile, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
-use super::{apply, beside};
+use super::{apply, beside, excluded};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             without_sidecar.join(", ")
         )]);
     }
+    excluded::refuse(&rules, &called, args.port)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;

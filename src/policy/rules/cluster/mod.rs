@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
+use palisade_api::cluster;
 use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
@@ -209,6 +210,7 @@ impl Rules {
                 .filter_map(|ip| ip.ip.parse().ok())
                 .collect(),
             meshed: pod::sidecar(one).is_some(),
+            excluded_ports: excluded_ports(one),
         });
     }
 
@@ -218,6 +220,18 @@ impl Rules {
         self.warnings.extend(wrong);
         self.known.tell(&name, settings);
     }
+}
+
+/// By what its sidecar was told: the pod's annotation may have been changed since.
+fn excluded_ports(one: &Pod) -> BTreeSet<u16> {
+    let variables = pod::sidecar(one).and_then(|sidecar| sidecar.env.as_deref());
+    let mut variables = variables.into_iter().flatten();
+    let ports = variables.find(|one| one.name == cluster::EXCLUDED_PORTS_VARIABLE);
+    let ports = ports.and_then(|one| one.value.as_deref());
+    ports
+        .into_iter()
+        .flat_map(cluster::excluded_ports)
+        .collect()
 }
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \
