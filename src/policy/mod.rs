@@ -11,6 +11,7 @@ mod explain;
 mod gone;
 mod import;
 mod mistakes;
+mod named;
 mod ports;
 mod put;
 mod readiness;

@@ -6,7 +6,6 @@ mod extent;
 mod files;
 mod list;
 mod local;
-mod named;
 mod objects;
 #[cfg(test)]
 pub(crate) mod sample;
