@@ -96,7 +96,7 @@ spec:
         "tests.yaml:6:12: error: there is no workload and no service account shop/wbe",
         "tests.yaml:7:26: error: there is no workload and no service account shop/ordrs",
         "tests.yaml:7:44: error: 0 is no port",
-        "tests.yaml:7:66: error: there is no rule `web-place-orders`",
+        "tests.yaml:7:68: error: there is no rule `web-place-orders`",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -182,5 +182,5 @@ fn records_come_out_of_pipes_that_somebody_writes_to() {
 }
 
 /// A connection that the rules deny and that was let in.
-const RECORD: &str = r#"{"time":"2026-11-22T02:23:12Z","event":"close","conn.id":"000000000000000000000000000000a1","direction":"inbound","src.identity":"spiffe://cluster.local/ns/shop/sa/web","dst.identity":"spiffe://cluster.local/ns/shop/sa/orders","dst.workload":"orders-0","dst.namespace":"shop","dst.port":9000,"policy.decision":"allow","policy.reason":"rule"}
+const RECORD: &str = r#"{"time":"2026-11-22T02:23:12Z","event":"close","conn.id":"000000000000000000000000000000a1","direction":"inbound","src.addr":"10.0.0.1:4000","dst.addr":"10.0.0.2:9000","src.identity":"spiffe://cluster.local/ns/shop/sa/web","dst.identity":"spiffe://cluster.local/ns/shop/sa/orders","dst.workload":"orders-0","dst.namespace":"shop","dst.port":9000,"policy.decision":"allow","policy.reason":"rule","bytes_sent":1,"bytes_recv":1,"duration_ms":2}
 "#;
