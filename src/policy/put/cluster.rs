@@ -159,9 +159,10 @@ async fn apply(
         .patch(&policy.name, &params, &Patch::Apply(object))
         .await;
     applied.map_err(|error| {
-        let code = match &error {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
+        let code = if let kube::Error::Api(status) = &error {
+            Some(status.code)
+        } else {
+            None
         };
         let (policy, why) = (policy.title(), list::in_words(&error));
         if !dry && code.is_none_or(|code| code >= 500) {
