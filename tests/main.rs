@@ -21,6 +21,7 @@ mod harness;
 mod identity;
 mod pair;
 mod policy;
+mod rules_asked;
 mod rules_checked;
 mod sandbox;
 mod servers;

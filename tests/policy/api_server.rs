@@ -12,11 +12,20 @@ pub(super) struct ApiServer(SocketAddr);
 impl ApiServer {
     /// `warnings` are the values of the headers that come with each answer about an object.
     pub(super) fn start(warnings: &'static [&'static str]) -> Self {
+        Self::with(warnings, None)
+    }
+
+    /// One that takes each object on trial, and refuses that of this name when it is applied.
+    pub(super) fn refusing(name: &'static str) -> Self {
+        Self::with(&[], Some(name))
+    }
+
+    fn with(warnings: &'static [&'static str], refused: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap(), warnings);
+                answer(stream.unwrap(), warnings, refused);
             }
         });
         Self(addr)
@@ -36,7 +45,7 @@ impl ApiServer {
     }
 }
 
-fn answer(stream: TcpStream, warnings: &[&str]) {
+fn answer(stream: TcpStream, warnings: &[&str], refused: Option<&str>) {
     let mut reader = BufReader::new(&stream);
     let mut line = || {
         let mut line = String::new();
@@ -54,7 +63,15 @@ fn answer(stream: TcpStream, warnings: &[&str]) {
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
     let mut head = String::from("content-type: application/json\r\nconnection: close\r\n");
-    let (status, object) = if request.starts_with("PATCH ") {
+    let is_refused = refused
+        .is_some_and(|name| request.contains(&format!("/{name}?")) && !request.contains("dryRun"));
+    let (status, object) = if is_refused {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
+            "reason": "Forbidden", "message": "exceeded quota",
+        });
+        ("403 Forbidden", status)
+    } else if request.starts_with("PATCH ") {
         let mut object: Value = serde_json::from_slice(&body).unwrap();
         object["metadata"]["generation"] = 1.into();
         head.extend(warnings.iter().map(|value| format!("warning: {value}\r\n")));

@@ -54,6 +54,99 @@ fn a_policy_of_another_file_is_replaced_there_as_diff_says() {
     assert_eq!(held("rules.yaml"), broken);
 }
 
+/// Nothing goes because a file has the name of another: `diff` says what is added, and that is what comes.
+#[test]
+fn a_file_whose_name_the_mesh_has_for_others_comes_beside_it() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    let rules = mesh.folder().join("rules");
+    let new = mesh.folder().join("new");
+    std::fs::create_dir_all(new.join("sub")).unwrap();
+    let write = |name: &str, caller: &str| {
+        let text = allow("orders", caller);
+        std::fs::write(new.join(name), text.trim_start_matches("---\n")).unwrap();
+        new.join(name).to_str().unwrap().to_owned()
+    };
+    let files = [
+        write("rules.yaml", "stranger"),
+        write("sub/rules.yaml", "outsider"),
+        write("of the shop", "elsewhere"),
+    ];
+    let files = files.each_ref().map(String::as_str);
+    let before = std::fs::read_to_string(rules.join("rules.yaml")).unwrap();
+    let diff = policy(&mesh, &["diff", files[0]]);
+    assert_eq!(diff.status.code(), Some(1), "{diff:?}");
+
+    let apply = [&["apply"], &files[..]].concat();
+    let (applied, code) = answer(&mesh, &apply);
+    assert_eq!(code, 0, "{applied}");
+    let places = applied["applied"].as_array().unwrap().iter();
+    let places: BTreeSet<_> = places.map(|one| one["place"].as_str().unwrap()).collect();
+    let own = |name: &str| format!("{}/{name}:7", rules.display());
+    let expected = ["rules-2.yaml", "rules-3.yaml", "of-the-shop.yaml"].map(own);
+    assert_eq!(places, expected.iter().map(String::as_str).collect());
+    let warned = applied["warnings"].as_array().unwrap().iter();
+    let warned: Vec<_> = warned.map(|one| one["message"].as_str().unwrap()).collect();
+    assert_eq!(
+        warned,
+        ["rules-2.yaml", "rules-3.yaml"].map(|given| format!(
+            "the mesh has another rules.yaml, so what is new in this one is in {given} there"
+        ))
+    );
+    let held = |name: &str| std::fs::read_to_string(rules.join(name)).unwrap();
+    assert_eq!(held("rules.yaml"), before);
+    for caller in ["web", "stranger", "elsewhere"] {
+        stdout(&mesh.call_once(caller, ORDERS));
+    }
+    let diff = policy(&mesh, &["diff", files[0]]);
+    assert_eq!(diff.status.code(), Some(0), "{diff:?}");
+
+    // Again is once.
+    let (applied, code) = answer(&mesh, &apply);
+    assert_eq!(code, 0, "{applied}");
+    assert_eq!(std::fs::read_dir(&rules).unwrap().count(), 4);
+    assert_eq!(held("rules.yaml"), before);
+}
+
+/// Where it would have taken all a moment before, it is said which are in force and which are not.
+#[test]
+fn what_a_cluster_refuses_after_the_trial_hides_nothing_of_what_is_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers = ["a", "b", "c"];
+    let rules: String = callers.iter().map(|who| allow("orders", who)).collect();
+    std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+    let apply = |refused: &'static str, output: &str| {
+        let config = ApiServer::refusing(refused).kubeconfig(folder.path());
+        let mut command = palisade(folder.path());
+        let apply = ["policy", "apply", "rules.yaml", "--wait", "-o", output];
+        command.args(apply).arg("--kubeconfig").arg(&config);
+        command.output().unwrap()
+    };
+    let object = |who: &str| format!("AuthorizationPolicy shop/orders-from-{who}");
+    let [a, b, c] = callers.map(object);
+    let why = format!("{b} is refused: exceeded quota");
+
+    let told = apply("orders-from-b", "text");
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    assert_eq!(text(&told.stdout), format!("{a} applied (generation 1)\n"));
+    let said = text(&told.stderr);
+    let expected = format!("error: {why}; not applied either: {c}; in force already: {a}. ");
+    assert!(said.contains(&expected), "{said}");
+    let told = apply("orders-from-b", "json");
+    let line = &json_lines(&told.stdout)[0];
+    assert_eq!(line["applied"][0]["policy"], a);
+    assert_eq!(
+        line["unapplied"],
+        json!([{"policy": b, "why": why}, {"policy": c}])
+    );
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+
+    let none = apply("orders-from-a", "text");
+    assert_eq!((none.status.code(), &*text(&none.stdout)), (Some(2), ""));
+    let said = text(&none.stderr);
+    let expected = format!("{a} is refused: exceeded quota; nothing was applied");
+    assert!(said.contains(&expected), "{said}");
+}
+
 #[test]
 fn names_of_nobody_and_what_has_expired_are_warned_of_in_the_words_of_check() {
     let mesh = Mesh::up(CALLERS, &allow("orders", "web"));

@@ -111,6 +111,13 @@ pub const EXCLUDED_PORTS_VARIABLE: &str = "PALISADE_EXCLUDE_INBOUND_PORT";
 /// The sidecar's variable with all rewritten probes: a JSON object of path to [`Probe`](crate::probe::Probe).
 pub const PROBES_VARIABLE: &str = "PALISADE_PROBES";
 
+/// The ports of a list such as `9090,9100`. What is no port excludes nothing: what it would be is reached over the mesh, and
+/// fails closed.
+pub fn excluded_ports(list: &str) -> impl Iterator<Item = u16> {
+    let ports = list.split(',').filter_map(|port| port.trim().parse().ok());
+    ports.filter(|port| *port != 0)
+}
+
 /// Whether a namespace can never be in the mesh: a cluster whose own parts wait for the mesh, which waits for them,
 /// never starts again.
 pub fn is_exempt(namespace: &str, system_namespace: &str) -> bool {

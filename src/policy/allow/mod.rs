@@ -20,10 +20,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use self::settled::{Settled, settled};
-use super::apply;
 use super::put::{self, Change, NewFile, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
+use super::{apply, excluded};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -90,6 +90,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             without_sidecar.join(", ")
         )]);
     }
+    excluded::refuse(&rules, &called, args.port)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;

@@ -38,8 +38,10 @@ pub(crate) struct ApplyArgs {
 pub(crate) const AFTER_HELP: &str = "\
 All rules are put in force or, where one is not as it must be, none. On a cluster they are applied as objects; a local
 mesh has them in its directory of rules: what stands in one of its files already is replaced there, and all else is
-copied there under the names of its files. Who is named and not there, what has expired and what is left out is warned of.
-Exits with 0 where all sidecars enforce them (with --wait), with 1 where some do not, with 2 where nothing was done.
+copied there under the names of its files, or beside others of these names. Who is named and not there, what has expired
+and what is left out is warned of.
+Exits with 0 where all sidecars enforce them (with --wait), with 1 where some do not or a cluster took only some of the
+rules (which is said), with 2 where nothing was done.
 
   palisade policy apply rules/orders.yaml --wait
   palisade policy apply rules/ --wait --timeout 2m --context staging";
@@ -64,6 +66,9 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     };
     let done = put::put(&args.mesh, &change, wait)?;
     print(&done, &texts, Output::or_by_terminal(args.mesh.output))?;
+    if !done.unapplied.is_empty() {
+        return Ok(super::NO);
+    }
     Ok(code(done.progress.as_ref()))
 }
 
@@ -120,7 +125,32 @@ pub(super) fn print(
         }
         Output::Json => writeln!(out, "{}", Value::Object(json(done)))?,
     }
+    drop(out);
+    partly(done);
     Ok(())
+}
+
+/// Says which are not in force, where others are.
+fn partly(done: &Done) {
+    let Some((first, others)) = done.unapplied.split_first() else {
+        return;
+    };
+    let titles = |of: &mut dyn Iterator<Item = &String>| {
+        let titles: Vec<_> = of.map(String::as_str).collect();
+        titles.join(", ")
+    };
+    let applied = titles(&mut done.put.iter().map(|one| &one.policy));
+    let why = first.why.as_deref().unwrap_or(&first.policy);
+    let others = match others {
+        [] => String::new(),
+        others => format!(
+            "; not applied either: {}",
+            titles(&mut others.iter().map(|one| &one.policy))
+        ),
+    };
+    crate::print_error(&anyhow!(
+        "{why}{others}; in force already: {applied}. Put it right, and apply all of it again"
+    ));
 }
 
 /// What was done, for programs.
@@ -128,6 +158,7 @@ pub(super) fn json(done: &Done) -> Map<String, Value> {
     let enforced = done.progress.as_ref().map(Progress::report);
     let fields = [
         ("applied", json!(done.put)),
+        ("unapplied", json!(done.unapplied)),
         ("enforced", json!(enforced)),
         (
             "warnings",

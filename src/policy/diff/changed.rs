@@ -135,6 +135,11 @@ fn revoked(sides: Sides<'_>) -> impl Iterator<Item = &SpiffeId> {
     before.chain(sides.after.revoked.identities())
 }
 
+/// Those of them that workloads here may have.
+fn own_revoked(sides: Sides<'_>) -> impl Iterator<Item = &SpiffeId> {
+    revoked(sides).filter(move |id| id.trust_domain() == sides.trust_domain)
+}
+
 fn is_revoked_otherwise(sides: Sides<'_>, id: &SpiffeId) -> bool {
     sides.before.revoked.has(id) != sides.after.revoked.has(id)
 }
@@ -144,8 +149,7 @@ pub(super) fn revoked_accounts<'a>(
     sides: Sides<'a>,
     namespace: &str,
 ) -> BTreeMap<&'a str, [bool; 2]> {
-    let own = revoked(sides).filter(|id| id.trust_domain() == sides.trust_domain);
-    let accounts = own.filter_map(|id| {
+    let accounts = own_revoked(sides).filter_map(|id| {
         let (of, account) = id.service_account()?;
         let of_sides = [sides.before, sides.after].map(|side| side.revoked.has(id));
         (of == namespace).then_some((account, of_sides))
@@ -184,9 +188,10 @@ pub(super) fn is_set_otherwise(sides: Sides<'_>, settings: [NamespaceSettings; 2
     before != after || (is_open && revoked(sides).next().is_some())
 }
 
-/// The namespaces that either side tells of.
+/// The namespaces that either side tells of. What is said of all others is true of none with somebody who is revoked.
 pub(super) fn namespaces(sides: Sides<'_>) -> BTreeSet<&str> {
-    let mut all = BTreeSet::new();
+    let own = own_revoked(sides).filter_map(SpiffeId::service_account);
+    let mut all: BTreeSet<_> = own.map(|(namespace, _)| namespace).collect();
     for side in [sides.before, sides.after] {
         for policy in &side.policies {
             all.extend(policy.namespace.as_deref());

@@ -112,6 +112,7 @@ fn known() -> Vec<Workload> {
             replicas: Vec::new(),
             addresses: vec![addr.parse().unwrap()],
             meshed,
+            excluded_ports: Default::default(),
         };
     vec![
         workload(("a", "x"), None, "10.1.1.1", true),

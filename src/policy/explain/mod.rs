@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::beside;
+use super::excluded::is_excluded;
 use super::revoked::Refused;
 use super::rules::{Rules, RulesArgs, Sought};
 use super::subject::{self, Called, Caller, Subject};
@@ -115,6 +116,9 @@ pub(crate) struct Explained {
     /// Those that have none, so that nothing enforces rules there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) without_sidecar: Vec<String>,
+    /// Whether a sidecar does not see the port, so that no rule is asked there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) excluded: bool,
     /// `allow` or `deny`.
     pub(crate) decision: String,
     /// In the word of records.
@@ -273,6 +277,7 @@ fn explain_beside(
         .revoked
         .decide(policy, from, &destination, (port, now));
     let (enforced, without_sidecar) = enforced(rules, called);
+    let excluded = is_excluded(rules, called, port);
     let near_miss = answer.near_miss().map(|near| Near {
         rule: placed(rules, &near.rule),
         differs: near.differs.as_str().to_owned(),
@@ -287,8 +292,9 @@ fn explain_beside(
         proxy: None,
         replicas: None,
         revision: None,
-        enforced,
+        enforced: if excluded { Some(false) } else { enforced },
         without_sidecar,
+        excluded,
         decision: answer.effect().as_str().to_owned(),
         reason: answer.reason().to_owned(),
         revoked: answer.revoked().map(|id| rules.revoked.refused(id)),

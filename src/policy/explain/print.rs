@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::recorded::Recorded;
 use super::{Explained, Placed};
+use crate::policy::excluded::WHY;
 use crate::policy::revoked::Refused;
 use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
@@ -107,6 +108,9 @@ fn recorded(text: &mut String, recorded: &Recorded) {
 /// Where nothing enforces what the rules say.
 fn unenforced(text: &mut String, answer: &Explained) {
     let (on, off) = (ERROR.render(), ERROR.render_reset());
+    if answer.excluded {
+        let _written = writeln!(text, "  {on}not enforced{off} at this port: {WHY}");
+    }
     let place = match answer.without_sidecar.as_slice() {
         [] => return,
         [one] => format!("{one}: it has no sidecar"),

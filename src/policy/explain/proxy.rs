@@ -200,6 +200,12 @@ fn explained(
             says: String::new(),
         },
     };
+    let is_asked = |one: &&Workload| {
+        let is_of_it = one.replicas.contains(&chosen.replica.name);
+        is_of_it && Some(&one.namespace) == chosen.replica.namespace.as_ref()
+    };
+    let workload = rules.known.workloads.iter().find(is_asked);
+    let excluded = workload.is_some_and(|one| one.excluded_ports.contains(&port));
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
@@ -211,8 +217,9 @@ fn explained(
         replicas: chosen.of,
         // Where no rule was asked, there is none.
         revision: Some(decided.revision).filter(|revision| *revision > 0),
-        enforced: Some(true),
+        enforced: Some(!excluded),
         without_sidecar: Vec::new(),
+        excluded,
         decision: decided.decision,
         reason: decided.reason,
         // The page says no more of it than the reason.

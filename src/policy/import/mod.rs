@@ -25,6 +25,7 @@ use palisade_api::policy::AuthorizationPolicy;
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::{Closing, Mtls};
 
+use super::named;
 use crate::args::Output;
 use crate::inject::tree::{self, Document};
 use who::Domains;
@@ -339,7 +340,7 @@ fn read(path: &Path) -> Result<(String, String), String> {
         let mut input = std::io::stdin().lock().take(MAX_BYTES + 1);
         input.read_to_string(&mut text)
     } else {
-        let file = std::fs::File::open(path);
+        let file = named::open(path).map_err(std::io::Error::other);
         file.and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
     };
     let count = read.map_err(|why| format!("cannot read {name}: {why}"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
@@ -16,23 +16,39 @@ use tokio::time::Instant;
 
 use super::heard::{Heard, hearing};
 use super::progress::OfPolicy;
-use super::{Change, Done, Progress, Put, Wait, Warning};
+use super::{Change, Done, Progress, Put, Unapplied, Wait, Warning};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, list};
 
 /// Tries all objects without effect first, then applies them, and waits.
 pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let (client, mut heard) = hearing(client::client(&mesh.kube).await?);
-    let (_, mut warnings) = apply_all(&client, &mut heard, change, true).await?;
-    let (applied, again) = apply_all(&client, &mut heard, change, false).await?;
+    let trial = apply_all(&client, &mut heard, change, true).await;
+    if let Some(refused) = trial.refused {
+        bail!("{refused}; nothing was applied");
+    }
+    let mut warnings = trial.warnings;
+    let Tried {
+        applied,
+        refused,
+        warnings: again,
+    } = apply_all(&client, &mut heard, change, false).await;
     // Most were told of the trial, too.
     let new = again.into_iter().filter(|one| !warnings.contains(one));
     let new: Vec<_> = new.collect();
     warnings.extend(new);
     let begun = Instant::now();
-    let progress = match wait.patience {
-        Some(patience) => Some(follow(&client, &applied, (begun, patience)).await),
-        None => None,
+    let (unapplied, progress) = match (refused, wait.patience) {
+        (Some(ApplyError::Refused(why)), _) if applied.is_empty() => {
+            bail!("{why}; nothing was applied")
+        }
+        (Some(why), _) if applied.is_empty() => return Err(why.into()),
+        (Some(why), _) => (left_out(change, applied.len(), &why), None),
+        (None, Some(patience)) => {
+            let progress = follow(&client, &applied, (begun, patience)).await;
+            (Vec::new(), Some(progress))
+        }
+        (None, None) => (Vec::new(), None),
     };
     let put = applied.iter().map(|(policy, generation)| Put {
         policy: policy.title(),
@@ -40,31 +56,69 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
     });
     Ok(Done {
         put: put.collect(),
+        unapplied,
         progress,
         warnings,
     })
 }
 
+/// The policies behind those that were applied, the first of them with why.
+fn left_out(change: &Change, applied: usize, why: &ApplyError) -> Vec<Unapplied> {
+    let left = change.policies.iter().skip(applied).enumerate();
+    let left = left.map(|(index, policy)| Unapplied {
+        policy: policy.title(),
+        why: (index == 0).then(|| why.to_string()),
+    });
+    left.collect()
+}
+
 /// A policy, and which generation of its object says it.
 type Applied<'a> = (&'a AuthorizationPolicy, i64);
+
+/// What came of several, one after the other: up to the first that is refused.
+#[derive(Debug, Default)]
+struct Tried<'a> {
+    applied: Vec<Applied<'a>>,
+    refused: Option<ApplyError>,
+    warnings: Vec<Warning>,
+}
+
+/// Why an object is not applied.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error("{0}")]
+    Refused(String),
+    /// The answer is missing.
+    #[error("{policy} may or may not be applied: {why}")]
+    Unknown { policy: String, why: String },
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
 
 async fn apply_all<'a>(
     client: &Client,
     heard: &mut Heard,
     change: &'a Change,
     dry: bool,
-) -> anyhow::Result<(Vec<Applied<'a>>, Vec<Warning>)> {
-    let (mut applied, mut warnings) = (Vec::new(), Vec::new());
+) -> Tried<'a> {
+    let mut tried = Tried::default();
     for policy in &change.policies {
-        let object = apply(client, policy, change, dry).await?;
-        applied.push((policy, object.metadata.generation.unwrap_or_default()));
+        let object = match apply(client, policy, change, dry).await {
+            Ok(object) => object,
+            Err(why) => {
+                tried.refused = Some(why);
+                break;
+            }
+        };
+        let generation = object.metadata.generation.unwrap_or_default();
+        tried.applied.push((policy, generation));
         let of_it = heard.take().into_iter().map(|message| Warning::OfObject {
             object: policy.title(),
             message,
         });
-        warnings.extend(of_it);
+        tried.warnings.extend(of_it);
     }
-    Ok((applied, warnings))
+    tried
 }
 
 /// The API's way to a policy.
@@ -89,7 +143,7 @@ async fn apply(
     policy: &AuthorizationPolicy,
     change: &Change,
     dry: bool,
-) -> anyhow::Result<DynamicObject> {
+) -> Result<DynamicObject, ApplyError> {
     let text = manifest::print(policy);
     let mut object: Value =
         serde_saphyr::from_str(&text).context("the policy cannot be written")?;
@@ -105,21 +159,24 @@ async fn apply(
         .patch(&policy.name, &params, &Patch::Apply(object))
         .await;
     applied.map_err(|error| {
-        let is_anothers = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        let hint = match (is_anothers, change.label) {
-            (false, _) => "",
-            (true, None) => "; --force-conflicts takes these fields over",
+        let code = if let kube::Error::Api(status) = &error {
+            Some(status.code)
+        } else {
+            None
+        };
+        let (policy, why) = (policy.title(), list::in_words(&error));
+        if !dry && code.is_none_or(|code| code >= 500) {
+            return ApplyError::Unknown { policy, why };
+        }
+        let hint = match (code, change.label) {
+            (Some(409), None) => "; --force-conflicts takes these fields over",
             // What an emergency needs names no flag.
-            (true, Some(_)) => {
+            (Some(409), Some(_)) => {
                 "; somebody has edited it since: `kubectl delete` it, or edit it yourself"
             }
+            _ => "",
         };
-        let nothing = if dry { "; nothing was applied" } else { "" };
-        anyhow!(
-            "{} is refused: {}{hint}{nothing}",
-            policy.title(),
-            list::in_words(&error)
-        )
+        ApplyError::Refused(format!("{policy} is refused: {why}{hint}"))
     })
 }
 

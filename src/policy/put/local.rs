@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use palisade_api::manifest::{self, Diagnostic, Document, Manifest};
+use anyhow::Context;
+use palisade_api::manifest::{self, Diagnostic, Document};
 use palisade_control::index::policy_digest;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::standing::{self, Write};
-use super::{Change, Done, NewFile, Progress, Put, Wait, files, warning};
+use super::{Change, Done, Progress, Put, Wait, files, warning};
 use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules, Texts};
 use crate::up::Running;
@@ -29,11 +29,6 @@ struct Proxy {
 pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let state = ask::state_of(name)?;
     let running = up::running(&state)?;
-    change
-        .files
-        .iter()
-        .try_for_each(|new| file_name(&new.name))?;
-    once(&change.files)?;
     let texts = rules::texts_of_directory(&running.rules)?;
     let before = rules::of_running(name)?.documents;
     let writes = standing::placed(&running.rules, &texts.by_file, &before, &change.files)?;
@@ -52,10 +47,13 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
         Some(patience) => Some(follow(&state, change, &now, (begun, patience))?),
         None => None,
     };
+    let mut warnings = warning::of_names(change, &now);
+    warnings.extend(warning::of_other_files(&change.files, &writes));
     Ok(Done {
         put,
+        unapplied: Vec::new(),
         progress,
-        warnings: warning::of_names(change, &now),
+        warnings,
     })
 }
 
@@ -68,15 +66,8 @@ fn check(running: &Running, texts: Texts, writes: &[Write]) -> anyhow::Result<()
     let own = own.context("the mesh's own workloads cannot be read")?;
     held.insert(OWN.to_owned(), own);
     let former: HashSet<_> = mistakes(&held, &[]).into_iter().collect();
-    let all: BTreeSet<_> = writes
-        .iter()
-        .flat_map(|one| said(&one.name, &one.text))
-        .collect();
     for one in writes {
-        let file = running.rules.join(&one.name).display().to_string();
-        if let Some(former) = held.remove(&file) {
-            keeps(&one.name, &former, &all)?;
-        }
+        held.remove(&running.rules.join(&one.name).display().to_string());
     }
     let mut found = mistakes(&held, writes);
     found.retain(|one| !former.contains(one));
@@ -112,19 +103,6 @@ fn mistakes(held: &BTreeMap<String, String>, writes: &[Write]) -> Vec<Diagnostic
     found
 }
 
-/// The directory has one file of a name.
-fn once(files: &[NewFile]) -> anyhow::Result<()> {
-    let mut named: BTreeMap<&str, &str> = BTreeMap::new();
-    for NewFile { name, place, .. } in files {
-        if let Some(other) = named.insert(name, place) {
-            bail!(
-                "{other} and {place} would both be {name} in the mesh, and nothing was applied; rename one of them"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Where each policy stands now.
 fn places(directory: &Path, writes: &[Write]) -> BTreeMap<String, String> {
     let documents = writes.iter().flat_map(|one| {
@@ -137,35 +115,6 @@ fn places(directory: &Path, writes: &[Write]) -> BTreeMap<String, String> {
         Some((policy.title(), format!("{}:{line}", document.file)))
     });
     places.collect()
-}
-
-/// A file that is replaced may hold others, which would go with it, unless `all` that is written says them.
-fn keeps(name: &str, former: &str, all: &BTreeSet<String>) -> anyhow::Result<()> {
-    let mut gone = said(name, former);
-    gone.retain(|one| !all.contains(one));
-    if !gone.is_empty() {
-        let gone: Vec<_> = gone.into_iter().collect();
-        bail!(
-            "the mesh has another {name}, and with it {} would be gone; rename yours, or write them into it",
-            gone.join(", ")
-        );
-    }
-    Ok(())
-}
-
-/// Everything that a file says, by name, also where it has mistakes.
-fn said(name: &str, text: &str) -> BTreeSet<String> {
-    let read = manifest::read_all(name, text);
-    let documents = read.documents.into_iter().chain(read.doubtful);
-    let said = documents.flat_map(|document| {
-        if let Manifest::Revocations(revoked) = document.manifest {
-            let identities = revoked.identities.iter().map(ToString::to_string);
-            let all = identities.chain(revoked.serials);
-            return all.map(|one| format!("the revocation of {one}")).collect();
-        }
-        Vec::from_iter(document.manifest.title())
-    });
-    said.collect()
 }
 
 /// Looks again and again, until all sidecars that are concerned have all of it, or patience ends.
@@ -252,15 +201,3 @@ fn why(proxy: Option<&Proxy>, policies: &BTreeSet<String>) -> String {
 const OWN: &str = "what the mesh file says";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// The file names of a change must be names: nothing may be written elsewhere.
-fn file_name(name: &str) -> anyhow::Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_read = name.ends_with(".yaml") || name.ends_with(".yml");
-    if !is_read || name.starts_with('.') || !name.chars().all(fits) {
-        bail!(
-            "{name:?} cannot be a file of rules: name it with letters, digits, - and _, and .yaml at its end"
-        );
-    }
-    Ok(())
-}

@@ -62,16 +62,29 @@ pub(super) struct Wait {
     pub(super) patience: Option<Duration>,
 }
 
+/// What could not be put in force, beside others that are.
+#[derive(Debug, Serialize)]
+pub(super) struct Unapplied {
+    pub(super) policy: String,
+    /// Why, of the one that was tried last; after it none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
+}
+
 /// What was done.
 #[derive(Debug)]
 pub(super) struct Done {
+    /// At least one.
     pub(super) put: Vec<Put>,
+    /// Then nothing was waited for.
+    pub(super) unapplied: Vec<Unapplied>,
     /// How far sidecars are with it, where that was waited for.
     pub(super) progress: Option<Progress>,
     pub(super) warnings: Vec<Warning>,
 }
 
-/// Puts policies in force: all of them, or none where one is not as it must be.
+/// Puts policies in force: all of them, or none where one is not as it must be. Where a cluster refuses one that it would
+/// have taken a moment before, it is told which are in force and which are not.
 pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let meant = meant(mesh)?;
     let mut done = match meant {

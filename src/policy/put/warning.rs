@@ -6,7 +6,8 @@ use palisade_api::manifest::{self, Diagnostic, Severity};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::Change;
+use super::standing::{self, Write};
+use super::{Change, NewFile};
 use crate::kubernetes;
 use crate::kubernetes::meant::Meant;
 use crate::policy::mistakes::shown;
@@ -69,6 +70,31 @@ pub(super) fn of_names(change: &Change, now: &Rules) -> Vec<Warning> {
         ..found
     });
     found.map(Warning::OfFile).collect()
+}
+
+/// New files whose names the mesh has for other files.
+pub(super) fn of_other_files(files: &[NewFile], writes: &[Write]) -> Vec<Warning> {
+    let beside = files.iter().filter_map(|new| {
+        let write = writes.iter().find(|one| one.place == new.place)?;
+        let own = standing::usual(&new.name);
+        (own != write.name).then_some((new, write, own))
+    });
+    let warnings = beside.map(|(new, write, own)| {
+        let given = &write.name;
+        Warning::OfFile(Diagnostic {
+            file: new.place.clone(),
+            line: 0,
+            column: 0,
+            width: 0,
+            severity: Severity::Warning,
+            message: format!(
+                "the mesh has another {own}, so what is new in this one is in {given} there"
+            ),
+            remedy: "nothing is gone; to name it yourself, rename yours before it is applied"
+                .to_owned(),
+        })
+    });
+    warnings.collect()
 }
 
 /// What stands in the files, and is put nowhere.

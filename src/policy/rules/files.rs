@@ -9,7 +9,8 @@ use palisade_api::spiffe::TrustDomain;
 use palisade_control::file::Directories;
 
 use super::split::split;
-use super::{Rules, named, objects};
+use super::{Rules, objects};
+use crate::policy::named;
 use crate::up;
 
 /// Reads files, and of directories the `*.yaml` and `*.yml` files, not what is below them. What is wrong with some of them

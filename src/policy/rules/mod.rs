@@ -6,7 +6,6 @@ mod extent;
 mod files;
 mod list;
 mod local;
-mod named;
 mod objects;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -96,6 +95,8 @@ pub(crate) struct Workload {
     pub(crate) addresses: Vec<std::net::IpAddr>,
     /// Whether sidecars answer for it.
     pub(crate) meshed: bool,
+    /// Ports that they do not see: no rule is asked there.
+    pub(crate) excluded_ports: BTreeSet<u16>,
 }
 
 /// Why there are no rules to ask.
@@ -181,23 +182,13 @@ pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
     }
 }
 
-/// The expectations of the documents that are good, and what is wrong with others.
+/// The expectations of files and, beside what is wrong with some, what can be read of them.
 pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>, Vec<Diagnostic>) {
     let (mut tests, mut mistakes) = (Vec::new(), Vec::new());
     for (file, text) in texts {
-        let ours = split::split(text).ours;
-        match manifest::read_tests(file, &ours) {
-            Ok(found) => tests.extend(found),
-            Err(found) => {
-                mistakes.extend(found);
-                for (before, document) in manifest::apart(&ours) {
-                    // Its lines stay where they are.
-                    let before = (0..before).map(|_| '\n');
-                    let alone = before.chain(document.chars()).collect::<String>();
-                    tests.extend(manifest::read_tests(file, &alone).unwrap_or_default());
-                }
-            }
-        }
+        let read = manifest::read_all_tests(file, &split::split(text).ours);
+        tests.extend(read.tests);
+        mistakes.extend(read.mistakes);
     }
     (tests, mistakes)
 }
@@ -337,6 +328,7 @@ impl Rules {
                 replicas: vec![spec.name.clone()],
                 addresses: spec.addresses.clone(),
                 meshed: spec.meshed,
+                excluded_ports: BTreeSet::new(),
             }),
             Manifest::Namespace { name, settings } => {
                 self.known.tell(name, *settings);
@@ -368,6 +360,7 @@ impl Known {
             (&held.namespace, &held.name) == (&workload.namespace, &workload.name)
                 && (&held.service_account, &held.labels, held.meshed)
                     == (&workload.service_account, &workload.labels, workload.meshed)
+                && held.excluded_ports == workload.excluded_ports
         };
         match self.workloads.iter_mut().find(same) {
             Some(held) => {

@@ -1,7 +1,8 @@
 //! What Kubernetes manifests say of who there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use palisade_api::cluster::{self, EXCLUDE_INBOUND_PORTS};
 use palisade_api::manifest::{self, Manifest};
 use palisade_api::workload::NamespaceSettings;
 use serde_json::{Value, json};
@@ -48,8 +49,18 @@ pub(super) fn take(known: &mut Known, object: &Value) -> Vec<String> {
         replicas: Vec::new(),
         addresses: Vec::new(),
         meshed: true,
+        excluded_ports: excluded_ports(template),
     });
     Vec::new()
+}
+
+fn excluded_ports(template: &Value) -> BTreeSet<u16> {
+    let annotations = template.pointer("/metadata/annotations");
+    let ports = annotations.and_then(|all| all.get(EXCLUDE_INBOUND_PORTS)?.as_str());
+    ports
+        .into_iter()
+        .flat_map(cluster::excluded_ports)
+        .collect()
 }
 
 /// What people call an object of any kind.

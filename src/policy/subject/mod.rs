@@ -325,12 +325,18 @@ pub(crate) fn of(workload: &Workload, selected: &BTreeSet<&str>) -> Called {
     }
 }
 
-/// Those of whom replicas are known, of a called one. Manifests say nothing of replicas.
-pub(crate) fn replicated<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Workload> {
+/// The workloads that a called one stands for.
+pub(crate) fn workloads<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Workload> {
     let selected = selected_labels(rules);
     let known = rules.known.workloads.iter();
-    let known = known.filter(|one| !one.replicas.is_empty() && of(one, &selected) == *called);
-    known.collect()
+    known.filter(|one| of(one, &selected) == *called).collect()
+}
+
+/// Those of them of whom replicas are known. Manifests say nothing of replicas.
+pub(crate) fn replicated<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Workload> {
+    let mut known = workloads(rules, called);
+    known.retain(|one| !one.replicas.is_empty());
+    known
 }
 
 /// The names of replicas without a sidecar, of some workloads: `shop/legacy-0`.

@@ -9,6 +9,7 @@ use super::super::beside;
 use super::super::explain::{self, Explained};
 use super::super::revoked::{Answer as Said, REVOKED};
 use super::super::rules::Rules;
+use super::super::subject;
 use super::expected::Case;
 
 /// What came of an expectation.
@@ -48,7 +49,13 @@ pub(super) fn ask<'a>(
         for called in &case.called {
             let settings = rules.known.settings(&called.namespace);
             let destination = called.destination(&rules.trust_domain, settings);
-            let mut alike: Vec<(Said, Vec<u16>)> = Vec::new();
+            let workloads = subject::workloads(rules, called);
+            let excluded: BTreeSet<u16> = workloads
+                .into_iter()
+                .flat_map(|one| one.excluded_ports.iter().copied())
+                .collect();
+            // None where no rule is asked.
+            let mut alike: Vec<(Option<Said>, Vec<u16>)> = Vec::new();
             for port in case
                 .expectation
                 .ports
@@ -56,20 +63,31 @@ pub(super) fn ask<'a>(
                 .flat_map(|range| range.first..=range.last)
             {
                 let from = (caller, &*beside);
-                let revoked = &rules.revoked;
-                let said = revoked.decide(policy, from, &destination, (port, now));
+                let is_asked = !excluded.contains(&port);
+                let said = is_asked.then(|| {
+                    let revoked = &rules.revoked;
+                    revoked.decide(policy, from, &destination, (port, now))
+                });
                 match alike.iter_mut().find(|(other, _)| *other == said) {
                     Some((_, ports)) => ports.push(port),
                     None => alike.push((said, vec![port])),
                 }
             }
             for (said, ports) in alike {
-                exercised.extend(rules_of(&said).cloned());
+                exercised.extend(said.iter().flat_map(rules_of).cloned());
                 let first = ports.first().copied().unwrap_or_default();
+                let explained = explain::explain(rules, policy, (caller, called, first), now);
                 answers.push(Answer {
-                    differs: differs(&case, &said),
+                    differs: match &said {
+                        Some(said) => differs(&case, said),
+                        // What rules would say there is true of nobody.
+                        None => Some(unasked(&case)),
+                    },
                     ports: ranges(&ports),
-                    explained: explain::explain(rules, policy, (caller, called, first), now),
+                    explained: Explained {
+                        presumed: case.doubt.is_some(),
+                        ..explained
+                    },
                 });
             }
         }
@@ -82,6 +100,12 @@ pub(super) fn ask<'a>(
         wrong: answers,
         case,
     }
+}
+
+/// What is not as expected at a port that the sidecar does not see.
+fn unasked(case: &Case<'_>) -> String {
+    let wanted = case.expectation.expect.as_str();
+    format!("expected {wanted}, got no answer: the port is excluded from the sidecar")
 }
 
 /// The first thing that is not as expected.

@@ -1,6 +1,6 @@
 //! Expectations, with all who are meant by them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::manifest::{
     Diagnostic, Expectation, Placed, PolicyTest, Position, Severity, Who,
@@ -19,6 +19,8 @@ pub(super) struct Case<'a> {
     pub(super) expectation: &'a Expectation,
     pub(super) callers: Vec<Caller>,
     pub(super) called: Vec<Called>,
+    /// Why the caller may be somebody else than it is taken for.
+    pub(super) doubt: Option<String>,
     /// Those that its `rule` may mean; none where it has no such field.
     pub(super) rules: Option<BTreeSet<RuleName>>,
 }
@@ -49,7 +51,85 @@ fn case<'a>(
     test: &'a PolicyTest,
     expectation: &'a Expectation,
 ) -> Result<Case<'a>, Vec<Diagnostic>> {
-    let wrong = |at: Position, (message, remedy): (String, String)| Diagnostic {
+    let Expectation {
+        from, to, labels, ..
+    } = expectation;
+    let callers = callers_of(rules, test, from);
+    let called = called_by(rules, test, (to, labels));
+    let named = expectation.rule.as_ref();
+    let named = named.map(|rule| rules_named(rules, test, rule)).transpose();
+    match (callers, called, named) {
+        (Ok(callers), Ok(called), Ok(named)) => Ok(Case {
+            test,
+            expectation,
+            doubt: subject::doubt(rules, &meant(from)),
+            callers,
+            called,
+            rules: named,
+        }),
+        (callers, called, named) => {
+            let mistakes = [callers.err(), called.err(), named.err()];
+            Err(mistakes.into_iter().flatten().collect())
+        }
+    }
+}
+
+/// Everybody who calls, also where something else is wrong with the expectation.
+pub(super) fn callers(tests: &[PolicyTest]) -> impl Iterator<Item = &Placed<Who>> {
+    tests.iter().flat_map(|test| {
+        let whole = test.expectations.iter().map(|one| &one.from);
+        let doubtful = test.doubtful.iter().filter_map(|one| one.from.as_ref());
+        whole.chain(doubtful)
+    })
+}
+
+/// Names of nobody in expectations with which something else is wrong.
+pub(super) fn unknown_in_doubtful(rules: &Rules, tests: &[PolicyTest]) -> Vec<Diagnostic> {
+    let all = tests
+        .iter()
+        .flat_map(|test| test.doubtful.iter().map(move |names| (test, names)));
+    let unknown = all.flat_map(|(test, names)| {
+        let from = names.from.as_ref();
+        let to = names.to.as_ref();
+        let rule = names.rule.as_ref();
+        [
+            from.and_then(|from| callers_of(rules, test, from).err()),
+            to.and_then(|to| called_by(rules, test, (to, &names.labels)).err()),
+            rule.and_then(|rule| rules_named(rules, test, rule).err()),
+        ]
+    });
+    unknown.flatten().collect()
+}
+
+fn callers_of(
+    rules: &Rules,
+    test: &PolicyTest,
+    from: &Placed<Who>,
+) -> Result<Vec<Caller>, Diagnostic> {
+    let callers = subject::callers(rules, &meant(from));
+    callers.map_err(|why| wrong(test, from.at, in_parts(&why)))
+}
+
+fn called_by(
+    rules: &Rules,
+    test: &PolicyTest,
+    (to, labels): (&Placed<Who>, &BTreeMap<String, String>),
+) -> Result<Vec<Called>, Diagnostic> {
+    let called = subject::called(rules, &meant(to), labels);
+    called.map_err(|why| wrong(test, to.at, in_parts(&why)))
+}
+
+fn rules_named(
+    rules: &Rules,
+    test: &PolicyTest,
+    rule: &Placed<String>,
+) -> Result<BTreeSet<RuleName>, Diagnostic> {
+    let found = named_so(rules, &rule.value);
+    found.ok_or_else(|| wrong(test, rule.at, unknown(rules, &rule.value)))
+}
+
+fn wrong(test: &PolicyTest, at: Position, (message, remedy): (String, String)) -> Diagnostic {
+    Diagnostic {
         file: test.file.to_string(),
         line: at.line,
         column: at.column,
@@ -57,31 +137,6 @@ fn case<'a>(
         severity: Severity::Error,
         message,
         remedy,
-    };
-    let Expectation {
-        from, to, labels, ..
-    } = expectation;
-    let callers =
-        subject::callers(rules, &meant(from)).map_err(|why| wrong(from.at, in_parts(&why)));
-    let called =
-        subject::called(rules, &meant(to), labels).map_err(|why| wrong(to.at, in_parts(&why)));
-    let named = expectation.rule.as_ref();
-    let named = named.map(|rule| {
-        let found = named_so(rules, &rule.value);
-        found.ok_or_else(|| wrong(rule.at, unknown(rules, &rule.value)))
-    });
-    match (callers, called, named.transpose()) {
-        (Ok(callers), Ok(called), Ok(rules)) => Ok(Case {
-            test,
-            expectation,
-            callers,
-            called,
-            rules,
-        }),
-        (callers, called, named) => {
-            let mistakes = [callers.err(), called.err(), named.err()];
-            Err(mistakes.into_iter().flatten().collect())
-        }
     }
 }
 

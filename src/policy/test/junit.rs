@@ -94,39 +94,45 @@ fn ending(outcome: &Outcome<'_>) -> String {
         .wrong
         .iter()
         .filter_map(|one| one.differs.as_deref());
-    let Some(differs) = differs.next() else {
-        return "/>\n".to_owned();
-    };
-    let details = details(outcome);
-    let details = anstream::adapter::strip_str(&details);
-    failure(
-        differs,
-        "expectation",
-        &format!("{}\n{details}", place(outcome)),
-    )
+    let failure = differs.next().map(|differs| {
+        let details = details(outcome);
+        let details = anstream::adapter::strip_str(&details);
+        let text = format!("{}\n{details}", place(outcome));
+        failure(differs, "expectation", &text)
+    });
+    // Its readers show that of cases that passed, too.
+    let doubt = outcome.case.doubt.as_deref();
+    let doubt = doubt.map(|doubt| format!("      <system-out>{}</system-out>\n", escaped(doubt)));
+    closed(failure.into_iter().chain(doubt).collect())
 }
 
 fn coverage_suite(report: &Report<'_>, failed: usize) -> String {
     let mut xml = format!(
         "  <testsuite name=\"coverage\" tests=\"1\" failures=\"{failed}\" errors=\"0\" skipped=\"0\" time=\"0\">\n    <testcase classname=\"coverage\" name=\"enough rules are exercised\" time=\"0\""
     );
-    if failed == 0 {
-        xml.push_str("/>\n");
-    } else {
+    let failure = (failed > 0).then(|| {
         let idle = report.coverage.unexercised.iter();
         let idle: String = idle
             .map(|idle| format!("{}  {}\n", idle.rule, idle.place))
             .collect();
-        xml.push_str(&failure(&report.coverage.in_words(), "coverage", &idle));
-    }
+        failure(&report.coverage.in_words(), "coverage", &idle)
+    });
+    xml.push_str(&closed(failure.unwrap_or_default()));
     xml.push_str("  </testsuite>\n");
     xml
 }
 
-/// The rest of a case that failed.
+/// The rest of a case with these elements in it.
+fn closed(elements: String) -> String {
+    match elements.as_str() {
+        "" => "/>\n".to_owned(),
+        elements => format!(">\n{elements}    </testcase>\n"),
+    }
+}
+
 fn failure(message: &str, kind: &str, text: &str) -> String {
     format!(
-        ">\n      <failure message=\"{}\" type=\"{kind}\">{}</failure>\n    </testcase>\n",
+        "      <failure message=\"{}\" type=\"{kind}\">{}</failure>\n",
         escaped(message),
         escaped(text)
     )

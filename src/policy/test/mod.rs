@@ -117,8 +117,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
 /// Expectations and the rules to ask; of both, everything that is wrong.
 fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
     let Expected { tests, wrong } = expectations(&args.paths)?;
-    let all = tests.iter().flat_map(|test| &test.expectations);
-    let callers: Vec<_> = all.map(|one| expected::meant(&one.from)).collect();
+    let callers: Vec<_> = expected::callers(&tests).map(expected::meant).collect();
     let rules = rules_for(args, &subject::sought(&callers));
     if let Ok(rules) = &rules {
         let doubts = callers.iter();
@@ -131,9 +130,10 @@ fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
     };
     match rules {
         Ok(rules) => {
-            // Who is not there is told in the same breath.
+            // Who is not there is told in the same breath, also beside what is wrong with an expectation.
             let nobody = expected::cases(&rules, &tests).err();
             wrong.add(nobody.into_iter().flatten());
+            wrong.add(expected::unknown_in_doubtful(&rules, &tests));
             Err(ExpectationsError(wrong).into())
         }
         Err(rules) => bail!("{}\n\n{rules:#}", ExpectationsError(wrong)),
@@ -180,7 +180,7 @@ fn mistakes(found: Vec<Diagnostic>, tests: &[PolicyTest]) -> ExpectationsError {
     ExpectationsError(Mistakes::new(found, texts.by_file))
 }
 
-/// The expectations that can be asked, and what is wrong with others.
+/// Expectations, and what is wrong with some: then none is asked.
 #[derive(Debug)]
 struct Expected {
     tests: Vec<PolicyTest>,

@@ -153,6 +153,9 @@ struct Line<'a> {
     ports: String,
     expect: &'static str,
     passed: bool,
+    /// Whether the caller is only taken for the service account of its name: its pods may not be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    presumed: bool,
     /// What was answered, where it failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     answers: Vec<Answered<'a>>,
@@ -199,6 +202,7 @@ pub(super) fn json(out: &mut impl Write, report: &Report<'_>) -> anyhow::Result<
             ports: listed(&expectation.ports),
             expect: expectation.expect.as_str(),
             passed: outcome.is_as_expected(),
+            presumed: outcome.case.doubt.is_some(),
             answers: outcome.wrong.iter().map(Answered::from).collect(),
         };
         writeln!(out, "{}", serde_json::to_string(&line)?)?;

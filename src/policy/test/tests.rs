@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use palisade_api::manifest::PolicyTest;
+use serde_json::Value;
 
+use super::super::rules::sample;
 use super::print::{details, text};
 use super::*;
 
@@ -145,6 +147,44 @@ fn replicas_that_are_decided_differently_are_all_shown() {
         "{wrong}"
     );
     assert!(wrong.contains("as expected\n"), "{wrong}");
+}
+
+/// Its pods may not be read: nobody knows as whom it runs.
+#[test]
+fn an_answer_that_rests_on_a_presumption_says_so_to_programs() {
+    let expectations = "  - {from: jobs/cron, to: shop/orders, port: 8080, expect: deny}
+  - {from: jobs/cron, to: shop/orders, port: 8080, expect: allow}
+  - {from: shop/orders, to: shop/orders, port: 8080, expect: deny}\n";
+    let Written {
+        mut rules,
+        tests,
+        _directory,
+    } = written(expectations);
+    rules.known.extent = sample::rules_of("shop", RULES).known.extent;
+    let report = report(&rules, &tests, None).unwrap();
+    let mut out = Vec::new();
+    print::json(&mut out, &report).unwrap();
+    let lines = String::from_utf8(out).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let presumed: Vec<_> = lines.iter().map(|one| one["presumed"] == true).collect();
+    assert_eq!(presumed, [true, true, false, false], "{lines:#?}");
+    assert_eq!(lines[1]["answers"][0]["explained"]["presumed"], true);
+    let xml = junit::xml(&report);
+    let doubt = "<system-out>you may not list the pods of jobs: jobs/cron is taken for";
+    assert_eq!(xml.matches(doubt).count(), 2, "{xml}");
+    let good = ": deny\" file=\"";
+    let (_, good) = xml.split_once(good).unwrap();
+    let expected = "time=\"0\">\n      <system-out>";
+    assert!(
+        good.split_once("</system-out>")
+            .unwrap()
+            .0
+            .contains(expected),
+        "{xml}"
+    );
 }
 
 #[test]

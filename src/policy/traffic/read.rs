@@ -1,6 +1,5 @@
 //! Records of files, and of the mesh that runs on this machine.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use crate::ask::{self, LogsQuestion, Question};
+use crate::policy::named;
 use crate::records;
 
 /// Takes one line, and says whether it is a record.
@@ -110,7 +110,8 @@ fn directory(
 }
 
 fn file(path: &Path, skipped: &mut Skipped, take: &mut Take<'_>) -> std::io::Result<Lines> {
-    let reader = BufReader::with_capacity(READ_BYTES, File::open(path)?);
+    let file = named::open(path).map_err(std::io::Error::other)?;
+    let reader = BufReader::with_capacity(READ_BYTES, file);
     lines(reader, &shown(path), skipped, take)
 }
 

@@ -79,7 +79,12 @@ impl<'a> Workloads<'a> {
         let exact = self.replica(namespace, replica);
         let is_named = |one: &&Workload| one.name == replica || is_replica(replica, &one.name);
         let found: Vec<&'a Workload> = match exact {
-            [] => self.in_namespace(namespace).iter().copied().filter(is_named).collect(),
+            [] => self
+                .in_namespace(namespace)
+                .iter()
+                .copied()
+                .filter(is_named)
+                .collect(),
             exact => exact.to_vec(),
         };
         let accounts = found.iter().map(|one| &*one.service_account);

@@ -26,8 +26,32 @@ pub struct PolicyTest {
     pub name: String,
     /// The moment at which the rules are asked; none: now.
     pub at: Option<OffsetDateTime>,
-    /// At least one.
+    /// At least one, where nothing is wrong with the document.
     pub expectations: Vec<Expectation>,
+    /// What can be read of others, with which something is wrong.
+    pub doubtful: Vec<Names>,
+}
+
+/// A file's expectations, and what is wrong with them.
+#[derive(Debug)]
+pub struct TestReading {
+    /// Where there are mistakes, the file is refused with them, and these are there to look for more.
+    pub tests: Vec<PolicyTest>,
+    /// Everything that is wrong, in the order of the text.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+/// Whom and what an expectation names, as far as that can be read: to look for more mistakes in it, and for nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Who calls.
+    pub from: Option<Placed<Who>>,
+    /// Who is called; none either where it cannot be read which labels it has.
+    pub to: Option<Placed<Who>>,
+    /// Labels of the called one.
+    pub labels: BTreeMap<String, String>,
+    /// The rule that is to decide.
+    pub rule: Option<Placed<String>>,
 }
 
 /// What is asked, and what is to be answered.
@@ -86,15 +110,27 @@ pub enum Who {
 ///
 /// Everything that is wrong with them, and with what is no YAML: there one could be.
 pub fn read_tests(file: &str, text: &str) -> Result<Vec<PolicyTest>, Vec<Diagnostic>> {
+    let TestReading { tests, mistakes } = read_all_tests(file, text);
+    if mistakes.is_empty() {
+        Ok(tests)
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// The same, with the expectations beside which others have mistakes.
+pub fn read_all_tests(file: &str, text: &str) -> TestReading {
     let (mut nodes, mut mistakes) = documents::of(file, text);
     nodes.retain(is_test);
     let named: Arc<str> = file.into();
     let mut reader = Reader::new(Places::Lines);
-    let tests = reader.each(&nodes, |reader, node| test(reader, node, &named));
+    let tests = nodes.iter();
+    let tests = tests.filter_map(|node| test(&mut reader, node, &named));
+    let tests = tests.collect();
     let found = reader.into_found();
     mistakes.extend(found.into_iter().map(|found| found.in_file(file)));
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    tests.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+    TestReading { tests, mistakes }
 }
 
 /// Whether a document is one of these, however wrong the rest of it may be.
@@ -109,44 +145,67 @@ pub(super) fn is_test(node: &Node) -> bool {
 
 fn test(reader: &mut Reader<'_>, node: &Node, file: &Arc<str>) -> Option<PolicyTest> {
     let document = reader.fields(node, "document", &DOCUMENT)?;
-    let version = reader
+    reader
         .required(&document, "apiVersion", VERSION_REMEDY)
         .and_then(|node| reader.word(node, "apiVersion", &[(VERSION, ())]));
-    let contents = contents(reader, &document);
-    version?;
-    let (name, at, expectations) = contents?;
-    Some(PolicyTest {
-        file: Arc::clone(file),
+    let Contents {
         name,
         at,
         expectations,
+        doubtful,
+    } = contents(reader, &document);
+    Some(PolicyTest {
+        file: Arc::clone(file),
+        name: name.unwrap_or_default(),
+        at,
+        expectations,
+        doubtful,
     })
 }
 
-/// What it says: its name, the moment for which it holds, and what is expected.
-pub(super) type Contents = (String, Option<OffsetDateTime>, Vec<Expectation>);
-
-/// All of a document but its version and kind.
-pub(super) fn contents(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Contents> {
-    let named = reader
-        .required(document, "metadata", "write `metadata: {name: …}`")
-        .and_then(|node| {
-            let fields = reader.fields(node, "metadata", &METADATA)?;
-            name(reader, &fields, Form::Subdomain)
-        });
-    let spec = reader.required(document, "spec", "write `spec: {tests: […]}`")?;
-    let spec = reader.fields(spec, "spec", &["at", "tests"])?;
-    let at = reader.optional(&spec, "at", moment);
-    let remedy = "name at least one expectation, as in `- {from: shop/web, to: shop/orders, port: 8080, expect: allow}`";
-    let expectations = reader
-        .required(&spec, "tests", remedy)
-        .and_then(|node| reader.list(node, "tests", remedy))
-        .and_then(|nodes| reader.each(nodes, expectation));
-    Some((named?, at?, expectations?))
+/// What a document says, as far as nothing is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    name: Option<String>,
+    at: Option<OffsetDateTime>,
+    expectations: Vec<Expectation>,
+    doubtful: Vec<Names>,
 }
 
-fn expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
-    let fields = reader.fields(node, "tests", &FIELDS)?;
+/// All of a document but its version and kind.
+pub(super) fn contents(reader: &mut Reader<'_>, document: &Fields<'_>) -> Contents {
+    let mut contents = Contents {
+        name: reader
+            .required(document, "metadata", "write `metadata: {name: …}`")
+            .and_then(|node| {
+                let fields = reader.fields(node, "metadata", &METADATA)?;
+                name(reader, &fields, Form::Subdomain)
+            }),
+        ..Contents::default()
+    };
+    let spec = reader
+        .required(document, "spec", "write `spec: {tests: […]}`")
+        .and_then(|node| reader.fields(node, "spec", &["at", "tests"]));
+    let Some(spec) = spec else {
+        return contents;
+    };
+    contents.at = reader.optional(&spec, "at", moment).flatten();
+    let remedy = "name at least one expectation, as in `- {from: shop/web, to: shop/orders, port: 8080, expect: allow}`";
+    let nodes = reader
+        .required(&spec, "tests", remedy)
+        .and_then(|node| reader.list(node, "tests", remedy));
+    for node in nodes.unwrap_or_default() {
+        match expectation(reader, node) {
+            Ok(expectation) => contents.expectations.push(expectation),
+            Err(names) => contents.doubtful.extend(names.map(|names| *names)),
+        }
+    }
+    contents
+}
+
+/// An expectation or, where something is wrong with it, whom it names; none where it has no fields.
+fn expectation(reader: &mut Reader<'_>, node: &Node) -> Result<Expectation, Option<Box<Names>>> {
+    let fields = reader.fields(node, "tests", &FIELDS).ok_or(None)?;
     let name = reader.optional(&fields, "name", |reader, node| {
         reader.text(node, "name").map(str::to_owned)
     });
@@ -171,18 +230,27 @@ fn expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
     let shadow = reader.optional(&fields, "shadow", |reader, node| {
         reader.word(node, "shadow", &EFFECTS)
     });
-    Some(Expectation {
-        place: node.at,
-        name: name?,
-        from: from?,
-        to: to?,
-        labels: labels?.unwrap_or_default(),
-        ports: ports?,
-        expect: expect?,
-        rule: rule?,
-        reason: reason?,
-        shadow: shadow?,
-    })
+    let names = Names {
+        from: from.clone(),
+        to: to.clone().filter(|_| labels.is_some()),
+        labels: labels.clone().flatten().unwrap_or_default(),
+        rule: rule.clone().flatten(),
+    };
+    let whole = || {
+        Some(Expectation {
+            place: node.at,
+            name: name?,
+            from: from?,
+            to: to?,
+            labels: labels?.unwrap_or_default(),
+            ports: ports?,
+            expect: expect?,
+            rule: rule?,
+            reason: reason?,
+            shadow: shadow?,
+        })
+    };
+    whole().ok_or_else(|| Some(Box::new(names)))
 }
 
 fn required_who(

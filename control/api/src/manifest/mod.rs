@@ -39,7 +39,9 @@ use crate::workload::{NamespaceSettings, ServicePort};
 pub use against::against;
 pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
-pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
+pub use expectation::{
+    Expectation, Names, Placed, PolicyTest, TestReading, Who, read_all_tests, read_tests,
+};
 pub use known::{Known, KnownWorkload};
 pub use node::apart;
 pub use object::{Object, ObjectDiagnostic, check_object, read_object};

@@ -271,6 +271,27 @@ impl<'p> Reader<'p> {
         self.refuse(node.at, message, instead(text, &known, ""))
     }
 
+    /// The same, and where it is none of them the one that was most likely meant, by which the rest can be read.
+    pub(super) fn word_or_meant<T: Copy>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let read = self.word(node, what, words);
+        let Value::Text(text) = &node.value else {
+            return read;
+        };
+        let meant = nearest(text, words.iter().map(|(word, _)| *word))?;
+        if let (None, Some(refused)) = (&read, self.found.last_mut()) {
+            refused.left = Left::Word(meant);
+        }
+        words
+            .iter()
+            .find(|(word, _)| *word == meant)
+            .map(|(_, value)| *value)
+    }
+
     /// A name, of the form that Kubernetes asks of it.
     pub(super) fn name(&mut self, node: &Node, what: &str, form: name::Form) -> Option<String> {
         let text = self.text(node, what)?;

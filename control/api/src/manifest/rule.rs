@@ -9,28 +9,15 @@ use time::format_description::well_known::Rfc3339;
 use super::Position;
 use super::name::Form;
 use super::node::{Entry, Node, Value};
-use super::read::{Fields, Reader, describe, instead, listed, quoted};
+use super::read::{Fields, Left, Reader, describe, instead, listed, quoted};
 use crate::policy::{Effect, From, Mode, PortRange, Rule};
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// A rule, and where its name stands.
 pub(super) fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<(Rule, Position)> {
     let fields = reader.fields(node, "rules", &FIELDS)?;
-    let named = reader.required(
-        &fields,
-        "name",
-        "give the rule a name that says what it is for",
-    );
-    let name = named.and_then(|node| reader.name(node, "name", Form::Label));
-    let effect = reader
-        .required(&fields, "effect", "write `effect: allow` or `effect: deny`")
-        .and_then(|node| {
-            reader.word(
-                node,
-                "effect",
-                &[("allow", Effect::Allow), ("deny", Effect::Deny)],
-            )
-        });
+    let (name, named_at) = required_name(reader, &fields);
+    let effect = effect(reader, &fields);
     let remedy = "say whom the rule is about, as in `- serviceAccount: shop/web`";
     let from = reader
         .required(&fields, "from", remedy)
@@ -51,16 +38,42 @@ pub(super) fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<(Rule, Positi
         reader.text(node, "reason").map(str::to_owned)
     });
     let expires = expires(reader, &fields);
+    let mode = mode?.unwrap_or(Mode::Enforce);
+    // Of a rule without an effect that can be told, the rest is read as that of one that decides nothing.
+    let (effect, mode) = effect.map_or((Effect::Deny, Mode::Shadow), |effect| (effect, mode));
     let rule = Rule {
-        name: name?,
-        effect: effect?,
+        name,
+        effect,
         from: from?,
         ports: ports?.unwrap_or_default(),
-        mode: mode?.unwrap_or(Mode::Enforce),
+        mode,
         expires: expires?,
         reason: reason?.unwrap_or_default(),
     };
-    Some((rule, named?.at))
+    Some((rule, named_at))
+}
+
+/// What a rule does, also where it was refused and what was most likely meant is known.
+fn effect(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Effect> {
+    let Some(entry) = fields.find("effect") else {
+        let remedy = "write `effect: allow` or `effect: deny`";
+        reader.note(fields.at, "`effect` is missing", remedy, Left::All);
+        return None;
+    };
+    reader.word_or_meant(&entry.value, "effect", &EFFECTS)
+}
+
+/// A rule's name and its place. Where it is none, the rest is read as that of a rule without one.
+fn required_name(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (String, Position) {
+    let nameless = || NAMELESS.to_owned();
+    let Some(entry) = fields.find("name") else {
+        let remedy = "give the rule a name that says what it is for";
+        reader.note(fields.at, "`name` is missing", remedy, Left::All);
+        return (nameless(), fields.at);
+    };
+    let node = &entry.value;
+    let name = reader.name(node, "name", Form::Label);
+    (name.unwrap_or_else(nameless), node.at)
 }
 
 /// The name of a rule if it is one, whatever else is wrong with it, and where it stands.
@@ -337,6 +350,9 @@ fn expires(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Offset
     }
 }
 
+const EFFECTS: [(&str, Effect); 2] = [("allow", Effect::Allow), ("deny", Effect::Deny)];
+/// Stands for the name of a rule that has none.
+const NAMELESS: &str = "…";
 const FIELDS: [&str; 7] = [
     "name", "effect", "from", "ports", "mode", "expires", "reason",
 ];

@@ -143,7 +143,7 @@ pub(crate) fn is_sidecar(container: &core::Container) -> bool {
     )
 }
 
-/// One that is no port excludes nothing: what it would be is reached over the mesh, and fails closed.
+/// What its redirect leaves alone.
 fn excluded_ports<'p>(mut containers: impl Iterator<Item = &'p core::Container>) -> Vec<u16> {
     let redirect = containers.find(|container| container.name == REDIRECT_CONTAINER);
     let variables = redirect
@@ -152,9 +152,7 @@ fn excluded_ports<'p>(mut containers: impl Iterator<Item = &'p core::Container>)
     variables
         .filter(|variable| variable.name == EXCLUDED_PORTS_VARIABLE)
         .filter_map(|variable| variable.value.as_deref())
-        .flat_map(|ports| ports.split(','))
-        .filter_map(|port| port.trim().parse().ok())
-        .filter(|port| *port != 0)
+        .flat_map(cluster::excluded_ports)
         .collect()
 }
 

@@ -1,16 +1,18 @@
 //! Where that goes which is applied to a local mesh: what stands in one of its files already is replaced there, as an
-//! object of a cluster is, and all else comes in a file of its own name.
+//! object of a cluster is, and all else comes in a file of its own name, or of another one beside it.
 
+mod name;
 mod part;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use palisade_api::manifest::{self, Document, Manifest};
 
 use super::NewFile;
+pub(super) use name::usual;
 use part::{instead, without};
 
 /// A file of the mesh's directory of rules, as it is to be.
@@ -58,13 +60,28 @@ pub(super) fn placed(
     files: &[NewFile],
 ) -> Result<Vec<Write>, ReplaceError> {
     let path = |name: &str| directory.join(name).display().to_string();
-    let own: Vec<_> = files.iter().map(|new| path(&new.name)).collect();
+    let all: BTreeSet<_> = files
+        .iter()
+        .flat_map(|new| said(&read(&new.text)))
+        .collect();
+    // A file is replaced as a whole where nothing that it says would be gone.
+    let is_free = |name: &str| match held.get_key_value(&path(name)) {
+        Some((file, text)) => said(&known(file, text, in_force).0).is_subset(&all),
+        None => !directory.join(name).exists(),
+    };
+    let mut names: Vec<String> = Vec::new();
+    for new in files {
+        let is_free = |name: &str| !names.iter().any(|own| own == name) && is_free(name);
+        let name = name::of(&new.name, is_free);
+        names.push(name);
+    }
+    let own: Vec<_> = names.iter().map(|name| path(name)).collect();
     let others = held.iter().filter(|(file, _)| !own.contains(file));
     let standing = Standing::of(others, in_force);
     // By file, and what each of its documents becomes.
     let mut replaced: BTreeMap<&str, BTreeMap<String, &str>> = BTreeMap::new();
     let mut writes = Vec::new();
-    for new in files {
+    for (new, name) in files.iter().zip(names) {
         let (mut rest, mut is_whole) = (String::new(), true);
         for (_, piece) in manifest::apart(&new.text) {
             let titles = titles(piece);
@@ -84,9 +101,9 @@ pub(super) fn placed(
             rest = first.to_owned();
         }
         writes.push(Write {
-            name: new.name.clone(),
+            former: held.get(&path(&name)).cloned(),
+            name,
             text: rest,
-            former: held.get(&path(&new.name)).cloned(),
             place: new.place.clone(),
         });
     }
@@ -115,13 +132,8 @@ impl<'a> Standing<'a> {
     fn of(files: impl Iterator<Item = (&'a String, &'a String)>, in_force: &[Document]) -> Self {
         let mut standing: BTreeMap<String, Vec<Stands<'_>>> = BTreeMap::new();
         for (file, text) in files {
-            let read = manifest::read_all(file, text);
-            let is_broken = !read.mistakes.is_empty();
-            let was = in_force
-                .iter()
-                .filter(|one| is_broken && *one.file == **file);
-            let documents = read.documents.iter().chain(&read.doubtful).chain(was);
-            for document in documents {
+            let (documents, is_broken) = known(file, text, in_force);
+            for document in &documents {
                 let Some(title) = document.manifest.title() else {
                     continue;
                 };
@@ -221,10 +233,36 @@ fn manifests(text: &str) -> Option<Vec<Manifest>> {
 }
 
 fn titles(piece: &str) -> Vec<String> {
-    let read = manifest::read_all("", piece);
-    let documents = read.documents.iter().chain(&read.doubtful);
-    let title = |document: &Document| document.manifest.title();
-    documents.filter_map(title).collect()
+    let documents = read(piece);
+    let titles = documents.iter().filter_map(|one| one.manifest.title());
+    titles.collect()
+}
+
+/// Every document of a text, also where it has mistakes.
+fn read(text: &str) -> Vec<Document> {
+    known("", text, &[]).0
+}
+
+/// The same of a file of the mesh, and whether it has mistakes: then also what is in force of it.
+fn known(file: &str, text: &str, in_force: &[Document]) -> (Vec<Document>, bool) {
+    let read = manifest::read_all(file, text);
+    let is_broken = !read.mistakes.is_empty();
+    let was = in_force.iter();
+    let was = was.filter(|one| is_broken && *one.file == *file).cloned();
+    let documents = read.documents.into_iter().chain(read.doubtful);
+    (documents.chain(was).collect(), is_broken)
+}
+
+/// Everything that documents say, by name.
+fn said(documents: &[Document]) -> BTreeSet<String> {
+    let said = documents.iter().flat_map(|document| {
+        if let Manifest::Revocations(revoked) = &document.manifest {
+            let identities = revoked.identities.iter().map(ToString::to_string);
+            return identities.chain(revoked.serials.iter().cloned()).collect();
+        }
+        Vec::from_iter(document.manifest.title())
+    });
+    said.collect()
 }
 
 /// Whether a text says anything to a mesh.

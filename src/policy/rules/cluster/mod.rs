@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
+use palisade_api::cluster;
 use palisade_api::manifest::{Diagnostic, Severity};
 use palisade_control::audit::{self, rules as objects};
 use serde_json::json;
@@ -236,6 +237,7 @@ impl Rules {
             replicas: vec![one.name_any()],
             addresses: addresses(one),
             meshed: pod::sidecar(one).is_some(),
+            excluded_ports: excluded_ports(one),
         });
     }
 
@@ -252,6 +254,18 @@ fn addresses(one: &Pod) -> Vec<IpAddr> {
     let ips = status.and_then(|status| status.pod_ips.as_ref());
     let ips = ips.into_iter().flatten();
     ips.filter_map(|ip| ip.ip.parse().ok()).collect()
+}
+
+/// By what its sidecar was told: the pod's annotation may have been changed since.
+fn excluded_ports(one: &Pod) -> BTreeSet<u16> {
+    let variables = pod::sidecar(one).and_then(|sidecar| sidecar.env.as_deref());
+    let mut variables = variables.into_iter().flatten();
+    let ports = variables.find(|one| one.name == cluster::EXCLUDED_PORTS_VARIABLE);
+    let ports = ports.and_then(|one| one.value.as_deref());
+    ports
+        .into_iter()
+        .flat_map(cluster::excluded_ports)
+        .collect()
 }
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \

@@ -118,6 +118,19 @@ fn a_caller_of_another_namespace_is_looked_up_there() {
     );
 }
 
+/// By what the sidecar was told, whatever the annotation says by now.
+#[test]
+fn ports_that_the_sidecar_does_not_see_are_known() {
+    let mut orders = pod("shop", "orders", "orders");
+    orders["metadata"]["annotations"] = json!({"palisade.dev/exclude-inbound-ports": "7"});
+    orders["spec"]["initContainers"][0]["env"] =
+        json!([{"name": "PALISADE_EXCLUDE_INBOUND_PORT", "value": "9090, 9100,none,0"}]);
+    let server = readable().has("/api/v1/namespaces/shop/pods", list(&[orders]));
+    let rules = of_mesh(&server.mesh(Some("shop"))).unwrap();
+    let excluded = &rules.known.workloads[0].excluded_ports;
+    assert_eq!(*excluded, BTreeSet::from([9090, 9100]));
+}
+
 #[test]
 fn a_caller_who_may_not_be_looked_up_is_presumed_and_that_is_said() {
     let jobs = BTreeSet::from([Sought::Namespace("jobs".to_owned())]);

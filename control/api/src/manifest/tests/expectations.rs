@@ -73,6 +73,32 @@ fn rules_and_tests_in_one_file_are_read_each_by_its_own() {
 }
 
 #[test]
+fn what_is_good_of_a_document_with_mistakes_is_read_beside_them() {
+    let text = TEST
+        .replace("port: 9000-9010", "port: 0")
+        .replace("name: orders", "name: O_")
+        + "  - {from: shop/web, to: web, labels: [], rule: r, port: 80, expect: alow}\n  - text\n";
+    let read = read_all_tests("f", &text);
+    let lines: Vec<_> = read.mistakes.iter().map(|one| one.line).collect();
+    assert_eq!(lines, [3, 11, 17, 17, 17, 18], "{:#?}", read.mistakes);
+    let [test] = read.tests.as_slice() else {
+        panic!("{:?}", read.tests);
+    };
+    assert!(test.at.is_some());
+    let good: Vec<_> = test.expectations.iter().map(|one| one.place.line).collect();
+    assert_eq!(good, [16]);
+    let [first, second] = test.doubtful.as_slice() else {
+        panic!("{:?}", test.doubtful);
+    };
+    assert_eq!(first.rule.as_ref().unwrap().value, "orders/no-web");
+    assert_eq!(first.labels.len(), 1);
+    assert!(first.from.is_some() && first.to.is_some(), "{first:?}");
+    // Without its labels nobody knows who is called.
+    assert!(second.from.is_some() && second.to.is_none(), "{second:?}");
+    assert_eq!(second.rule.as_ref().unwrap().value, "r");
+}
+
+#[test]
 fn a_mistake_is_refused_where_it_stands() {
     for (good, wrong, expected) in MISTAKES {
         assert!(TEST.contains(good), "{good}");

@@ -1,7 +1,7 @@
 //! What is still read of a file with mistakes, to look for more of them.
 
 use super::*;
-use crate::policy::From;
+use crate::policy::{Effect, From, Mode};
 
 /// A policy's rules in text, behind what every policy begins with.
 fn with_rules(rules: &str) -> String {
@@ -61,9 +61,6 @@ fn a_rule_with_a_mistake_is_read_without_what_is_wrong() {
 fn what_a_rule_cannot_be_without_takes_the_rule_with_it_and_places_stay_right() {
     let good = "  - name: b\n    effect: deny\n    from: [{namespace: batch}]\n";
     for bad in [
-        "  - {name: a, from: [{serviceAccount: shop/web}]}\n",
-        "  - {name: a, effect: alow, from: [{serviceAccount: shop/web}]}\n",
-        "  - {name: A_, effect: allow, from: [{serviceAccount: shop/web}]}\n",
         "  - {name: a, effect: allow, from: []}\n",
         "  - {name: a, effect: allow, from: [{serviceAcount: shop/web}]}\n",
         "  - text\n",
@@ -79,6 +76,59 @@ fn what_a_rule_cannot_be_without_takes_the_rule_with_it_and_places_stay_right() 
         assert_eq!((policy.rules.len(), document.rules.len()), (1, 1));
         assert_eq!(document.rules[0].name.line, 8, "{bad}");
     }
+}
+
+#[test]
+fn whom_a_rule_is_about_is_read_though_what_it_does_or_is_called_cannot_be() {
+    use Effect::{Allow, Deny};
+    let in_shadow = (Deny, Mode::Shadow);
+    for (bad, name, expected) in [
+        // What was most likely meant.
+        ("name: a, effect: alow", "a", (Allow, Mode::Enforce)),
+        (
+            "name: a, effect: dney, mode: shadow",
+            "a",
+            (Deny, Mode::Shadow),
+        ),
+        // Nobody knows: it decides nothing.
+        ("name: a, effect: permit", "a", in_shadow),
+        ("name: a, effect: true, ports: [0]", "a", in_shadow),
+        ("name: a", "a", in_shadow),
+        ("name: A_, effect: allow", "…", (Allow, Mode::Enforce)),
+        ("effect: allow", "…", (Allow, Mode::Enforce)),
+    ] {
+        let bad = format!("  - {{{bad}, from: [{{serviceAccount: shop/web}}]}}\n");
+        let [policy] = doubtful(&with_rules(&bad)).try_into().unwrap();
+        let policy: AuthorizationPolicy = policy;
+        let [rule] = policy.rules.as_slice() else {
+            panic!("{bad}: {policy:?}");
+        };
+        assert_eq!((&*rule.name, (rule.effect, rule.mode)), (name, expected));
+        assert_eq!(rule.from.len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn what_rules_are_to_each_other_is_told_by_the_effect_that_was_most_likely_meant() {
+    let text = with_rules(
+        "  - {name: a, effect: alow, from: [{serviceAccount: shop/web}]}
+  - {name: b, effect: deny, from: [{namespace: shop}]}
+  - {name: c, effect: permit, from: [{serviceAccount: shop/web}]}
+",
+    );
+    let said: Vec<_> = read_all("f", &text)
+        .mistakes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "f:7:12: the rule `a` can never allow anything: `b` denies all of it; remove it, or narrow `b`",
+            "f:7:23: `effect` cannot be \"alow\"; did you mean `allow`?",
+            "f:9:23: `effect` cannot be \"permit\"; write `allow` or `deny`",
+        ]
+    );
 }
 
 #[test]
@@ -144,6 +194,7 @@ fn rules_that_are_wrong_only_beside_each_other_are_all_read() {
 fn a_document_that_is_no_yaml_hides_no_other_and_moves_no_lines() {
     let broken = "a: [\n";
     let wrong = POLICY.replace("effect: allow", "effect: maybe");
+    let wrong = wrong.replace("name: orders,", "name: other,");
     let text =
         format!("{POLICY}---\n{broken}---\n{CLUSTER}--- # more\n{wrong}---\na: &x 1\na: 2\n");
     let read = read_all("f", &text);

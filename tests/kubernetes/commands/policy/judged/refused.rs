@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Asked;
-use crate::harness::{BOUND, stdout, text, wait_or_say};
+use crate::harness::{BOUND, Cluster, stdout, text, wait_or_say};
 
 impl Asked<'_> {
     /// What decides in a namespace that was not read is not guessed, and neither is who calls from there.
@@ -47,7 +47,7 @@ impl Asked<'_> {
     /// Who may read rules, and not who is there; and who may read those of their namespace only.
     pub(super) fn says_what_it_may_not_read(&self) {
         let name = self.name;
-        self.mesh.cluster().apply(&rights(name));
+        let _rights = Rights::given(self.mesh.cluster(), name);
         let (client, server) = (format!("{name}/client"), format!("{name}/server"));
         let explain = [
             "explain", "--from", &client, "--to", &server, "--port", "5432",
@@ -102,10 +102,6 @@ impl Asked<'_> {
         ] {
             self.said_to(user, arguments, (code, &expected));
         }
-        for kind in ["clusterrole", "clusterrolebinding"] {
-            let rights = format!("{name}-rules");
-            stdout(&self.mesh.cluster().kubectl(&["delete", kind, &rights]));
-        }
     }
 
     /// With its namespace.
@@ -137,6 +133,31 @@ impl Asked<'_> {
                 false => Err(format!("{output:?}")),
             }
         });
+    }
+}
+
+/// What two users may, taken away when it is dropped: what is in no namespace would outlive the test.
+struct Rights {
+    cluster: &'static Cluster,
+    name: String,
+}
+
+impl Rights {
+    fn given(cluster: &'static Cluster, namespace: &str) -> Self {
+        let rights = Self {
+            cluster,
+            name: format!("{namespace}-rules"),
+        };
+        cluster.apply(&self::rights(namespace));
+        rights
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        let both = "clusterrole,clusterrolebinding";
+        self.cluster
+            .kubectl(&["delete", both, &self.name, "--ignore-not-found"]);
     }
 }
 

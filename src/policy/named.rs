@@ -27,8 +27,28 @@ pub(super) enum ReadNamedError {
 ///
 /// # Errors
 ///
-/// Where it cannot be read, or nobody knows whether it would ever end.
+/// Where it cannot be read, nobody knows whether it would ever end, or it is too large.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadNamedError> {
+    let mut content = Vec::new();
+    // No more than shows that it is too large.
+    let most = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
+    let read = open(path)?.take(most).read_to_end(&mut content);
+    read.map_err(|error| match error.downcast() {
+        Ok(own) => own,
+        Err(error) => ReadNamedError::Io(error),
+    })?;
+    if content.len() > MAX_BYTES {
+        return Err(ReadNamedError::TooLarge);
+    }
+    Ok(content)
+}
+
+/// Opens it to be read on and on: nothing is waited for but what somebody writes.
+///
+/// # Errors
+///
+/// Where it cannot be read, or is what may never end.
+pub(super) fn open(path: &Path) -> Result<Named, ReadNamedError> {
     let kind = fs::metadata(path)?.file_type();
     let is_device = kind.is_char_device() || kind.is_block_device();
     if kind.is_socket() {
@@ -37,43 +57,44 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadNamedError> {
     if is_device && fs::canonicalize(path)? != Path::new(NOTHING) {
         return Err(ReadNamedError::NoFile("a device"));
     }
-    let mut content = Vec::new();
-    if kind.is_fifo() {
-        read_pipe(path, &mut content)?;
-    } else {
-        bounded(&File::open(path)?, &mut content)?;
-    }
-    if content.len() > MAX_BYTES {
-        return Err(ReadNamedError::TooLarge);
-    }
-    Ok(content)
-}
-
-/// A pipe ends at once where nobody has it open to write, and has only nothing yet where somebody does.
-fn read_pipe(path: &Path, content: &mut Vec<u8>) -> Result<(), ReadNamedError> {
-    // To open it as a file would wait for a writer.
     let mut options = OpenOptions::new();
-    let pipe = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let pipe = pipe.open(path)?;
-    while let Err(error) = bounded(&pipe, content) {
-        if error.kind() != ErrorKind::WouldBlock {
-            return Err(error.into());
-        }
-        let mut waited = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        poll(&mut waited, PollTimeout::NONE).map_err(io::Error::from)?;
+    if kind.is_fifo() {
+        // To open it as a file would wait for a writer.
+        options.custom_flags(OFlag::O_NONBLOCK.bits());
     }
-    if content.is_empty() {
-        return Err(ReadNamedError::NoWriter);
-    }
-    Ok(())
+    Ok(Named {
+        file: options.read(true).open(path)?,
+        is_silent: kind.is_fifo(),
+    })
 }
 
-/// Reads no more than shows that it is too large.
-fn bounded(file: &File, content: &mut Vec<u8>) -> io::Result<()> {
-    let left = (MAX_BYTES + 1).saturating_sub(content.len());
-    let left = u64::try_from(left).unwrap_or(u64::MAX);
-    file.take(left).read_to_end(content)?;
-    Ok(())
+/// A file, or a pipe that somebody writes to.
+#[derive(Debug)]
+pub(super) struct Named {
+    file: File,
+    /// Whether it is a pipe, and nothing has come yet.
+    is_silent: bool,
+}
+
+impl Read for Named {
+    /// A pipe ends at once where nobody has it open to write, and has only nothing yet where somebody does.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.file.read(into) {
+                Ok(0) if self.is_silent && !into.is_empty() => {
+                    return Err(io::Error::other(ReadNamedError::NoWriter));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut waited = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+                    poll(&mut waited, PollTimeout::NONE)?;
+                }
+                read => {
+                    self.is_silent &= matches!(read, Ok(0));
+                    return read;
+                }
+            }
+        }
+    }
 }
 
 const MAX_BYTES: usize = 16 * 1024 * 1024;
