@@ -95,7 +95,6 @@ fn only_what_rules_decide_is_an_edge() {
     for (reason, is_decided) in [
         ("no_rule", true),
         ("rule", true),
-        ("revoked", false),
         ("expired", false),
         ("untrusted", false),
         ("no_policy", false),
