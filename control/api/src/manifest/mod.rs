@@ -41,6 +41,7 @@ pub use check::{check, together};
 pub use diagnostic::{Diagnostic, Severity};
 pub use expectation::{Expectation, Placed, PolicyTest, Who, read_tests};
 pub use known::{Known, KnownWorkload};
+pub use namespace::settings_of;
 pub use node::apart;
 pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};
