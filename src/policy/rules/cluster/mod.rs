@@ -221,4 +221,5 @@ impl Rules {
 }
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \
-                          authorizationpolicies and on clusterauthorizationpolicies";
+                          authorizationpolicies (the role `view` has it) and on clusterauthorizationpolicies: kubectl \
+                          create clusterrolebinding NAME --clusterrole=palisade-cluster-policies-view --user=YOU";
