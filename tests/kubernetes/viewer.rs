@@ -119,7 +119,7 @@ impl<'a> Person<'a> {
         let config = self.folder.path().join("config");
         let with = ["--kubeconfig", config.to_str().unwrap()];
         self.mesh
-            .palisade(&[&["policy"], arguments, &with].concat())
+            .palisade(&[&["policy"][..], arguments, &with].concat())
     }
 
     /// That it is refused, and with what to do.
