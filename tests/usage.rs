@@ -187,6 +187,20 @@ impl Seen {
     }
 }
 
+/// Whoever was not heard of may have been called.
+#[test]
+fn a_sidecar_that_nobody_calls_is_heard_of() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    wait_until("a sidecar of which there is nothing to tell", || {
+        let printed = mesh.palisade().args(["policy", "counters"]).output();
+        let whole: Value = serde_json::from_slice(&printed.unwrap().stdout).ok()?;
+        let mut workloads = whole["workloads"].as_array()?.iter();
+        let stranger = workloads.find(|one| one["name"] == "stranger-0")?;
+        assert_eq!(stranger["edges"], serde_json::json!([]));
+        Some(())
+    });
+}
+
 /// However long ago it began.
 #[test]
 fn a_connection_that_is_open_is_in_use_now() {

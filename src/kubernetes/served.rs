@@ -56,6 +56,18 @@ impl Server {
         self.answers(path, 404, failure(404, path))
     }
 
+    /// The same, by the name of what there is not, as API servers say it.
+    pub(crate) fn has_none_named(self, path: &str, name: &str) -> Self {
+        let mut failure = failure(404, path);
+        failure["details"] = json!({"name": name});
+        self.answers(path, 404, failure)
+    }
+
+    /// It knows no such kind of object, which API servers say in a text.
+    pub(crate) fn knows_nothing_of(self, path: &str) -> Self {
+        self.answers(path, 404, json!("404 page not found"))
+    }
+
     fn answers(self, path: &str, status: u16, value: Value) -> Self {
         let mut answers = self.answers.lock().unwrap();
         answers.insert(path.to_owned(), (status, value));

@@ -139,6 +139,7 @@ pub(crate) fn in_words(reason: &str) -> String {
         "denied" => "the called side denies it",
         "not_ready" => "the proxy is not ready",
         "connect" => "the application could not be reached",
+        "unreachable" => "the destination could not be reached",
         "peer_connect" => "the called side could not reach its application",
         "cut" => "the handshake was cut",
         "no_policy" => "there is no policy yet",

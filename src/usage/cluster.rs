@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use futures_util::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use palisade_api::cluster::{
-    ASK_AUDIENCE, ASK_PORT, CONTROL, NAME_LABEL, READER, SYSTEM_NAMESPACE,
+    ASK_AUDIENCE, ASK_PORT, CONTROL, NAME_LABEL, READER, SYSTEM_NAMESPACE, VIEWER,
 };
 use palisade_api::usage::Usage;
 use time::OffsetDateTime;
@@ -27,9 +27,11 @@ pub(super) async fn heard(mesh: &MeshArgs) -> anyhow::Result<Heard> {
     let scope = mesh.scope.or_all();
     namespace::is_there(&client, &scope).await?;
     let path = path(&scope);
-    let token = token(&client).await?;
-    let Replicas { names, missing } = replicas(&pods(&client).await?)?;
-    let asked = names.iter().map(|pod| one(&client, pod, &path, &token));
+    let token = token(&client, &scope).await?;
+    let Replicas { names, missing } = replicas(&pods(&client, &scope).await?)?;
+    let asked = names
+        .iter()
+        .map(|pod| one(&client, pod, (&path, &token), &scope));
     let mut answers = Vec::new();
     let mut failed = Vec::new();
     for (pod, answer) in names.iter().zip(join_all(asked).await) {
@@ -70,9 +72,43 @@ fn young(usage: &Usage, now: OffsetDateTime) -> Option<String> {
     })
 }
 
-/// A token of the reader, good for this question.
-async fn token(client: &Client) -> anyhow::Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+/// A token that is good for this question: of the reader, who may know all, or, for whoever may not ask as that, of the
+/// account of the one namespace that is asked about.
+async fn token(client: &Client, scope: &Scope) -> anyhow::Result<String> {
+    let refusal = match token_of(client, SYSTEM_NAMESPACE, READER).await {
+        Ok(token) => return Ok(token),
+        Err(refusal) => refusal,
+    };
+    let Scope::Namespace(own) = scope else {
+        return Err(refused(&refusal, scope));
+    };
+    if !list::is_forbidden(&refusal) {
+        return Err(refused(&refusal, scope));
+    }
+    let error = match token_of(client, own, VIEWER).await {
+        Ok(token) => return Ok(token),
+        Err(error) => error,
+    };
+    let said = list::in_words(&error);
+    let is_missing = matches!(&error, kube::Error::Api(status) if status.code == 404);
+    ensure!(
+        !is_missing,
+        "{said}: who may view {own} may know its counts by that account, which whoever administers it makes:\n  \
+         kubectl -n {own} create serviceaccount {VIEWER}\n  \
+         kubectl -n {own} create rolebinding {VIEWER} --clusterrole={VIEWER} --serviceaccount={own}:{VIEWER}"
+    );
+    ensure!(
+        !list::is_forbidden(&error),
+        "{said}; ask for the role `view` in {own}: \
+         kubectl -n {own} create rolebinding NAME --clusterrole=view --user=YOU; or for the Role palisade-ask in \
+         {SYSTEM_NAMESPACE}, to know of all"
+    );
+    bail!("{said}")
+}
+
+/// By a request to the API server, which asks for the right to make tokens of this one account.
+async fn token_of(client: &Client, namespace: &str, account: &str) -> kube::Result<String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec {
             audiences: vec![ASK_AUDIENCE.to_owned()],
@@ -82,19 +118,18 @@ async fn token(client: &Client) -> anyhow::Result<String> {
         ..TokenRequest::default()
     };
     let made = accounts
-        .create_token_request(READER, &PostParams::default(), &request)
-        .await
-        .map_err(|error| refused(&error))?;
-    let status = made.status.context("the API server made no token")?;
-    Ok(status.token)
+        .create_token_request(account, &PostParams::default(), &request)
+        .await?;
+    // One that was made is there; an empty one proves nothing, and control says so.
+    Ok(made.status.map(|status| status.token).unwrap_or_default())
 }
 
 /// The pods of control.
-async fn pods(client: &Client) -> anyhow::Result<Vec<Pod>> {
+async fn pods(client: &Client, scope: &Scope) -> anyhow::Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let ours = ListParams::default().labels(&format!("{NAME_LABEL}={CONTROL}"));
-    let listed = pods.list(&ours).await.map_err(|error| refused(&error))?;
-    Ok(listed.items)
+    let listed = pods.list(&ours).await;
+    Ok(listed.map_err(|error| refused(&error, scope))?.items)
 }
 
 /// Those that can be asked, by name.
@@ -135,10 +170,15 @@ fn replicas(pods: &[Pod]) -> anyhow::Result<Replicas> {
     Ok(Replicas { names, missing })
 }
 
-async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Result<Usage> {
+async fn one(
+    client: &Client,
+    pod: &str,
+    (path, token): (&str, &str),
+    scope: &Scope,
+) -> anyhow::Result<Usage> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let forwarded = pods.portforward(pod, &[ASK_PORT]).await;
-    let mut forwarded = forwarded.map_err(|error| refused(&error))?;
+    let mut forwarded = forwarded.map_err(|error| refused(&error, scope))?;
     let stream = forwarded
         .take_stream(ASK_PORT)
         .context("the API server forwards no port")?;
@@ -148,13 +188,21 @@ async fn one(client: &Client, pod: &str, path: &str, token: &str) -> anyhow::Res
 }
 
 /// The API server's refusal, and what it takes.
-fn refused(error: &kube::Error) -> anyhow::Error {
+fn refused(error: &kube::Error, scope: &Scope) -> anyhow::Error {
     let said = list::in_words(error);
+    let role = match scope {
+        Scope::All => "palisade-ask",
+        // To know of one namespace takes no more than to reach control.
+        Scope::Namespace(_) => "palisade-reach",
+    };
     if list::is_forbidden(error) {
         return anyhow!(
-            "{said}; ask for the Role palisade-ask in {SYSTEM_NAMESPACE}: \
-             kubectl -n {SYSTEM_NAMESPACE} create rolebinding NAME --role=palisade-ask --user=YOU"
+            "{said}; ask for the Role {role} in {SYSTEM_NAMESPACE}: \
+             kubectl -n {SYSTEM_NAMESPACE} create rolebinding NAME --role={role} --user=YOU"
         );
+    }
+    if matches!(error, kube::Error::Api(status) if status.code == 404) {
+        return anyhow!("{said}: no mesh is installed, or not all of it; see `palisade check`");
     }
     anyhow!("{said}")
 }
@@ -234,5 +282,60 @@ mod tests {
         let asked = crate::kubernetes::complete(heard(&server.mesh(Some("shpo"))));
         let error = asked.unwrap_err().to_string();
         assert!(error.contains("there is no namespace shpo"), "{error}");
+    }
+
+    const READER_TOKEN: &str =
+        "/api/v1/namespaces/palisade-system/serviceaccounts/palisade-reader/token";
+    const VIEWER_TOKEN: &str = "/api/v1/namespaces/shop/serviceaccounts/palisade-viewer/token";
+
+    fn made(token: &str) -> serde_json::Value {
+        json!({"kind": "TokenRequest", "metadata": {}, "spec": {"audiences": [ASK_AUDIENCE]},
+            "status": {"token": token, "expirationTimestamp": "2026-11-22T00:00:00Z"}})
+    }
+
+    fn token_for(server: &Server, namespace: Option<&str>) -> Result<String, String> {
+        let mesh = server.mesh(namespace);
+        let asked = crate::kubernetes::complete(async {
+            let client = client::client(&mesh.kube).await?;
+            token(&client, &mesh.scope.or_all()).await
+        });
+        asked.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn who_may_not_ask_about_all_asks_as_the_namespaces_own_account() {
+        let all = Server::start()
+            .has(READER_TOKEN, made("all"))
+            .has(VIEWER_TOKEN, made("own"));
+        assert_eq!(token_for(&all, None).unwrap(), "all");
+        assert_eq!(token_for(&all, Some("shop")).unwrap(), "all");
+        let own = Server::start().has(VIEWER_TOKEN, made("own"));
+        assert_eq!(token_for(&own, Some("shop")).unwrap(), "own");
+        // About all, or another namespace, that account is not asked for.
+        let refused = token_for(&own, None).unwrap_err();
+        assert!(refused.contains("--role=palisade-ask"), "{refused}");
+        let refused = token_for(&own, Some("elsewhere")).unwrap_err();
+        assert!(refused.contains("`view` in elsewhere"), "{refused}");
+    }
+
+    #[test]
+    fn a_cluster_without_a_mesh_is_said_to_be_one() {
+        let server = Server::start().has_none(READER_TOKEN);
+        let told = token_for(&server, Some("shop")).unwrap_err();
+        assert!(told.contains("no mesh is installed"), "{told}");
+    }
+
+    #[test]
+    fn whoever_administers_a_namespace_is_told_what_to_type() {
+        let server = Server::start().has_none(VIEWER_TOKEN);
+        let told = token_for(&server, Some("shop")).unwrap_err();
+        assert!(
+            told.contains("kubectl -n shop create serviceaccount palisade-viewer"),
+            "{told}"
+        );
+        assert!(
+            told.contains("--serviceaccount=shop:palisade-viewer"),
+            "{told}"
+        );
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct CountersArgs {
 pub(crate) const AFTER_HELP: &str = "\
 One JSON object: `workloads`, each with its `edges` (who reached which of its ports, what was decided, how often, when) and
 `rules` (how often each decided), and `rules_in_force`. Times are seconds since 1970 UTC. On a cluster this needs the Role
-palisade-ask in palisade-system. For example, what was denied, most first:
+palisade-ask in palisade-system, and about a namespace that you may view the Role palisade-reach. For example, what was
+denied, most first:
     palisade policy counters | jq -c '[.workloads[] | .edges[] | select(.decided | startswith(\"denied\"))] | sort_by(-.count)[]'";
 
 /// Prints all of it.

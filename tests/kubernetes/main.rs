@@ -32,3 +32,4 @@ mod shop;
 mod traffic;
 mod upgrade;
 mod usage;
+mod viewer;

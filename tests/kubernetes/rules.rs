@@ -72,7 +72,25 @@ fn a_rule_is_enforced_everywhere_within_a_second_and_its_status_says_where() {
         shop.of_rule("{.status.pending} {.status.refusing}"),
         "[] []"
     );
+    // Nor does it wait for one that never runs.
+    shop.namespace.apply(NOWHERE);
+    wait_for("the pod that does not run to be told apart", BOUND, || {
+        (shop.of_rule("{.status.notRunning}") == "1").then_some(())
+    });
+    shop.enforced_by(3);
 }
+
+/// No node has the label.
+const NOWHERE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: nowhere, labels: {app: server}}
+spec:
+  serviceAccountName: server
+  nodeSelector: {example.org/nowhere: "true"}
+  containers:
+  - {name: app, image: "kube.local/none:1", imagePullPolicy: Never}
+"#;
 
 #[test]
 fn a_wrong_rule_is_refused_with_the_words_of_the_validator() {

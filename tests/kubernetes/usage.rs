@@ -128,10 +128,13 @@ fn the_command_says_which_right_is_missing(mesh: &Mesh, namespace: &Namespace) {
     let said = text(&refused.stderr);
     assert!(!refused.status.success(), "{said}");
     assert!(
-        said.contains("serviceaccounts \"palisade-reader\" is forbidden"),
+        said.contains("serviceaccounts \"palisade-viewer\" is forbidden"),
         "{said}"
     );
-    assert!(said.contains("--role=palisade-ask"), "{said}");
+    assert!(
+        said.contains("Role palisade-ask in palisade-system"),
+        "{said}"
+    );
 
     let account = format!("--serviceaccount={name}:person");
     let bind = [

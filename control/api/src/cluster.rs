@@ -79,6 +79,9 @@ pub const ASK_RESOURCE: &str = "usages";
 pub const ASK_VERB: &str = "get";
 /// The service account, in the system namespace, as which the command asks.
 pub const READER: &str = "palisade-reader";
+/// The service account of a namespace, as which the command asks about that namespace alone where whoever asks may not ask
+/// as [`READER`]; also the ClusterRole with its one right. Whoever may view the namespace may ask as it.
+pub const VIEWER: &str = "palisade-viewer";
 /// The label of the pods of control and of the injector, with [`CONTROL`] or [`INJECTOR`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 

@@ -159,7 +159,7 @@ pub struct Edge {
     pub first: i64,
     #[prost(int64, tag = "11")]
     pub last: i64,
-    /// Of how many of them the application was not reached, though they were let through.
+    /// For how many of them nobody listened, though they were let through.
     #[prost(uint64, tag = "12")]
     pub unanswered: u64,
     #[prost(oneof = "edge::Source", tags = "1, 2")]

@@ -15,7 +15,7 @@ use kube::api::{Api, PostParams};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use palisade_api::cluster::{ASK_AUDIENCE, ASK_RESOURCE, ASK_VERB, GROUP};
+use palisade_api::cluster::{ASK_AUDIENCE, ASK_RESOURCE, ASK_VERB, GROUP, VIEWER};
 
 /// The API server's answers.
 #[derive(Clone)]
@@ -61,13 +61,7 @@ impl Rights {
         if review.status.is_some_and(|status| status.allowed) {
             return Ok(());
         }
-        Err(Refusal::Forbidden {
-            user: name,
-            place: match namespace {
-                Some(namespace) => format!("namespace {namespace}"),
-                None => "all namespaces".to_owned(),
-            },
-        })
+        Err(Refusal::forbidden(name, namespace))
     }
 }
 
@@ -126,13 +120,15 @@ pub(super) enum Refusal {
     NotAuthenticated,
     /// They may not.
     #[error(
-        "{user} may not {ASK_VERB} {ASK_RESOURCE}.{GROUP} in {place}; bind it to a role that allows this"
+        "{user} may not {ASK_VERB} {ASK_RESOURCE}.{GROUP} in {place}; bind it to a role that allows this: {line}"
     )]
     Forbidden {
         /// Who, as the API server says.
         user: String,
         /// Where.
         place: String,
+        /// What to type.
+        line: String,
     },
     /// The API server did not say.
     #[error("the API server did not review the question; try again")]
@@ -146,6 +142,27 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// With the binding that is missing.
+    pub(super) fn forbidden(user: String, namespace: Option<&str>) -> Self {
+        let account = user.strip_prefix("system:serviceaccount:");
+        let subject = match account {
+            Some(account) => format!("--serviceaccount={account}"),
+            None => format!("--user={user}"),
+        };
+        let (place, binding) = match namespace {
+            Some(namespace) => (
+                format!("namespace {namespace}"),
+                format!("-n {namespace} create rolebinding"),
+            ),
+            None => (
+                "all namespaces".to_owned(),
+                "create clusterrolebinding".to_owned(),
+            ),
+        };
+        let line = format!("kubectl {binding} NAME --clusterrole={VIEWER} {subject}");
+        Self::Forbidden { user, place, line }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoToken | Self::NotAuthenticated => StatusCode::UNAUTHORIZED,

@@ -96,15 +96,27 @@ fn the_api_server_is_asked_for_this_right_of_this_user_and_no_other() {
 
 #[test]
 fn who_may_not_is_told_what_is_missing() {
-    let refusal = Refusal::Forbidden {
-        user: "system:serviceaccount:shop:web".to_owned(),
-        place: "namespace shop".to_owned(),
-    };
-    assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
-    assert_eq!(
-        refusal.to_string(),
-        "system:serviceaccount:shop:web may not get usages.palisade.dev in namespace shop; bind it to a role that \
-         allows this"
-    );
+    let account = "system:serviceaccount:shop:palisade-viewer";
+    for (user, namespace, said) in [
+        (
+            account,
+            Some("shop"),
+            "in namespace shop; bind it to a role that allows this: kubectl -n shop create rolebinding NAME \
+             --clusterrole=palisade-viewer --serviceaccount=shop:palisade-viewer",
+        ),
+        (
+            "ana",
+            None,
+            "in all namespaces; bind it to a role that allows this: kubectl create clusterrolebinding NAME \
+             --clusterrole=palisade-viewer --user=ana",
+        ),
+    ] {
+        let refusal = Refusal::forbidden(user.to_owned(), namespace);
+        assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+        assert_eq!(
+            refusal.to_string(),
+            format!("{user} may not get usages.palisade.dev {said}")
+        );
+    }
     assert_eq!(Refusal::NoToken.status(), StatusCode::UNAUTHORIZED);
 }

@@ -12,7 +12,7 @@ use palisade_api::in_force::InForce;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::list::{self, Listed, Scope, in_words};
+use super::list::{self, Listed, Scope, in_words, is_undefined};
 use super::sidecars::Reports;
 use super::slim;
 use super::snapshot::{Certificates, Looked, Platform, Snapshot};
@@ -178,10 +178,6 @@ fn named(found: &mut [DynamicObject], (kind, plural): (&str, &str)) {
             kind: kind.to_owned(),
         });
     }
-}
-
-fn is_undefined(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// What each replica of control says of the sidecars that it serves.

@@ -126,6 +126,15 @@ pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
+/// Whether the API server knows no such kind of object; one that it knows and has none of this name is named in its answer.
+pub fn is_undefined(error: &kube::Error) -> bool {
+    let is_of_none = |status: &kube::core::Status| {
+        let named = status.details.as_ref().map(|details| &details.name);
+        status.code == 404 && named.is_none_or(String::is_empty)
+    };
+    matches!(error, kube::Error::Api(status) if is_of_none(status))
+}
+
 /// An error of the API server in one sentence, without its JSON.
 pub fn in_words(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error

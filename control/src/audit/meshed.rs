@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
+use palisade_api::manifest::settings_of;
 use palisade_api::{cluster, sidecar};
 
 use super::finding::{Finding, both, look};
@@ -77,6 +78,12 @@ fn namespace(namespace: &Namespace) -> Vec<Finding> {
             ),
         ));
     }
+    let annotations = namespace.annotations().iter();
+    let (_, wrong) = settings_of(annotations.map(|(key, value)| (key, value.as_str())));
+    findings.extend(wrong.into_iter().map(|wrong| {
+        let what = format!("{}: it counts as closed there", wrong.message);
+        Finding::warning("namespaces", name.clone(), what, wrong.remedy)
+    }));
     findings
 }
 

@@ -101,17 +101,18 @@ impl Table {
         self.forgotten
     }
 
-    /// Forgets workloads that were not heard of for longest; never the one that was just heard of.
+    /// Forgets workloads that were not heard of for longest, and first those of which nothing was counted, with whom nothing
+    /// is lost; never the one that was just heard of.
     fn make_room(&mut self, but: &str) {
         while self.workloads.len() > self.room.workloads || self.entries > self.room.entries {
             let others = self.workloads.iter().filter(|(key, _)| *key != but);
-            let oldest = others.min_by_key(|(_, known)| known.heard);
+            let oldest = others.min_by_key(|(_, known)| (!known.is_empty(), known.heard));
             let Some(key) = oldest.map(|(key, _)| key.clone()) else {
                 return;
             };
             if let Some(known) = self.workloads.remove(&key) {
                 self.entries -= known.len();
-                self.forgotten += 1;
+                self.forgotten += u64::from(!known.is_empty());
             }
         }
     }
@@ -161,6 +162,10 @@ impl Known {
 
     fn len(&self) -> usize {
         self.all().map(|counted| counted.totals.len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().all(|counted| counted.totals.is_empty())
     }
 }
 

@@ -112,6 +112,24 @@ fn of_many_processes_the_last_are_told_apart_and_none_is_lost() {
 }
 
 #[test]
+fn who_counted_nothing_is_known_and_makes_room_first_without_a_loss() {
+    let mut table = table(3, 100);
+    let nothing = Report {
+        totals: Totals::default(),
+        ..report("e", 1, 0)
+    };
+    table.hear(&workload("called"), report("e", 1, 1), nobody);
+    for name in ["idle-1", "idle-2", "idle-3", "idle-4"] {
+        table.hear(&workload(name), nothing.clone(), nobody);
+    }
+    let names = table.all(None).workloads.into_iter().map(|one| one.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["called", "idle-3", "idle-4"]);
+    assert_eq!(table.forgotten(), 0);
+    let merged = usage::Usage::merge([table.all(None), table.all(None)]);
+    assert_eq!(merged.workloads.len(), 3);
+}
+
+#[test]
 fn who_was_not_heard_of_for_longest_makes_room() {
     let mut table = table(3, 100);
     for name in ["a", "b", "c", "a", "d"] {

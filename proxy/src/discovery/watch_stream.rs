@@ -149,7 +149,7 @@ fn report(requests: &mpsc::Sender<wire::WatchRequest>, reporter: &mut Reporter) 
     for usage in reporter.take() {
         let message = Some(Message::Usage(usage));
         if requests.try_send(wire::WatchRequest { message }).is_err() {
-            reporter.begin(true);
+            reporter.again();
             return;
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use palisade_api::policy::Source;
 use time::OffsetDateTime;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::sources::Place;
@@ -193,10 +192,12 @@ async fn proxy(
     // A long stream must not keep the rules under which it began.
     drop(state);
 
-    let app = match connect(pod, &permit).await {
+    // At the address that was asked for, and never at loopback.
+    let app = match pod.dial.connect(permit.dst()).await {
         Ok(app) => app,
-        Err(failure) => {
-            pod.usage.unanswered(&open);
+        Err(error) => {
+            pod.usage.not_reached(&open, &error);
+            let failure = Failure::Connect(Arc::new(error));
             offered.refuse(code_for(&failure), None);
             return Err(failure);
         }
@@ -278,14 +279,6 @@ fn refuse(
     };
     offered.refuse(refusal.denied.code(), rule.as_deref());
     refusal.denied.into()
-}
-
-/// Connects to the application, at the address that was asked for and never at loopback.
-async fn connect(pod: &Pod, permit: &Permit) -> Result<TcpStream, Failure> {
-    pod.dial
-        .connect(permit.dst())
-        .await
-        .map_err(|error| Failure::Connect(Arc::new(error)))
 }
 
 fn open_record(pod: &Pod, ends: Ends) -> Record {

@@ -66,7 +66,7 @@ async fn proxy(pod: &Pod, stream: &TcpStream, opening: Opening, record: &Record)
     let decided = OffsetDateTime::now_utc();
     let (beside, mut open) = admit(pod, client.ip(), dst, record).await?;
     let app = pod.dial.connect(dst).await.map_err(|error| {
-        pod.usage.unanswered(&open);
+        pod.usage.not_reached(&open, &error);
         Failure::Connect(Arc::new(error))
     })?;
     record.established();

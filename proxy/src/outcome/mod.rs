@@ -246,7 +246,8 @@ impl Failure {
             Self::Handshake(error) => error.reason(),
             Self::Denied(denied) | Self::Policy { denied, .. } => denied.as_str(),
             Self::Refused(reason) => reason.as_str(),
-            Self::Connect(_) => "connect",
+            Self::Connect(error) if nobody_listens(error) => "connect",
+            Self::Connect(_) => "unreachable",
             Self::Relay { side, .. } => match side {
                 Side::Client => "relay_client",
                 Side::Server => "relay_server",
@@ -273,6 +274,13 @@ impl Failure {
 pub const CLOSE_WORDS: [&str; 8] = [
     "client", "server", "policy", "expiry", "revoked", "drain", "timeout", "error",
 ];
+
+/// Whether why a destination could not be reached says that nobody listens there, which is what its kernel's refusal says. A
+/// timeout may be an application that is slow or whose queue is full, as is a reset; that there are no more sockets here, or
+/// no way there, says nothing of it.
+pub fn nobody_listens(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
 
 /// Whether what the other proxy said means that it would not let the connection through.
 fn is_denial(code: Code) -> bool {

@@ -74,7 +74,7 @@ fn every_end_has_its_words() {
             Failure::Connect(Arc::new(io(io::ErrorKind::TimedOut))),
             Event::Close,
             "timeout",
-            "connect",
+            "unreachable",
         ),
         (relay(Side::Client), Event::Close, "error", "relay_client"),
         (relay(Side::Peer), Event::Close, "error", "relay_peer"),

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use crate::authorize::{PolicyState, Refusal};
-use crate::outcome::{Denied, RefusedReason};
+use crate::outcome::{Denied, RefusedReason, nobody_listens};
 use table::{Asked, Caller, Edge, Held, News, Table, Verdict};
 
 pub(crate) use report::Due;
@@ -82,9 +82,11 @@ impl Usage {
         }
     }
 
-    /// The application was not there for a connection that was let through.
-    pub fn unanswered(&self, open: &Open) {
-        let Some(held) = &open.edge else { return };
+    /// A connection that was let through did not reach the application, and this is why.
+    pub fn not_reached(&self, open: &Open, error: &io::Error) {
+        let Some(held) = open.edge.as_ref().filter(|_| nobody_listens(error)) else {
+            return;
+        };
         let mut table = self.table();
         let was_untold = table.is_untold();
         table.unanswered(held);

@@ -29,6 +29,8 @@ pub struct Reporter {
     was_hurried: bool,
     /// Control, at the other end of this stream, understands it.
     is_heard: bool,
+    /// It was told nothing on this stream yet.
+    is_new: bool,
 }
 
 /// What is to be told.
@@ -55,14 +57,22 @@ impl Reporter {
             refresh: Instant::now(),
             was_hurried: false,
             is_heard: false,
+            is_new: false,
         }
     }
 
-    /// There is a new stream, to a control that takes reports or does not: it may know nothing.
+    /// There is a new stream, to a control that takes reports or does not: it may know nothing, and is told at once, if
+    /// only that nothing was counted. Who was not heard of may have been called; streams do not begin all at once.
     pub(crate) fn begin(&mut self, is_heard: bool) {
+        self.again();
+        self.is_heard = is_heard;
+        self.is_new = is_heard;
+    }
+
+    /// What was told is lost: all of it is told again, a while later.
+    pub(crate) fn again(&mut self) {
         self.usage.forget_who_was_told();
         self.due = None;
-        self.is_heard = is_heard;
     }
 
     /// Resolves when there is something to tell, and at the end. Cancel safe.
@@ -77,6 +87,9 @@ impl Reporter {
     async fn due_next(&mut self) {
         if !self.is_heard {
             std::future::pending::<()>().await;
+        }
+        if self.is_new {
+            return;
         }
         // A connection that begins is told, so whether one is open need not be asked again while this waits.
         let has_open = self.usage.has_open();
@@ -104,16 +117,24 @@ impl Reporter {
             self.usage.refresh();
             self.refresh = after(REFRESH);
         }
-        self.messages(self.usage.tell())
+        let mut messages = self.messages(self.usage.tell());
+        if std::mem::take(&mut self.is_new) && messages.is_empty() {
+            messages.push(self.nothing());
+        }
+        messages
+    }
+
+    /// That this process is there.
+    fn nothing(&self) -> wire::Usage {
+        wire::Usage {
+            epoch: self.usage.epoch.clone(),
+            started: self.usage.started,
+            ..wire::Usage::default()
+        }
     }
 
     /// Every message is far below what gRPC takes.
     fn messages(&self, news: News) -> Vec<wire::Usage> {
-        let empty = || wire::Usage {
-            epoch: self.usage.epoch.clone(),
-            started: self.usage.started,
-            ..wire::Usage::default()
-        };
         let mut messages = Vec::new();
         for edges in news.edges.chunks(MAX_ENTRIES) {
             let edges = edges
@@ -121,7 +142,7 @@ impl Reporter {
                 .map(|(edge, seen)| edge_to_wire(&key(edge), *seen));
             messages.push(wire::Usage {
                 edges: edges.collect(),
-                ..empty()
+                ..self.nothing()
             });
         }
         for rules in news.rules.chunks(MAX_ENTRIES) {
@@ -130,7 +151,7 @@ impl Reporter {
                 .map(|(rule, used)| use_to_wire(rule.to_string(), *used));
             messages.push(wire::Usage {
                 rules: rules.collect(),
-                ..empty()
+                ..self.nothing()
             });
         }
         if !news.others.is_empty() {
@@ -138,7 +159,7 @@ impl Reporter {
             let others = others.map(|(decided, count)| others_to_wire(decided, count));
             messages.push(wire::Usage {
                 others: others.collect(),
-                ..empty()
+                ..self.nothing()
             });
         }
         messages

@@ -10,7 +10,7 @@ use super::{named, objects, text};
 #[test]
 fn rights_are_these_and_no_others() {
     let read = "get list watch";
-    let expected: BTreeSet<String> = [
+    let expected: Vec<String> = [
         format!("ClusterRole palisade-control: /pods {read}"),
         format!("ClusterRole palisade-control: /services {read}"),
         format!("ClusterRole palisade-control: /namespaces {read}"),
@@ -59,15 +59,26 @@ fn rights_are_these_and_no_others() {
         "ClusterRole palisade-injector: events.k8s.io/events create".into(),
         format!("Role palisade-injector: /secrets[palisade-webhook-tls] {read}"),
         format!("Role palisade-injector: /services[palisade-control] {read}"),
+    ]
+    .into();
+    let expected = expected.into_iter().chain(of_people(read)).collect();
+    assert_eq!(rights(&objects(&[])), expected);
+}
+
+fn of_people(read: &str) -> Vec<String> {
+    vec![
         "ClusterRole palisade-policies-admin: palisade.dev/authorizationpolicies create update patch delete deletecollection".into(),
         format!("ClusterRole palisade-policies-view: palisade.dev/authorizationpolicies {read}"),
         "ClusterRole palisade-reader: palisade.dev/usages get".into(),
         "Role palisade-ask: /serviceaccounts/token[palisade-reader] create".into(),
         "Role palisade-ask: /pods get list".into(),
         "Role palisade-ask: /pods/portforward get create".into(),
+        format!("ClusterRole palisade-cluster-policies-view: palisade.dev/clusterauthorizationpolicies {read}"),
+        "ClusterRole palisade-viewer: palisade.dev/usages get".into(),
+        "ClusterRole palisade-ask-view: /serviceaccounts/token[palisade-viewer] create".into(),
+        "Role palisade-reach: /pods get list".into(),
+        "Role palisade-reach: /pods/portforward get create".into(),
     ]
-    .into();
-    assert_eq!(rights(&objects(&[])), expected);
 }
 
 fn rights(objects: &[Value]) -> BTreeSet<String> {
@@ -107,6 +118,8 @@ fn rules_are_written_by_administrators_and_read_by_viewers() {
     for (name, label) in [
         ("palisade-policies-admin", "admin"),
         ("palisade-policies-view", "view"),
+        ("palisade-viewer", "view"),
+        ("palisade-ask-view", "view"),
     ] {
         let labels = named(&objects, "ClusterRole", name)["metadata"]["labels"]
             .as_object()
@@ -119,5 +132,28 @@ fn rules_are_written_by_administrators_and_read_by_viewers() {
             aggregated,
             [&format!("rbac.authorization.k8s.io/aggregate-to-{label}")]
         );
+    }
+}
+
+/// Nobody may know of all, or reach control, by what the installation binds or aggregates.
+#[test]
+fn nobody_may_ask_at_first_but_the_reader() {
+    let objects = objects(&[]);
+    let bindings = objects
+        .iter()
+        .filter(|object| text(object, "/kind").ends_with("RoleBinding"));
+    for binding in bindings {
+        let role = text(binding, "/roleRef/name");
+        let subjects = binding["subjects"].as_array().unwrap();
+        assert!(
+            subjects
+                .iter()
+                .all(|subject| subject["kind"] == "ServiceAccount" && subject["name"] == role),
+            "{binding}"
+        );
+    }
+    for name in ["palisade-reader", "palisade-cluster-policies-view"] {
+        let labels = named(&objects, "ClusterRole", name)["metadata"]["labels"].to_string();
+        assert!(!labels.contains("aggregate"), "{labels}");
     }
 }

@@ -49,6 +49,7 @@ fn rules_are_kept_whole_for_the_validator() {
             "conditions",
             "enforcedGeneration",
             "enforcing",
+            "notRunning",
             "observedGeneration",
             "pending",
             "proxies",

@@ -1,5 +1,6 @@
 //! `palisade policy allow`: lets somebody in for a while, for a reason that stands in each record.
 
+mod enforced;
 mod settled;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::enforced::enforced;
 use self::settled::{Settled, settled};
+use super::apply;
 use super::put::{self, Change, NewFile, Wait};
 use super::rules::{self, Rules};
 use super::subject::{self, Called, Caller, Subject};
-use super::{apply, excluded};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -83,14 +85,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let (rules, presumed) = load(args)?;
     let callers = subject::callers(&rules, &args.from)?;
     let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
-    let without_sidecar = without_sidecar(&rules, &called)?;
-    if !without_sidecar.is_empty() {
-        super::warn(&[format!(
-            "not enforced at {}: without a sidecar, nothing is denied there",
-            without_sidecar.join(", ")
-        )]);
-    }
-    excluded::refuse(&rules, &called, args.port)?;
+    let without_sidecar = enforced(&rules, &called, args.port)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
@@ -156,21 +151,6 @@ fn change(policy: &AuthorizationPolicy) -> Change {
         label: Some(BREAK_GLASS_LABEL),
         ..Change::default()
     }
-}
-
-/// The called replicas where nothing enforces rules, beside others where sidecars do.
-fn without_sidecar(rules: &Rules, called: &[Called]) -> anyhow::Result<Vec<String>> {
-    let replicas = called
-        .iter()
-        .flat_map(|one| subject::replicated(rules, one));
-    let replicas: Vec<_> = replicas.collect();
-    let without = subject::without_sidecar(&replicas);
-    ensure!(
-        without.is_empty() || replicas.iter().any(|one| one.meshed),
-        "there is no sidecar at {}, so no rule holds there and nothing denies it; nothing was done",
-        without.join(", ")
-    );
-    Ok(without)
 }
 
 /// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.

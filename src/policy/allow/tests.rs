@@ -197,7 +197,7 @@ spec: {serviceAccount: keeper, addresses: [10.0.0.2], meshed: false}
     let told = |text: &str| {
         let rules = sample::rules(text);
         let called = subject::called(&rules, &args("shop/web").to, &BTreeMap::new()).unwrap();
-        without_sidecar(&rules, &called).map_err(|error| error.to_string())
+        enforced(&rules, &called, 8080).map_err(|error| error.to_string())
     };
     assert_eq!(told(SHOP), Ok(Vec::new()));
     let mixed = format!("{SHOP}{without}");
@@ -208,6 +208,20 @@ spec: {serviceAccount: keeper, addresses: [10.0.0.2], meshed: false}
         error.starts_with("there is no sidecar at shop/orders-0, so"),
         "{error}"
     );
+}
+
+#[test]
+fn at_a_port_that_no_sidecar_sees_nothing_is_done() {
+    let mut rules = sample::rules(SHOP);
+    let called = subject::called(&rules, &args("shop/web").to, &BTreeMap::new()).unwrap();
+    rules.known.workloads[0].excluded_ports = [9090].into();
+    assert_eq!(enforced(&rules, &called, 8080).unwrap(), [""; 0]);
+    let error = enforced(&rules, &called, 9090).unwrap_err().to_string();
+    assert!(
+        error.starts_with("not enforced at port 9090 of shop/orders"),
+        "{error}"
+    );
+    assert!(error.ends_with("; nothing was done"), "{error}");
 }
 
 #[test]

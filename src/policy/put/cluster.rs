@@ -164,7 +164,11 @@ async fn apply(
         } else {
             None
         };
-        let (policy, why) = (policy.title(), list::in_words(&error));
+        let policy = policy.title();
+        let why = match list::is_undefined(&error) {
+            true => NO_MESH.to_owned(),
+            false => list::in_words(&error),
+        };
         if !dry && code.is_none_or(|code| code >= 500) {
             return ApplyError::Unknown { policy, why };
         }
@@ -325,11 +329,15 @@ fn left(status: &Status, stragglers: &mut BTreeMap<String, String>) -> usize {
 /// Who manages the fields that are applied.
 const MANAGER: &str = "palisade";
 const LOOK: Duration = Duration::from_millis(250);
+const NO_MESH: &str = "the cluster has no definition of such rules, as no mesh is installed there; first \
+                       `palisade install --mesh-cidr PODS,SERVICES | kubectl apply -f -`";
 const UNSEEN: &str = "control has not taken it up; see that it runs, and what it logs";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes;
+    use crate::kubernetes::served::Server;
 
     fn status(observed: i64, enforcing: u64, reason: &str) -> Status {
         let status = json!({
@@ -349,6 +357,33 @@ mod tests {
             VERSION,
             "AuthorizationPolicy",
         ))
+    }
+
+    #[test]
+    fn a_cluster_without_a_mesh_is_told_from_one_without_the_namespace() {
+        let path = "/apis/palisade.dev/v1alpha1/namespaces/shop/authorizationpolicies/orders";
+        let said = |server: Server| {
+            let rules = "apiVersion: palisade.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: orders, \
+                         namespace: shop}\nspec: {rules: [{name: a, effect: allow, from: [{namespace: shop}]}]}\n";
+            let read = manifest::parse("orders.yaml", rules).unwrap();
+            let change = Change {
+                policies: read
+                    .iter()
+                    .filter_map(|one| one.policy().cloned())
+                    .collect(),
+                ..Change::default()
+            };
+            let mesh = server.mesh(Some("shop"));
+            let wait = Wait { patience: None };
+            let put = kubernetes::complete(put(&mesh, &change, wait));
+            put.err().unwrap().to_string()
+        };
+        let none = said(Server::start().knows_nothing_of(path));
+        assert!(none.contains("no mesh is installed"), "{none}");
+        assert!(none.contains("palisade install --mesh-cidr"), "{none}");
+        assert!(none.ends_with("; nothing was applied"), "{none}");
+        let elsewhere = said(Server::start().has_none_named(path, "shop"));
+        assert!(!elsewhere.contains("install"), "{elsewhere}");
     }
 
     #[test]

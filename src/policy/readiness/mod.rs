@@ -203,9 +203,10 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     // Who was not heard of may be called, and is no reason to say that all is well.
     let silent = silent(&rules, &usage, args.what.as_ref());
     ensure!(
-        !report.ready || doubts.is_empty() || silent == 0,
-        "it cannot be told yet: replicas of control begin or end, and those that answer have heard nothing of {silent} of \
-         the sidecars; ask again in half a minute"
+        !report.ready || doubts.is_empty() || silent.is_empty(),
+        "it cannot be told yet: replicas of control begin or end, and those that answer have heard nothing of {}; ask again \
+         in half a minute",
+        few(&silent)
     );
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
@@ -219,8 +220,8 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// How many sidecars have told nothing of what they counted. Nobody may have called them.
-fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> usize {
+/// The sidecars that have told nothing, not even that nobody called them.
+fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> Vec<String> {
     let heard: HashSet<_> = usage
         .workloads
         .iter()
@@ -231,7 +232,20 @@ fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> usize {
         one.meshed && what.is_none_or(|what| what.has(&called))
     });
     let replicas = meshed.flat_map(|one| one.replicas.iter().map(|name| (&one.namespace, name)));
-    replicas.filter(|one| !heard.contains(one)).count()
+    let silent = replicas.filter(|one| !heard.contains(one));
+    silent
+        .map(|(namespace, name)| format!("{namespace}/{name}"))
+        .collect()
+}
+
+/// The first of them by name.
+fn few(names: &[String]) -> String {
+    let named = names.iter().take(MOST_NAMED).map(String::as_str);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 fn report(
@@ -387,3 +401,6 @@ fn broken(from: String, edge: &Edge, by: By, verdict: &Verdict) -> Break {
         last_at: last,
     }
 }
+
+/// Of the sidecars that were not heard of.
+const MOST_NAMED: usize = 5;

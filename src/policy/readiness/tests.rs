@@ -239,10 +239,15 @@ fn sidecars_that_were_not_heard_of_are_counted() {
         .map(|one| one.replicas.len())
         .sum::<usize>();
     assert!(all > 0, "{:?}", rules.known);
-    assert_eq!(silent(&rules, &Usage::default(), None), all);
-    assert_eq!(silent(&rules, &heard, None), all - heard.workloads.len());
+    assert_eq!(silent(&rules, &Usage::default(), None).len(), all);
+    let left = silent(&rules, &heard, None);
+    assert_eq!(left.len(), all - heard.workloads.len());
+    assert!(left.iter().all(|name| name.contains('/')), "{left:?}");
     let nobody = "elsewhere".parse().unwrap();
-    assert_eq!(silent(&rules, &Usage::default(), Some(&nobody)), 0);
+    assert!(silent(&rules, &Usage::default(), Some(&nobody)).is_empty());
+    let many: Vec<_> = (1..8).map(|number| format!("shop/db-{number}")).collect();
+    let said = "shop/db-1, shop/db-2, shop/db-3, shop/db-4, shop/db-5 and 2 more";
+    assert_eq!(few(&many), said);
 }
 
 #[test]

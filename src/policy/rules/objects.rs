@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::cluster::{self, EXCLUDE_INBOUND_PORTS};
-use palisade_api::manifest::{self, Manifest};
+use palisade_api::manifest;
 use palisade_api::workload::NamespaceSettings;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Known, Workload};
 
@@ -86,30 +86,12 @@ pub(super) fn settings(
     namespace: &str,
     annotations: Option<&Value>,
 ) -> (NamespaceSettings, Vec<String>) {
-    let mut settings = NamespaceSettings::default();
-    let mut wrong = Vec::new();
-    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
-        let document = json!({
-            "apiVersion": palisade_api::sidecar::API_VERSION, "kind": "Namespace",
-            "metadata": {"name": "any", "annotations": {key: value}},
-        });
-        let mut read = manifest::read_all("annotations", &document.to_string());
-        wrong.extend(read.mistakes.iter().map(|one| {
-            let (message, remedy) = (&one.message, &one.remedy);
-            format!("Namespace {namespace}: {message}; {remedy}. Until then it counts as closed")
-        }));
-        let Some(Manifest::Namespace { settings: one, .. }) =
-            read.documents.pop().map(|document| document.manifest)
-        else {
-            continue;
-        };
-        let default = NamespaceSettings::default();
-        if one.mtls != default.mtls {
-            settings.mtls = one.mtls;
-        }
-        if one.closing != default.closing {
-            settings.closing = one.closing;
-        }
-    }
-    (settings, wrong)
+    let annotations = annotations.and_then(Value::as_object).into_iter().flatten();
+    let (settings, wrong) =
+        manifest::settings_of(annotations.map(|(key, value)| (key, value.clone())));
+    let told = wrong.iter().map(|one| {
+        let (message, remedy) = (&one.message, &one.remedy);
+        format!("Namespace {namespace}: {message}; {remedy}. Until then it counts as closed")
+    });
+    (settings, told.collect())
 }

@@ -123,7 +123,9 @@ fn seen(rules: &Rules, replayed: &Replayed<'_>) -> Seen {
     let edge = replayed.edge;
     let from = match &edge.from {
         Caller::Address(addr) if edge.was_revoked() => format!("{addr}, by a revoked certificate"),
-        from => from.short(edge.trust_domain(&rules.trust_domain)),
+        from @ (Caller::Identity(_) | Caller::Address(_)) => {
+            from.short(edge.trust_domain(&rules.trust_domain))
+        }
     };
     Seen {
         from,

@@ -54,25 +54,16 @@ pub(super) fn ask<'a>(
                 .into_iter()
                 .flat_map(|one| one.excluded_ports.iter().copied())
                 .collect();
-            // None where no rule is asked.
-            let mut alike: Vec<(Option<Said>, Vec<u16>)> = Vec::new();
-            for port in case
-                .expectation
-                .ports
-                .iter()
-                .flat_map(|range| range.first..=range.last)
-            {
-                let from = (caller, &*beside);
+            let from = (caller, &*beside);
+            let say = |port: u16| {
                 let is_asked = !excluded.contains(&port);
-                let said = is_asked.then(|| {
+                is_asked.then(|| {
                     let revoked = &rules.revoked;
                     revoked.decide(policy, from, &destination, (port, now))
-                });
-                match alike.iter_mut().find(|(other, _)| *other == said) {
-                    Some((_, ports)) => ports.push(port),
-                    None => alike.push((said, vec![port])),
-                }
-            }
+                })
+            };
+            let wanted = case.expectation.ports.iter();
+            let alike = alike(wanted.flat_map(|range| range.first..=range.last), say);
             for (said, ports) in alike {
                 exercised.extend(said.iter().flat_map(rules_of).cloned());
                 let first = ports.first().copied().unwrap_or_default();
@@ -101,6 +92,22 @@ pub(super) fn ask<'a>(
         case,
     }
 }
+
+/// The answers, each with the ports at which it is given, in the order of the first of them.
+fn alike(ports: impl Iterator<Item = u16>, say: impl Fn(u16) -> Option<Said>) -> Vec<Alike> {
+    let mut all: Vec<Alike> = Vec::new();
+    for port in ports {
+        let said = say(port);
+        match all.iter_mut().find(|(other, _)| *other == said) {
+            Some((_, ports)) => ports.push(port),
+            None => all.push((said, vec![port])),
+        }
+    }
+    all
+}
+
+/// What is said, or nothing where no rule is asked, and the ports.
+type Alike = (Option<Said>, Vec<u16>);
 
 /// What is not as expected at a port that the sidecar does not see.
 fn unasked(case: &Case<'_>) -> String {

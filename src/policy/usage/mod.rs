@@ -44,7 +44,7 @@ pub(crate) struct UsageArgs {
 /// What `--help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
 Sidecars count, and control keeps the counts: restarts of either lose nothing on a local mesh; on a cluster, those of
-sidecars. On a cluster this needs the Role palisade-ask in palisade-system.
+sidecars. On a cluster this needs the Role palisade-ask in palisade-system, and about a namespace that you may view palisade-reach.
 A rule that was never hit decided nothing, perhaps as others do what it says, which are named then. An edge is permitted and
 never used where no rule at all let such a caller in, of the ports that rules name at those; the widest come first.
 

@@ -43,6 +43,7 @@ pub use expectation::{
     Expectation, Names, Placed, PolicyTest, TestReading, Who, read_all_tests, read_tests,
 };
 pub use known::{Known, KnownWorkload};
+pub use namespace::settings_of;
 pub use node::apart;
 pub use object::{Object, ObjectDiagnostic, check_object, read_object};
 pub use place::{Document, Position, RulePlace, TargetPlace};

@@ -1,11 +1,53 @@
 //! Namespaces, which are set by annotations.
 
-use super::Manifest;
+use serde_json::{Value as Json, json};
+
 use super::name::Form;
 use super::node::{Entry, Node, Value};
 use super::read::{Fields, Reader, instead, quoted};
+use super::reading::read_all;
 use super::resource::cluster_metadata;
+use super::{Diagnostic, Manifest};
+use crate::cluster::{ALLOW_OPT_OUT, INJECT};
+use crate::sidecar::{API_VERSION, MTLS_ANNOTATION as MTLS};
 use crate::workload::{Closing, Mtls, NamespaceSettings};
+
+/// How a namespace of Kubernetes is set by its annotations, and what is wrong with those. One that is not understood counts
+/// as not there, which is the closed value: a mistyped word opens nothing.
+pub fn settings_of(
+    annotations: impl IntoIterator<Item = (impl AsRef<str>, impl Into<Json>)>,
+) -> (NamespaceSettings, Vec<Diagnostic>) {
+    let mut settings = NamespaceSettings::default();
+    let mut wrong = Vec::new();
+    for (key, value) in annotations {
+        // Those of others may be as long as objects.
+        let key = key.as_ref();
+        if !key.starts_with(PREFIX) {
+            continue;
+        }
+        let value: Json = value.into();
+        // Each for itself: what is wrong with one says nothing of the other.
+        let document = json!({
+            "apiVersion": API_VERSION, "kind": "Namespace",
+            "metadata": {"name": "any", "annotations": {key: value}},
+        });
+        let mut read = read_all("annotations", &document.to_string());
+        wrong.append(&mut read.mistakes);
+        let Some(Manifest::Namespace { settings: one, .. }) =
+            read.documents.pop().map(|document| document.manifest)
+        else {
+            continue;
+        };
+        let default = NamespaceSettings::default();
+        if one.mtls != default.mtls {
+            settings.mtls = one.mtls;
+        }
+        if one.closing != default.closing {
+            settings.closing = one.closing;
+        }
+    }
+    (settings, wrong)
+}
 
 /// `Namespace`.
 pub(super) fn namespace(reader: &mut Reader<'_>, document: &Fields<'_>) -> Option<Manifest> {
@@ -59,9 +101,12 @@ fn setting(
                 ..settings
             })
         }
-        unknown if unknown.starts_with(PREFIX) && unknown != INJECT => {
+        // The injector's; they change nothing here.
+        INJECT | ALLOW_OPT_OUT => Some(settings),
+        unknown if unknown.starts_with(PREFIX) => {
             let message = format!("there is no annotation {}", quoted(unknown));
-            let remedy = instead(unknown, &[MTLS, AUTHORIZATION, INJECT], "");
+            let known = [MTLS, AUTHORIZATION, INJECT, ALLOW_OPT_OUT];
+            let remedy = instead(unknown, &known, "");
             reader.refuse(*key_at, message, remedy)
         }
         _ => Some(settings),
@@ -69,7 +114,4 @@ fn setting(
 }
 
 const PREFIX: &str = "palisade.dev/";
-const MTLS: &str = "palisade.dev/mtls";
 const AUTHORIZATION: &str = "palisade.dev/authorization";
-/// The injector's; it changes nothing here.
-const INJECT: &str = "palisade.dev/inject";

@@ -29,7 +29,7 @@ pub struct Seen {
     pub first: i64,
     /// The last time, and while one is open, now or some half a minute ago.
     pub last: i64,
-    /// How many of them reached nobody, though they were let through: the application was not there to take them.
+    /// For how many of them nobody listened, though they were let through: the kernel refused.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unanswered: u64,
 }

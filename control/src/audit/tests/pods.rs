@@ -83,6 +83,33 @@ fn a_namespace_that_is_not_annotated_is_nobodys_business() {
 }
 
 #[test]
+fn a_mistyped_annotation_is_told_with_what_to_write_instead() {
+    let annotations = json!({
+        "palisade.dev/mtls": "permisive", "palisade.dev/authorisation": "shadow",
+        "palisade.dev/allow-opt-out": "true", "example.org/mtls": "permisive",
+    });
+    let findings = judged(vec![namespace("shop", json!({}), annotations)], Vec::new());
+    let warned: Vec<_> = findings
+        .iter()
+        .filter(|one| one.severity == Severity::Warning)
+        .map(|one| format!("{}: {}; {}", one.place, one.what, one.remedy))
+        .collect();
+    let [key, word] = warned.as_slice() else {
+        panic!("{findings:?}");
+    };
+    assert!(
+        key.contains("no annotation \"palisade.dev/authorisation\""),
+        "{key}"
+    );
+    assert!(key.contains("palisade.dev/authorization"), "{key}");
+    assert!(
+        word.starts_with("shop: ") && word.contains("permisive"),
+        "{word}"
+    );
+    assert!(word.contains("did you mean `permissive`?"), "{word}");
+}
+
+#[test]
 fn namespaces_between_out_and_in() {
     let level = "pod-security.kubernetes.io/enforce";
     for (of_it, expected) in [

@@ -204,7 +204,7 @@ impl Assembly {
         }));
         let (index, is_new) = self.index(facts);
         Some(Assembled {
-            policies: selecting(&index, &standing),
+            policies: selecting(&index, &standing, &self.idle()),
             index: is_new.then_some(index),
             standing,
             warnings,
@@ -223,6 +223,13 @@ impl Assembly {
         let index = Arc::new(index);
         self.last = Some(Arc::clone(&index));
         (index, true)
+    }
+
+    /// The pods whose sidecar does not run, by the keys of their workloads.
+    fn idle(&self) -> BTreeSet<String> {
+        let pods = self.cluster.pods.iter();
+        let idle = pods.filter(|(_, pod)| pod.meshed && !pod.sidecar_runs);
+        idle.map(|(name, _)| name.to_string()).collect()
     }
 
     fn standing(&self) -> Standing {
@@ -270,9 +277,11 @@ impl Assembly {
     }
 }
 
-fn selecting(index: &Index, standing: &Standing) -> Vec<Selecting> {
+fn selecting(index: &Index, standing: &Standing, idle: &BTreeSet<String>) -> Vec<Selecting> {
     let each = standing.iter().map(|(name, ruling)| {
         let namespace = &ruling.name.namespace;
+        let selected = index.selected(name).into_iter();
+        let workloads: BTreeSet<_> = selected.map(str::to_owned).collect();
         Selecting {
             namespace: (!namespace.is_empty()).then(|| namespace.clone()),
             name: ruling.name.name.clone(),
@@ -282,11 +291,8 @@ fn selecting(index: &Index, standing: &Standing) -> Vec<Selecting> {
                 name: name.clone(),
                 generation,
             }),
-            workloads: index
-                .selected(name)
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            idle: workloads.intersection(idle).cloned().collect(),
+            workloads,
             status: ruling.status.clone(),
         }
     });

@@ -25,6 +25,8 @@ pub(crate) struct Pod {
     pub(crate) terminating: bool,
     /// Our sidecar is in it.
     pub(crate) meshed: bool,
+    /// That sidecar runs, as far as the kubelet has said.
+    pub(crate) sidecar_runs: bool,
     /// What the redirect leaves to the application, by what was injected and not by what is asked for.
     pub(crate) excluded_ports: Vec<u16>,
     /// In seconds of Unix time.
@@ -49,6 +51,20 @@ impl Pod {
                 addresses.push(ip);
             }
         }
+        let sidecar = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .find(|it| is_sidecar(it));
+        let sidecar = sidecar.map(|sidecar| sidecar.name.as_str());
+        let mut states = status.init_container_statuses.iter().flatten();
+        let runs = |one: &core::ContainerStatus| {
+            Some(one.name.as_str()) == sidecar
+                && one
+                    .state
+                    .as_ref()
+                    .is_some_and(|state| state.running.is_some())
+        };
         Some(Self {
             uid: metadata.uid?,
             labels: metadata.labels.unwrap_or_default(),
@@ -60,7 +76,8 @@ impl Pod {
             host_network: spec.host_network.unwrap_or(false),
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             terminating: metadata.deletion_timestamp.is_some(),
-            meshed: spec.init_containers.iter().flatten().any(is_sidecar),
+            meshed: sidecar.is_some(),
+            sidecar_runs: states.any(runs),
             excluded_ports: excluded_ports(spec.init_containers.iter().flatten()),
             created: metadata
                 .creation_timestamp

@@ -600,3 +600,28 @@ fn a_namespace_is_set_by_its_annotations_and_a_mistyped_word_opens_nothing() {
         assert_eq!(warnings.len(), wrong, "{warnings:?}");
     }
 }
+
+#[test]
+fn a_sidecar_runs_by_its_own_state_and_not_by_its_pods_phase() {
+    let state = |name: &str, state: &str| {
+        json!({"name": name, "image": "i", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {state: {}}})
+    };
+    let runs = |states: Vec<Value>| {
+        let pod = json!({
+            "metadata": {"name": "x", "namespace": "shop", "uid": "u"},
+            "spec": {"containers": [], "initContainers": [{"name": "palisade-proxy", "command": ["/palisade-proxy"],
+                "args": ["run"], "restartPolicy": "Always"}]},
+            "status": {"phase": "Pending", "initContainerStatuses": states},
+        });
+        Pod::keep(serde_json::from_value(pod).unwrap())
+            .unwrap()
+            .sidecar_runs
+    };
+    assert!(runs(vec![state("palisade-proxy", "running")]));
+    assert!(!runs(vec![
+        state("palisade-proxy", "waiting"),
+        state("other", "running")
+    ]));
+    assert!(!runs(Vec::new()));
+}

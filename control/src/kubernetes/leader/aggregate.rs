@@ -20,8 +20,11 @@ pub(crate) struct Selecting {
     pub(crate) errors: Vec<String>,
     /// The version in force, as proxies were sent it; none, if control knows of none that was ever right.
     pub(crate) in_force: Option<Rule>,
-    /// The running meshed pods that it selects, `namespace/pod`.
+    /// The meshed pods that it selects, `namespace/pod`, but for those that have ended.
     pub(crate) workloads: BTreeSet<String>,
+    /// Those of them whose sidecar does not run, as far as their nodes have said: nobody has a place for them, an image is
+    /// missing, or they begin.
+    pub(crate) idle: BTreeSet<String>,
     /// What stands in the object now.
     pub(crate) status: Option<Value>,
 }
@@ -39,7 +42,8 @@ pub(super) fn correction(policy: &Selecting, held: &[Held], now: &str) -> Option
     counted.refusing.truncate(MAX_NAMES);
     let mut wanted = json!({
         "observedGeneration": policy.generation,
-        "proxies": policy.workloads.len(),
+        "proxies": policy.workloads.len() - counted.idle,
+        "notRunning": counted.idle,
         "enforcing": counted.enforcing,
         "pending": counted.pending,
         "refusing": counted.refusing,
@@ -57,21 +61,30 @@ struct Counted<'a> {
     enforcing: usize,
     pending: Vec<&'a str>,
     refusing: Vec<&'a str>,
+    /// Pods whose sidecar does not run yet, or no more.
+    idle: usize,
 }
 
 impl<'a> Counted<'a> {
     fn of(policy: &'a Selecting, held: &[Held]) -> Self {
-        let mut counted = Self::default();
-        // Where nothing is in force, nobody can acknowledge it, and nobody is waited for.
-        let Some(rule) = &policy.in_force else {
-            return counted;
-        };
         let by_workload: BTreeMap<&str, &Held> = held
             .iter()
             .map(|held| (held.workload.as_str(), held))
             .collect();
+        let mut counted = Self::default();
         for workload in &policy.workloads {
-            match by_workload.get(workload.as_str()) {
+            let held = by_workload.get(workload.as_str());
+            // A sidecar takes the rules as they are then before its pod's containers start, and lets nobody in before: one
+            // that does not run is not waited for. One that has a stream runs, whatever its node has said so far.
+            if held.is_none() && policy.idle.contains(workload) {
+                counted.idle += 1;
+                continue;
+            }
+            // Where nothing is in force, nobody can acknowledge it, and nobody is waited for.
+            let Some(rule) = &policy.in_force else {
+                continue;
+            };
+            match held {
                 Some(held) if held.refuses.contains(rule) => counted.refusing.push(workload),
                 Some(held) if held.enforces.contains(rule) => counted.enforcing += 1,
                 _ => counted.pending.push(workload),
@@ -99,7 +112,12 @@ fn verdict(policy: &Selecting, counted: &Counted<'_>) -> (&'static str, &'static
         };
         ("False", "Pending", message)
     } else {
-        let message = "every proxy that it concerns enforces it".to_owned();
+        let not_yet = match counted.idle {
+            0 => String::new(),
+            1 => "; of one pod the proxy does not run yet".to_owned(),
+            idle => format!("; of {idle} pods the proxy does not run yet"),
+        };
+        let message = format!("every proxy that it concerns enforces it{not_yet}");
         ("True", "Enforced", message)
     }
 }
@@ -147,6 +165,7 @@ mod tests {
             errors: Vec::new(),
             in_force: Some(rule(3)),
             workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
+            idle: BTreeSet::new(),
             status: None,
         }
     }
@@ -187,6 +206,47 @@ mod tests {
         assert_eq!(status["observedGeneration"], 3);
         assert_eq!(status["conditions"][0]["status"], "False");
         assert_eq!(status["conditions"][0]["reason"], "Refused");
+    }
+
+    #[test]
+    fn a_pod_whose_sidecar_does_not_run_is_not_waited_for_and_one_with_a_stream_is() {
+        let mut policy = policy(&["a/1", "a/2", "a/3", "a/4"]);
+        let idle = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        policy.idle = idle(&["a/2", "a/3"]);
+        let acks = [held("a/1", 3, false), held("a/4", 3, false)];
+        let status = correction(&policy, &acks, "then").unwrap();
+        assert_eq!(
+            [
+                &status["proxies"],
+                &status["enforcing"],
+                &status["notRunning"]
+            ],
+            [&json!(2), &json!(2), &json!(2)]
+        );
+        assert_eq!(status["pending"], json!([]));
+        let condition = &status["conditions"][0];
+        assert_eq!(condition["status"], "True");
+        let message = condition["message"].as_str().unwrap();
+        assert!(
+            message.ends_with("; of 2 pods the proxy does not run yet"),
+            "{message}"
+        );
+
+        // Its node is late to say that it runs: it may have older rules, and serve by them.
+        let acks = [&acks[..], &[held("a/2", 2, false)]].concat();
+        let status = correction(&policy, &acks, "then").unwrap();
+        assert_eq!(status["pending"], json!(["a/2"]));
+        assert_eq!(
+            [&status["proxies"], &status["notRunning"]],
+            [&json!(3), &json!(1)]
+        );
+        assert_eq!(status["conditions"][0]["status"], "False");
+
+        // Once it runs it is waited for, whether it has a stream or none.
+        policy.idle = idle(&[]);
+        let status = correction(&policy, &acks, "then").unwrap();
+        assert_eq!(status["pending"], json!(["a/2", "a/3"]));
+        assert_eq!(status["notRunning"], 0);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub(super) async fn tells_of_policies(
         errors: Vec::new(),
         in_force: Some(rule.clone()),
         workloads: ["default/web-1".to_owned()].into(),
+        idle: BTreeSet::new(),
         status: None,
     }]));
     let ready = |found: Option<&DynamicObject>, expected: &str| {

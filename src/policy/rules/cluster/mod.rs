@@ -269,4 +269,5 @@ fn excluded_ports(one: &Pod) -> BTreeSet<u16> {
 }
 
 const BOTH_KINDS: &str = "a ClusterAuthorizationPolicy decides in every namespace, so whoever asks needs `list` on \
-                          authorizationpolicies and on clusterauthorizationpolicies";
+                          authorizationpolicies (the role `view` has it) and on clusterauthorizationpolicies: kubectl \
+                          create clusterrolebinding NAME --clusterrole=palisade-cluster-policies-view --user=YOU";

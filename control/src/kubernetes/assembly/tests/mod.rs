@@ -245,6 +245,21 @@ fn a_wrong_rule_is_told_of_with_what_is_in_force_and_whom_it_closes() {
 }
 
 #[test]
+fn a_pod_counts_as_idle_until_its_sidecar_runs_which_is_no_new_index() {
+    let mut assembly = assembled();
+    let told = assembly.assemble().unwrap().policies;
+    assert_eq!(told[0].workloads, ["shop/orders-0".to_owned()].into());
+    assert_eq!(told[0].idle, told[0].workloads);
+    let mut running = pod("10.1.0.1");
+    running.sidecar_runs = true;
+    let set = Change::Set(name("shop", "orders-0"), running);
+    assembly.hear(Heard::Pods(set), Instant::now());
+    let assembled = assembly.assemble().unwrap();
+    assert!(assembled.index.is_none());
+    assert_eq!(assembled.policies[0].idle, BTreeSet::new());
+}
+
+#[test]
 fn a_rule_that_names_nobody_is_remarked() {
     let mut assembly = assembled();
     assert!(assembly.assemble().unwrap().remarks.is_empty());
