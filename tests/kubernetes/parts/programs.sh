@@ -14,7 +14,10 @@ get() {
 }
 
 install_packages() {
-    dpkg-query -W -f '${db:Status-Status}\n' "${packages[@]}" 2>&1 | grep -qvx installed || return 0
+    # It fails where it has never heard of a package, which is one that is missing.
+    local states
+    states=$(dpkg-query -W -f '${db:Status-Status}\n' "${packages[@]}" 2>&1 || true)
+    grep -qvx installed <<< "$states" || return 0
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}" > /dev/null
 }
