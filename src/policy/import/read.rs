@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::inject::tree::{Document, Entry, Kind, Node};
+use crate::near::near;
 
 use super::name::is_label;
 use super::shown;
@@ -23,6 +24,8 @@ pub(super) struct Object<'n> {
     pub(super) name: Option<String>,
     root: Field<'n>,
     has_aliases: bool,
+    /// What it says in the place of its group and version, where that is another than it was taken for.
+    misnamed: Option<String>,
 }
 
 /// A value and the way to it from its object's root.
@@ -129,6 +132,28 @@ impl<'n> Object<'n> {
             },
             has_aliases: false,
             kind,
+            misnamed: None,
+        }
+    }
+
+    /// Takes it for one of a group where it has one of these kinds, and its group is missing or nearly that: whoever wrote
+    /// it meant a rule, which must not be passed over. It is refused by [`Object::spec`].
+    pub(super) fn or_of(mut self, group: &str, kinds: &[&str]) -> Self {
+        let is_meant = self.group.is_empty()
+            || (self.group != group && near(&self.group, [group.to_owned()].into_iter()).is_some());
+        if is_meant && kinds.contains(&self.kind.as_str()) {
+            let said = [&*self.group, &*self.version].join("/");
+            self.misnamed = Some(said.trim_matches('/').to_owned());
+            group.clone_into(&mut self.group);
+        }
+        self
+    }
+
+    /// For people who count what is passed over.
+    pub(super) fn shown_kind(&self) -> String {
+        match self.kind.as_str() {
+            "" => "without a kind".to_owned(),
+            kind => shown(kind),
         }
     }
 
@@ -139,6 +164,14 @@ impl<'n> Object<'n> {
     /// What it asks for; empty where it says nothing. Refuses what no object of its kind may be like, and gives it still
     /// where that can be understood, so that one run tells all that is wrong with it.
     pub(super) fn spec(&self, reasons: &mut Reasons, versions: &[&str]) -> Option<Field<'n>> {
+        if let Some(said) = &self.misnamed {
+            let reason = match said.as_str() {
+                "" => "it has no apiVersion".to_owned(),
+                said => format!("{} is no apiVersion of {}", shown(said), self.kind),
+            };
+            let remedy = format!("write `apiVersion: {}/{}`", self.group, versions.first()?);
+            return reasons.refuse(&self.at("apiVersion"), reason, remedy);
+        }
         if !versions.contains(&self.version.as_str()) {
             let reason = format!(
                 "{} is no known version of {}",

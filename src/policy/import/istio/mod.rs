@@ -28,7 +28,7 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
     let objects = files
         .iter()
         .flat_map(|file| read::objects(&file.name, &file.documents, settings.namespace.as_deref()));
-    let objects: Vec<_> = objects.collect();
+    let objects: Vec<_> = objects.map(|one| one.or_of(GROUP, &KINDS)).collect();
     let rules = objects.iter().filter(|object| is_policy(object));
     let foreign = foreign::named(rules, &settings.domains);
     for object in &objects {
@@ -39,8 +39,7 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
         } else if object.group == GROUP {
             converted.refused.push(of_requests(object));
         } else {
-            let kind = super::shown(&object.kind);
-            *kinds.entry(kind).or_insert(0_usize) += 1;
+            *kinds.entry(object.shown_kind()).or_insert(0_usize) += 1;
         }
     }
     refuse_twice(&mut policies);
@@ -147,4 +146,6 @@ impl Policy {
 }
 
 pub(super) const GROUP: &str = "security.istio.io";
+/// Those that say who may reach whom.
+const KINDS: [&str; 2] = ["AuthorizationPolicy", "PeerAuthentication"];
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];

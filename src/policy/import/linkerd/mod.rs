@@ -26,7 +26,8 @@ pub(crate) fn convert(files: &[File], settings: &Settings) -> Converted {
     let mut found = Found::default();
     let mut into = Converted::default();
     for file in files {
-        for object in read::objects(&file.name, &file.documents, settings.namespace.as_deref()) {
+        let objects = read::objects(&file.name, &file.documents, settings.namespace.as_deref());
+        for object in objects.into_iter().map(|one| one.or_of(GROUP, &KINDS)) {
             found.take(&object, (settings, &mut into));
         }
     }
@@ -125,8 +126,7 @@ impl Found {
     }
 
     fn pass_over(&mut self, object: &Object<'_>) {
-        let kind = super::shown(&object.kind);
-        *self.others.entry(kind).or_insert(0) += 1;
+        *self.others.entry(object.shown_kind()).or_insert(0) += 1;
     }
 
     /// Of two servers of one name only the one that was applied last counts, which the files do not say.
@@ -263,3 +263,11 @@ impl Origin {
 }
 
 pub(super) const GROUP: &str = "policy.linkerd.io";
+/// Those that say who may reach whom, but for routes, which are not its own.
+const KINDS: [&str; 5] = [
+    "Server",
+    "ServerAuthorization",
+    "AuthorizationPolicy",
+    "MeshTLSAuthentication",
+    "NetworkAuthentication",
+];
