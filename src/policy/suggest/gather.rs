@@ -74,6 +74,8 @@ pub(super) struct Calls {
     pub(super) may_be_denied_by: BTreeSet<String>,
     /// Those of the ports where nobody was there for this caller.
     pub(super) unanswered: BTreeSet<u16>,
+    /// Who else is admitted, as a whole namespace is, and was denied: at which port, and how often.
+    pub(super) widened: BTreeMap<(Caller, u16), u64>,
 }
 
 /// Puts together what rules are to be made of.
@@ -217,7 +219,30 @@ impl Seen {
                     join(&mut self.callers, wide.clone(), calls);
                 }
             }
+            self.admit_denied(&wide);
         }
+    }
+
+    /// Who was denied and is of a namespace that is admitted is not left out, but a doubt of that.
+    fn admit_denied(&mut self, wide: &From) {
+        let (Some(calls), From::Namespace(namespace, _)) = (self.callers.get_mut(wide), wide)
+        else {
+            return;
+        };
+        self.denied.retain(|(caller, port), denied| {
+            let is_of_it = match caller {
+                Caller::Identity(id) => {
+                    account(id, &self.trust_domain).is_some_and(|(own, _)| own == namespace)
+                }
+                Caller::Address(_) => false,
+            };
+            let is_admitted = is_of_it && calls.ports.contains(port);
+            if is_admitted {
+                let key = (caller.clone(), *port);
+                calls.widened.insert(key, denied.denied);
+            }
+            !is_admitted
+        });
     }
 }
 
@@ -265,6 +290,7 @@ impl Calls {
             denied_by,
             may_be_denied_by: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            widened: BTreeMap::new(),
         }
     }
 
@@ -284,6 +310,7 @@ impl Calls {
         self.denied_by.extend(other.denied_by);
         self.may_be_denied_by.extend(other.may_be_denied_by);
         self.unanswered.extend(other.unanswered);
+        self.widened.extend(other.widened);
     }
 
     /// Takes over what is known of calls that were denied, but not the calls.

@@ -205,9 +205,15 @@ fn unsure(known: &Known, from: &From, calls: &Calls, seen: &Seen) -> Vec<String>
     }
     unsure.extend(otherwise(calls));
     match from {
-        From::Namespace(_, accounts) => unsure.push(format!(
-            "every account of the namespace, of which {accounts} were seen"
-        )),
+        From::Namespace(_, accounts) => {
+            unsure.push(format!(
+                "every account of the namespace, of which {accounts} were seen"
+            ));
+            unsure.extend(calls.widened.iter().map(|((caller, port), count)| {
+                let (who, count) = (caller.short(trust_domain), times(*count));
+                format!("{who} too, who was denied {count} at port {port}")
+            }));
+        }
         From::Caller(Caller::Address(addr)) => {
             let mut workloads = known.workloads.iter();
             let at = workloads.find(|one| one.addresses.contains(addr));

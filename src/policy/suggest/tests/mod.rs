@@ -8,6 +8,7 @@ use crate::policy::traffic::sample::{edge, of_shop, traffic};
 use crate::policy::traffic::{Edge, Was};
 
 mod unanswered;
+mod widened;
 
 const LEAST: Wanted = Wanted {
     by_namespace: false,
