@@ -216,6 +216,9 @@ fn asked(
         answer.presumed = doubt.is_some();
     }
     super::warn(doubt.as_slice());
+    let called = args.to.as_ref().filter(|_| args.to_labels.is_empty());
+    let unheard_of = called.and_then(|to| subject::unheard_of(rules, to));
+    super::warn(unheard_of.as_slice());
     Ok(answers)
 }
 

@@ -1,6 +1,7 @@
 //! Rules of files and directories.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
@@ -25,6 +26,7 @@ pub(super) fn read(paths: &[PathBuf], trust_domain: Option<TrustDomain>) -> anyh
 pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
     let mut rules = Rules::of(super::usual_trust_domain()?);
     rules.mistakes = texts.unreadable;
+    rules.warnings = texts.warnings;
     rules.texts = texts.by_file;
     let mut ours = BTreeMap::new();
     let (mut others, mut meshes) = (Vec::new(), Vec::new());
@@ -99,6 +101,8 @@ pub(crate) struct Texts {
     pub(crate) by_file: BTreeMap<String, String>,
     /// What is wrong with files that have no text.
     pub(crate) unreadable: Vec<Diagnostic>,
+    /// What was passed over that somebody may have meant.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Every file, with its text. A file that is named itself must be there.
@@ -122,8 +126,41 @@ pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
         }
         texts.by_file.extend(found.by_file);
         texts.unreadable.extend(found.unreadable);
+        let passed_over = below(path)?.into_iter().filter(|one| !paths.contains(one));
+        texts.warnings.extend(passed_over.map(|one| {
+            format!(
+                "{} is not read, as it is a directory in another; name it too if it is meant",
+                one.display()
+            )
+        }));
     }
     Ok(texts)
+}
+
+/// Directories in a directory that have files such as are read.
+fn below(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in directory.read_dir()? {
+        let path = entry?.path();
+        // Kubernetes keeps what it mounts in directories that are hidden.
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && path.is_dir() && has_files(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn has_files(directory: &Path) -> bool {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let mut extensions = entries.filter_map(|entry| {
+        let path = entry.path();
+        path.extension().map(|extension| extension.to_owned())
+    });
+    extensions.any(|one| one == "yaml" || one == "yml")
 }
 
 /// Every file of a directory that control would read, with its text.

@@ -33,7 +33,7 @@ pub(super) fn in_force(name: Option<&str>) -> Result<Rules, LoadRulesError> {
     let bound = mesh.state.join(part::RULES);
     let mut rules = mesh.read(Texts {
         by_file: named(held.files, &bound, &mesh.running.rules),
-        unreadable: Vec::new(),
+        ..Texts::default()
     })?;
     let mut bad: Vec<_> = read.mistakes.into_iter().map(|one| one.file).collect();
     bad.dedup();

@@ -229,6 +229,22 @@ spec:
 }
 
 #[test]
+fn directories_in_a_directory_are_named_as_they_are_not_read() {
+    let found = directory(&[("a.yaml", RULE)]);
+    let below = |name: &str| found.path().join(name);
+    for (name, file) in [("team", "b.yml"), ("notes", "b.txt"), (".hidden", "b.yaml")] {
+        std::fs::create_dir(below(name)).unwrap();
+        std::fs::write(below(name).join(file), "").unwrap();
+    }
+    let said = |paths: &[PathBuf]| of_files(paths, None).unwrap().warnings;
+    let own = found.path().to_owned();
+    let [one] = said(&[own.clone()]).try_into().unwrap();
+    let expected = format!("{} is not read", below("team").display());
+    assert!(one.starts_with(&expected), "{one}");
+    assert!(said(&[own, below("team")]).is_empty());
+}
+
+#[test]
 fn every_mistake_of_every_file_is_told_and_an_empty_directory_too() {
     let wrong = RULE.replace("allow", "permit");
     let found = directory(&[("a.yaml", &wrong), ("b.yaml", &wrong)]);

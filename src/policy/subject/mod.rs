@@ -1,5 +1,9 @@
 //! Who is meant by `shop/web`, a SPIFFE ID or an address.
 
+mod doubt;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +13,8 @@ use palisade_api::policy::{Destination, Source};
 use palisade_api::spiffe::{SpiffeId, TrustDomain};
 use palisade_api::workload::NamespaceSettings;
 
+use self::doubt::everybody;
+pub(crate) use self::doubt::{doubt, unheard_of};
 use super::rules::{Known, Rules, Sought, UnreadError, Workload};
 use crate::near::near;
 
@@ -184,26 +190,6 @@ pub(crate) fn sought<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> BTr
         Subject::Identity(_) => None,
     });
     sought.collect()
-}
-
-/// Why a caller may be somebody else than [`callers`] takes it for, in words; none where that is sure.
-pub(crate) fn doubt(rules: &Rules, subject: &Subject) -> Option<String> {
-    match subject {
-        Subject::Identity(_) => None,
-        Subject::Named { namespace, .. } => rules.known.has_unread_pods(namespace).then(|| {
-            format!(
-                "you may not list the pods of {namespace}: {subject} is taken for the service account of that name; name its \
-                 identity (spiffe://{}/ns/{namespace}/sa/ACCOUNT) if it runs as another, or its address if it has no sidecar",
-                rules.trust_domain
-            )
-        }),
-        Subject::Address(addr) => rules.known.unread_at(*addr).map(|unread| {
-            format!(
-                "you may not list the pods of {unread}: {addr} is taken for nobody's there; if it is the address of one of \
-                 them, what denies that one denies it, too"
-            )
-        }),
-    }
 }
 
 /// How somebody comes to those that they call: several ways where a workload without a sidecar has several addresses.
@@ -387,17 +373,6 @@ fn named<'a>(known: &'a Known, namespace: &str, name: &str) -> Vec<&'a Workload>
 
 fn nobody(known: &Known, namespace: &str, name: &str) -> WhoError {
     let asked = format!("{namespace}/{name}");
-    let workloads = known
-        .workloads
-        .iter()
-        .map(|one| format!("{}/{}", one.namespace, one.name));
-    let accounts = known
-        .accounts
-        .iter()
-        .map(|(namespace, name)| format!("{namespace}/{name}"));
-    let near = near(&asked, workloads.chain(accounts));
+    let near = near(&asked, everybody(known));
     WhoError::Nobody { asked, near }
 }
-
-#[cfg(test)]
-mod tests;

@@ -101,6 +101,36 @@ fn who_is_not_there_is_told_with_who_is_near() {
 }
 
 #[test]
+fn of_a_name_that_nothing_names_that_is_told_with_who_is_near() {
+    let text = workload("orders-0", "addresses: [10.0.0.1]");
+    let mut rules = sample::rules(&text);
+    for (asked, near) in [
+        ("shop/keper", "; did you mean shop/keeper?"),
+        (
+            "spiffe://cluster.local/ns/shop/sa/keper",
+            "; did you mean shop/keeper?",
+        ),
+        ("nowhere/near", ""),
+    ] {
+        let said = doubt(&rules, &subject(asked)).unwrap();
+        assert!(said.starts_with("nothing that was read names "), "{said}");
+        assert!(said.ends_with(&format!("not there yet{near}")), "{said}");
+    }
+    for sure in [
+        "shop/orders",
+        "shop/keeper",
+        "spiffe://cluster.local/ns/shop/sa/keeper",
+    ] {
+        assert_eq!(doubt(&rules, &subject(sure)), None, "{sure}");
+    }
+    // Of another mesh nobody is known here, nor where nothing says who there is.
+    let foreign = subject("spiffe://b.test/ns/shop/sa/keper");
+    assert_eq!(doubt(&rules, &foreign), None);
+    rules.known = sample::rules(RULE).known;
+    assert_eq!(doubt(&rules, &subject("shop/keper")), None);
+}
+
+#[test]
 fn labels_are_never_guessed() {
     let rules = sample::rules(RULE);
     let none = BTreeMap::new();

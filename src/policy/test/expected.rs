@@ -83,6 +83,13 @@ pub(super) fn callers(tests: &[PolicyTest]) -> impl Iterator<Item = &Placed<Who>
     })
 }
 
+/// Everybody who is called, where no labels say who that is.
+pub(super) fn called_by_name(tests: &[PolicyTest]) -> impl Iterator<Item = Subject> {
+    let all = tests.iter().flat_map(|test| &test.expectations);
+    let named = all.filter(|one| one.labels.is_empty());
+    named.map(|one| meant(&one.to))
+}
+
 /// Names of nobody in expectations with which something else is wrong.
 pub(super) fn unknown_in_doubtful(rules: &Rules, tests: &[PolicyTest]) -> Vec<Diagnostic> {
     let all = tests

@@ -122,7 +122,9 @@ fn load(args: &TestArgs) -> anyhow::Result<(Vec<PolicyTest>, Rules)> {
     if let Ok(rules) = &rules {
         let doubts = callers.iter();
         let doubts = doubts.filter_map(|caller| subject::doubt(rules, caller));
-        let doubts: BTreeSet<_> = doubts.collect();
+        let called =
+            expected::called_by_name(&tests).filter_map(|to| subject::unheard_of(rules, &to));
+        let doubts: BTreeSet<_> = doubts.chain(called).collect();
         super::warn(&Vec::from_iter(doubts));
     }
     let Some(ExpectationsError(mut wrong)) = wrong else {
