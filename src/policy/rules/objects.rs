@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_api::cluster::{self, EXCLUDE_INBOUND_PORTS};
+use palisade_api::cluster::{self, DISABLED, EXCLUDE_INBOUND_PORTS, INJECT};
 use palisade_api::manifest;
 use palisade_api::workload::NamespaceSettings;
 use serde_json::Value;
@@ -48,10 +48,22 @@ pub(super) fn take(known: &mut Known, object: &Value) -> Vec<String> {
         labels: labels(template.pointer("/metadata/labels")),
         replicas: Vec::new(),
         addresses: Vec::new(),
-        meshed: true,
+        meshed: gets_sidecar(template),
         excluded_ports: excluded_ports(template),
     });
     Vec::new()
+}
+
+/// Whether the injector gives it one: not where it opts out, or has the node's own network.
+fn gets_sidecar(template: &Value) -> bool {
+    let says_no = |kind: &str| {
+        let said = template
+            .pointer("/metadata")
+            .and_then(|it| it.get(kind)?.get(INJECT));
+        said.and_then(Value::as_str) == Some(DISABLED)
+    };
+    let has_host_network = template.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
+    !(says_no("annotations") || says_no("labels") || has_host_network)
 }
 
 fn excluded_ports(template: &Value) -> BTreeSet<u16> {

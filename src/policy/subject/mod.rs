@@ -173,6 +173,11 @@ pub(crate) enum WhoError {
     Unread(#[from] UnreadError),
     #[error("{0} cannot be called: name a workload of the mesh, as namespace/name")]
     NotCalled(String),
+    #[error(
+        "{asked} is not of this mesh, whose trust domain is {own}: its own rules say who may call it; name a workload of \
+         this mesh"
+    )]
+    Elsewhere { asked: String, own: String },
 }
 
 fn or_did_you_mean(near: &Option<String>) -> String {
@@ -266,6 +271,12 @@ pub(crate) fn called(
     };
     let (namespace, name) = match subject {
         Subject::Named { namespace, name } => (namespace.clone(), name.clone()),
+        Subject::Identity(id) if id.trust_domain() != &rules.trust_domain => {
+            return Err(WhoError::Elsewhere {
+                asked: subject.to_string(),
+                own: rules.trust_domain.to_string(),
+            });
+        }
         Subject::Identity(id) => {
             account_of(id).ok_or_else(|| WhoError::NotCalled(subject.to_string()))?
         }
@@ -318,19 +329,23 @@ pub(crate) fn workloads<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Worklo
     known.filter(|one| of(one, &selected) == *called).collect()
 }
 
-/// Those of them of whom replicas are known. Manifests say nothing of replicas.
+/// Those of them of whom it is known whether they have a sidecar. Of replicas it is; manifests say who will have none.
 pub(crate) fn replicated<'a>(rules: &'a Rules, called: &Called) -> Vec<&'a Workload> {
     let mut known = workloads(rules, called);
-    known.retain(|one| !one.replicas.is_empty());
+    known.retain(|one| !(one.replicas.is_empty() && one.meshed));
     known
 }
 
-/// The names of replicas without a sidecar, of some workloads: `shop/legacy-0`.
+/// The names of replicas without a sidecar, of some workloads: `shop/legacy-0`; its own of one of which none is known.
 pub(crate) fn without_sidecar(workloads: &[&Workload]) -> Vec<String> {
     let without = workloads.iter().filter(|one| !one.meshed);
     let names = without.flat_map(|one| {
+        let names = match one.replicas.as_slice() {
+            [] => std::slice::from_ref(&one.name),
+            replicas => replicas,
+        };
         let name = |replica| format!("{}/{replica}", one.namespace);
-        one.replicas.iter().map(name)
+        names.iter().map(name)
     });
     names.collect()
 }

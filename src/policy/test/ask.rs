@@ -50,13 +50,14 @@ pub(super) fn ask<'a>(
             let settings = rules.known.settings(&called.namespace);
             let destination = called.destination(&rules.trust_domain, settings);
             let workloads = subject::workloads(rules, called);
+            let has_sidecar = workloads.iter().all(|one| one.meshed);
             let excluded: BTreeSet<u16> = workloads
                 .into_iter()
                 .flat_map(|one| one.excluded_ports.iter().copied())
                 .collect();
             let from = (caller, &*beside);
             let say = |port: u16| {
-                let is_asked = !excluded.contains(&port);
+                let is_asked = has_sidecar && !excluded.contains(&port);
                 is_asked.then(|| {
                     let revoked = &rules.revoked;
                     revoked.decide(policy, from, &destination, (port, now))
@@ -72,7 +73,7 @@ pub(super) fn ask<'a>(
                     differs: match &said {
                         Some(said) => differs(&case, said),
                         // What rules would say there is true of nobody.
-                        None => Some(unasked(&case)),
+                        None => Some(unasked(&case, has_sidecar)),
                     },
                     ports: ranges(&ports),
                     explained: Explained {
@@ -109,10 +110,14 @@ fn alike(ports: impl Iterator<Item = u16>, say: impl Fn(u16) -> Option<Said>) ->
 /// What is said, or nothing where no rule is asked, and the ports.
 type Alike = (Option<Said>, Vec<u16>);
 
-/// What is not as expected at a port that the sidecar does not see.
-fn unasked(case: &Case<'_>) -> String {
+/// What is not as expected where no sidecar sees the port.
+fn unasked(case: &Case<'_>, has_sidecar: bool) -> String {
     let wanted = case.expectation.expect.as_str();
-    format!("expected {wanted}, got no answer: the port is excluded from the sidecar")
+    let why = match has_sidecar {
+        true => "the port is excluded from the sidecar",
+        false => "no rule is asked where there is no sidecar",
+    };
+    format!("expected {wanted}, got no answer: {why}")
 }
 
 /// The first thing that is not as expected.

@@ -78,16 +78,17 @@ fn part<const N: usize>(text: &mut String, heading: &str, lines: &[Line<N>], mor
 }
 
 fn used(rule: &RuleUse, now: OffsetDateTime) -> Line<3> {
-    let count = rule.count.max(rule.shadow_count);
+    let count = rule.hits();
     let count = match rule.mode {
         "shadow" => format!("{count}× in shadow"),
         _ => format!("{count}×"),
     };
     let used = format!("{count}, last {}", ago(rule.last_at, now));
-    (
-        [rule.rule.clone(), rule.effect.to_owned(), used],
-        rule.place.clone(),
-    )
+    let rest = match rule.before() {
+        Some(before) => format!("{}  {before}", rule.place),
+        None => rule.place.clone(),
+    };
+    ([rule.rule.clone(), rule.effect.to_owned(), used], rest)
 }
 
 fn never_hit(rule: &RuleUse) -> Line<2> {
@@ -106,7 +107,7 @@ fn never_hit(rule: &RuleUse) -> Line<2> {
         }
         (Some(other), _) => Some(format!("every edge is also denied by {other}")),
         (None, Some(other)) => Some(format!("every edge is denied by {other}")),
-        (None, None) => instead,
+        (None, None) => rule.before().or(instead),
     };
     let effect = match rule.mode {
         "shadow" => format!("{} in shadow", rule.effect),

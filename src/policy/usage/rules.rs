@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use palisade_api::policy::{self, Rule, RuleName, Why};
+use palisade_api::policy::{self, Mode, Rule, RuleName, Why};
 use palisade_api::usage::{Usage, Use};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -41,8 +41,26 @@ pub(crate) struct RuleUse {
 }
 
 impl RuleUse {
+    /// How often it did what it does now: decided, or would have decided.
+    pub(crate) fn hits(&self) -> u64 {
+        match self.mode {
+            SHADOW => self.shadow_count,
+            _ => self.count,
+        }
+    }
+
     pub(crate) fn is_hit(&self) -> bool {
-        self.count.max(self.shadow_count) > 0
+        self.hits() > 0
+    }
+
+    /// What it did in its other mode, in words, as long as that is counted.
+    pub(super) fn before(&self) -> Option<String> {
+        match (self.mode, self.count, self.shadow_count) {
+            (SHADOW, 0, _) => None,
+            (SHADOW, count, _) => Some(format!("{count}× when it was enforced")),
+            (_, _, 0) => None,
+            (_, _, count) => Some(format!("{count}× in shadow before")),
+        }
     }
 
     /// Whether it ever acted, which one in shadow never does.
@@ -69,7 +87,10 @@ pub(super) fn used(rules: &Rules, usage: &Usage, now: OffsetDateTime) -> Vec<Rul
         .map(|(name, rule)| {
             let shown = name.to_string();
             let used = uses.get(shown.as_str()).copied().unwrap_or_default();
-            let last_at = used.last.max(used.shadow_last);
+            let last_at = match rule.mode {
+                Mode::Shadow => used.shadow_last,
+                Mode::Enforce => used.last,
+            };
             RuleUse {
                 place: rules.place(&name),
                 rule: shown,
@@ -87,12 +108,11 @@ pub(super) fn used(rules: &Rules, usage: &Usage, now: OffsetDateTime) -> Vec<Rul
             }
         })
         .collect();
-    listed.sort_by(|one, other| {
-        let key = |each: &RuleUse| each.count.max(each.shadow_count);
-        (key(one), &one.rule).cmp(&(key(other), &other.rule))
-    });
+    listed.sort_by(|one, other| (one.hits(), &one.rule).cmp(&(other.hits(), &other.rule)));
     listed
 }
+
+const SHADOW: &str = Mode::Shadow.as_str();
 
 fn each_rule(rules: &Rules) -> impl Iterator<Item = (RuleName, &Rule)> {
     rules

@@ -159,7 +159,7 @@ pub enum Mode {
 
 impl Mode {
     /// As rules write it.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
             Self::Shadow => "shadow",

@@ -96,7 +96,7 @@ impl Asked<'_> {
                 2,
                 [
                     "cannot read the rules: clusterauthorizationpolicies.palisade.dev is forbidden",
-                    "needs `list` on authorizationpolicies and on clusterauthorizationpolicies",
+                    "kubectl create clusterrolebinding NAME --clusterrole=palisade-cluster-policies-view --user=YOU",
                 ],
             ),
         ] {
