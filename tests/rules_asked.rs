@@ -143,6 +143,51 @@ spec:
     }
 }
 
+/// Neither is one where the injector gives none.
+#[test]
+fn where_no_sidecar_is_no_rule_is_asked() {
+    let tests = "apiVersion: palisade.dev/v1alpha1
+kind: PolicyTest
+metadata: {name: t}
+spec:
+  tests:
+  - {from: shop/web, to: shop/orders, port: 5432, expect: deny}
+";
+    let out = |field: &str| {
+        let manifests = MANIFESTS.replace("palisade.dev/exclude-inbound-ports", field);
+        let files = [
+            ("rules.yaml", RULES),
+            ("shop.yaml", &*manifests),
+            ("tests.yaml", tests),
+        ];
+        let folder = folder(&files);
+        let who = [
+            "--from",
+            "shop/web",
+            "--to",
+            "shop/orders",
+            "--port",
+            "5432",
+        ];
+        let explained = policy(folder.path(), &[&["explain", "-f", "."][..], &who].concat());
+        let asked = policy(folder.path(), &["test", ".", "-o", "text"]);
+        (explained, asked)
+    };
+    let (explained, asked) = out("palisade.dev/exclude-inbound-ports");
+    assert_eq!(
+        (explained.status.code(), asked.status.code()),
+        (Some(1), Some(0))
+    );
+    let (explained, asked) = out("palisade.dev/inject: disabled, x");
+    assert_eq!(
+        (explained.status.code(), asked.status.code()),
+        (Some(2), Some(1))
+    );
+    let shown = text(&asked.stdout);
+    let expected = "expected deny, got no answer: no rule is asked where there is no sidecar";
+    assert!(shown.contains(expected), "{shown}");
+}
+
 #[test]
 fn records_come_out_of_pipes_that_somebody_writes_to() {
     let folder = folder(&[("rules.yaml", RULES), ("shop.yaml", MANIFESTS)]);

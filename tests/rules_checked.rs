@@ -320,7 +320,14 @@ fn expectations_fail_with_what_decided_and_are_written_as_junit() {
         ("t.yaml", EXPECTATIONS),
     ]);
     let arguments = ["test", "rules", "-o", "text", "--junit", "report.xml"];
-    let (shown, code) = said(folder.path(), &arguments);
+    let output = policy(folder.path(), &arguments);
+    let (shown, code) = (text(&output.stdout), output.status.code().unwrap());
+    let warned = text(&output.stderr);
+    let warning = "warning: nothing that was read names shop/wbe: ";
+    assert!(
+        warned.starts_with(warning) && warned.ends_with("; did you mean shop/web?\n"),
+        "{warned}"
+    );
     let expected = "\
 orders  rules/t.yaml
   ok      spiffe://cluster.local/ns/shop/sa/wbe → shop/orders, port 8080: allow

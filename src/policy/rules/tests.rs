@@ -238,7 +238,7 @@ fn directories_in_a_directory_are_named_as_they_are_not_read() {
     }
     let said = |paths: &[PathBuf]| of_files(paths, None).unwrap().warnings;
     let own = found.path().to_owned();
-    let [one] = said(&[own.clone()]).try_into().unwrap();
+    let [one] = said(std::slice::from_ref(&own)).try_into().unwrap();
     let expected = format!("{} is not read", below("team").display());
     assert!(one.starts_with(&expected), "{one}");
     assert!(said(&[own, below("team")]).is_empty());

@@ -147,3 +147,18 @@ fn labels_are_never_guessed() {
         1
     );
 }
+
+#[test]
+fn who_is_of_another_mesh_is_not_called_by_the_name_of_one_of_this() {
+    let rules = sample::rules(&workload("orders-0", "addresses: [10.0.0.1]"));
+    let ask = |domain: &str| {
+        let id = subject(&format!("spiffe://{domain}/ns/shop/sa/keeper"));
+        called(&rules, &id, &BTreeMap::new())
+    };
+    assert_eq!(ask("cluster.local").unwrap().len(), 1);
+    let error = ask("b.test").unwrap_err().to_string();
+    assert!(
+        error.contains("is not of this mesh, whose trust domain is cluster.local"),
+        "{error}"
+    );
+}

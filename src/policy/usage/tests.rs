@@ -364,3 +364,40 @@ fn only_the_part_that_is_asked_for_is_told() {
     assert_eq!(names, ["shop/orders/cart", "shop/orders/no-cart"]);
     assert_eq!(is_there(&told(Wanted::All)), [true; 3]);
 }
+
+#[test]
+fn what_a_rule_did_in_its_other_mode_is_not_what_it_does() {
+    let rules = shop("");
+    let cart = "shop/orders/no-cart";
+    let mut usage = counts(&[]);
+    let mut used = |name: &str, used: Use| {
+        let totals = &mut usage.workloads[0].totals;
+        totals.rules.insert(name.to_owned(), used);
+    };
+    // One was in shadow and is enforced now, the other the other way round.
+    used(
+        WEB,
+        Use {
+            shadow_count: 213,
+            shadow_last: 20,
+            ..Use::default()
+        },
+    );
+    used(
+        cart,
+        Use {
+            count: 24,
+            last: 20,
+            ..Use::default()
+        },
+    );
+    let shown = shown(&told(&rules, &usage, Wanted::All));
+    let (_, never) = shown.split_once("rules never hit").unwrap();
+    for (rule, before) in [
+        (WEB, "213× in shadow before"),
+        (cart, "24× when it was enforced"),
+    ] {
+        let line = never.lines().find(|line| line.contains(rule)).expect(rule);
+        assert!(line.ends_with(before), "{line}");
+    }
+}
