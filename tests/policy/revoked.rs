@@ -66,6 +66,29 @@ fn revoked() -> Mesh {
     mesh
 }
 
+/// By the record of either side: the called one's names no caller, the calling one's no reason.
+fn explained(mesh: &Mesh) {
+    for (direction, error) in [("inbound", "revoked"), ("outbound", "refused_by_peer")] {
+        let refused = |record: &Value| {
+            let event = [&record["event"], &record["error"], &record["direction"]];
+            let ends = [&record["src.workload"], &record["dst.workload"]];
+            event == ["tls_failed", error, direction] && ends == ["web-0", "orders-0"]
+        };
+        let conn = wait_until("either side's record", || {
+            let records = mesh.records();
+            let record = records.iter().find(|one| refused(one))?;
+            Some(record["conn.id"].as_str().unwrap().to_owned())
+        });
+        let (said, code) = answer(mesh, &["explain", "--conn", &conn]);
+        assert_eq!((code, &said["reason"]), (1, &"revoked".into()), "{said}");
+        assert_eq!(said["revoked"]["identity"], id("web"), "{said}");
+        assert_eq!(said["from"], id("web"), "{said}");
+        let is_presumed = said["presumed"] == true;
+        assert_eq!(is_presumed, direction == "inbound", "{said}");
+        assert_eq!(said["recorded"]["direction"], direction, "{said}");
+    }
+}
+
 #[test]
 fn who_is_revoked_breaks_nothing_is_no_rule_worth_and_is_let_in_by_none() {
     let mesh = revoked();
@@ -107,6 +130,7 @@ fn who_is_revoked_breaks_nothing_is_no_rule_worth_and_is_let_in_by_none() {
             .into_iter()
             .any(|name| name.starts_with("break-glass"))
     );
+    explained(&mesh);
     replayed(&mesh);
     called(&mesh);
 }

@@ -6,17 +6,23 @@ use palisade_api::manifest::Position;
 use palisade_api::policy::{Effect, From, PortRange};
 
 use super::super::subject::Caller;
+use super::super::traffic::counted;
 use super::finding::{Code, Finding, Placed};
 use super::lints::{Asked, some};
 use super::seen::{Seen, network};
 
-/// A warning for each source and each range of ports of which less was seen.
-pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> Vec<Finding> {
+/// A warning for each source and each range of ports of which less was seen; and what is to be said of rules that were left
+/// out.
+pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> (Vec<Finding>, Option<String>) {
     let all = asked.each();
     let rules = all.filter(|placed| placed.rule.acts(Effect::Allow, asked.now));
     let came = seen.admitted(asked.rules);
+    let mut left_out = 0;
     let found = rules.flat_map(|placed| {
-        let admitted = came.fitting(&placed);
+        let Some(admitted) = came.fitting(&placed) else {
+            left_out += 1;
+            return Vec::new();
+        };
         if admitted.is_empty() {
             let own = &placed.rule.name;
             let message = format!("in these records nobody came whom the rule `{own}` admits");
@@ -30,7 +36,22 @@ pub(super) fn broad(asked: &Asked<'_>, seen: &Seen) -> Vec<Finding> {
         });
         sources.chain(ports(&placed, &admitted)).collect()
     });
-    found.collect()
+    let found = found.collect();
+    (found, unheld(left_out))
+}
+
+/// Labels are not guessed: a rule that took the calls of others for its own would be widened to them.
+fn unheld(left_out: u64) -> Option<String> {
+    let are = match left_out {
+        0 => return None,
+        1 => "is",
+        _ => "are",
+    };
+    Some(format!(
+        "{} {are} not held against the records: it is not known whether those that were called are those whom the target \
+         selects; name a mesh file or manifests that say who has which labels",
+        counted(left_out, "rule")
+    ))
 }
 
 fn source(

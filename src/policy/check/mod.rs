@@ -154,7 +154,9 @@ fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     found.extend(unknown);
     found.extend(lints);
     if let Some(seen) = asked.seen {
-        found.extend(broad::broad(asked, seen));
+        let (broad, left_out) = broad::broad(asked, seen);
+        found.extend(broad);
+        super::warn(left_out.as_slice());
     }
     found.sort_by(|one, other| {
         let key = |one: &Finding| one.diagnostic.severity;

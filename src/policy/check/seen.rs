@@ -42,14 +42,9 @@ impl Seen {
             let edges = edges.iter().map(|edge| (edge, workloads.whom(edge)));
             (&**namespace, edges.collect())
         });
-        let by_rule = rules.policies.iter().flat_map(|policy| {
-            let names = policy.rule_names();
-            names.map(move |name| (name.to_string(), policy))
-        });
         Admitted {
             rules,
             by_namespace: by_namespace.collect(),
-            by_rule: by_rule.collect(),
         }
     }
 }
@@ -62,12 +57,12 @@ type Came<'a> = (&'a Edge, Whom<'a>);
 pub(super) struct Admitted<'a> {
     rules: &'a Rules,
     by_namespace: BTreeMap<&'a str, Vec<Came<'a>>>,
-    by_rule: BTreeMap<String, &'a AuthorizationPolicy>,
 }
 
 impl<'a> Admitted<'a> {
-    /// Who came that a rule admits, and at which ports, whatever rule admitted it then.
-    pub(super) fn fitting(&self, placed: &Placed<'_>) -> BTreeSet<(&'a Caller, u16)> {
+    /// Who came that a rule admits, and at which ports, whatever rule admitted it then; none where it is not known of some
+    /// whether they came to whom the rule protects.
+    pub(super) fn fitting(&self, placed: &Placed<'_>) -> Option<BTreeSet<(&'a Caller, u16)>> {
         let Placed { policy, rule, .. } = placed;
         let called = self.by_namespace.iter().filter(|(namespace, _)| {
             let own = policy.namespace.as_deref();
@@ -80,33 +75,38 @@ impl<'a> Admitted<'a> {
             is_at_port
                 && sources.any(|from| from.fits(edge.from.source(), &self.rules.trust_domain))
         };
-        called
-            .flat_map(|(_, edges)| edges)
-            .filter(|(edge, whom)| fits(edge) && self.is_protected(policy, edge, whom))
-            .map(|(edge, _)| (&edge.from, edge.port))
-            .collect()
-    }
-
-    /// Also where it only may be: nobody is told to remove a rule because too little is known.
-    fn is_protected(&self, policy: &AuthorizationPolicy, edge: &Edge, whom: &Whom<'_>) -> bool {
-        let target = &policy.target;
-        let account = match whom {
-            Whom::Workloads(found) => {
-                return found
-                    .iter()
-                    .any(|one| policy.selects(&one.namespace, &one.service_account, &one.labels));
-            }
-            Whom::Account(account) => account,
-            Whom::Unknown => target.service_account.as_deref().unwrap_or_default(),
-        };
-        // The rule that admitted it tells some of its labels.
-        let admitting = edge.rule.as_deref().and_then(|rule| self.by_rule.get(rule));
-        let is_another = admitting.is_some_and(|other| {
-            let mut labels = other.target.labels.iter();
-            labels.any(|(key, value)| target.labels.get(key).is_some_and(|own| own != value))
+        let came = called.flat_map(|(_, edges)| edges);
+        let came = came.filter(|(edge, _)| fits(edge));
+        let came = came.map(|(edge, whom)| Some((edge, is_protected(policy, edge, whom)?)));
+        let came = came.filter_map(|one| match one {
+            Some((edge, true)) => Some(Some((&edge.from, edge.port))),
+            Some((_, false)) => None,
+            None => Some(None),
         });
-        !is_another && policy.selects(&edge.namespace, account, &target.labels)
+        came.collect()
     }
+}
+
+/// Whether rules of a policy are asked about a call; none where too little is known of the called one.
+fn is_protected(policy: &AuthorizationPolicy, edge: &Edge, whom: &Whom<'_>) -> Option<bool> {
+    let target = &policy.target;
+    let (account, is_told) = match whom {
+        Whom::Workloads(found) => {
+            let found = found.iter();
+            let mut selected =
+                found.map(|one| policy.selects(&one.namespace, &one.service_account, &one.labels));
+            let first = selected.next()?;
+            return selected.all(|other| other == first).then_some(first);
+        }
+        Whom::Account(account) => (*account, target.labels.is_empty()),
+        Whom::Unknown => {
+            let account = target.service_account.as_deref();
+            let is_told = account.is_none() && target.labels.is_empty();
+            (account.unwrap_or_default(), is_told)
+        }
+    };
+    let may_be = policy.selects(&edge.namespace, account, &target.labels);
+    (is_told || !may_be).then_some(may_be)
 }
 
 /// The smallest network that all of some addresses of one family are in.

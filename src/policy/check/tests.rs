@@ -273,6 +273,45 @@ fn rules_are_held_against_the_traffic_of_records_whatever_admitted_it() {
     assert_eq!(found(&of_another), unused);
 }
 
+/// A rule by labels may be about the one that was called, or about another of its namespace.
+#[test]
+fn where_labels_are_not_known_rules_that_select_by_them_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_labels = policy("  - {name: a, effect: allow, from: [{namespace: shop}]}\n");
+    let by_account = by_labels.replace("labels: {app: orders}", "serviceAccount: orders");
+    let file = folder.path().join("r.yaml");
+    let seen = seen(&[("spiffe://cluster.local/ns/shop/sa/web", 8080)]);
+    let told = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let rules = rules::all_of_files(std::slice::from_ref(&file), None).unwrap();
+        let sheets = Sheets::of(&rules);
+        let asked = Asked {
+            rules: &rules,
+            documents: &sheets.documents,
+            now: datetime!(2026-11-22 00:00 UTC),
+            soon: time::Duration::days(7),
+            seen: Some(&seen),
+        };
+        let (found, left_out) = broad::broad(&asked, &seen);
+        (found.len(), left_out)
+    };
+    let (found, left_out) = told(&by_labels);
+    let left_out = left_out.unwrap();
+    assert_eq!(found, 0);
+    assert!(left_out.starts_with("1 rule is not held"), "{left_out}");
+    assert!(left_out.ends_with("name a mesh file or manifests that say who has which labels"));
+    assert_eq!(told(&by_account), (2, None), "the record names the account");
+    let at_others = by_labels.replace("shop}]", "jobs}]");
+    assert_eq!(told(&at_others), (1, None), "nobody came whom it may admit");
+    let manifest = "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
+";
+    assert_eq!(told(&format!("{by_labels}{manifest}")), (2, None));
+}
+
 #[test]
 fn of_rules_alone_nothing_is_said_about_who_there_is() {
     let folder = tempfile::tempdir().unwrap();

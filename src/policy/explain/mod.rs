@@ -94,7 +94,7 @@ pub(crate) struct Explained {
     /// `authenticated` or `unauthenticated`.
     pub(crate) source: &'static str,
     /// Whether the caller is only taken for the service account of its name, or its address for nobody's: pods may not be
-    /// read.
+    /// read; or for the account of who is at its address, as its record names nobody.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) presumed: bool,
     pub(crate) to: String,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::recorded::Recorded;
 use super::{Explained, Placed};
 use crate::policy::excluded::WHY;
-use crate::policy::revoked::Refused;
+use crate::policy::revoked::{REVOKED, Refused};
 use crate::policy::traffic::moment;
 use crate::records::{self, DIM, ERROR, GOOD, WAITING};
 
@@ -60,6 +60,12 @@ fn answer(answer: &Explained) -> String {
     shadow(&mut text, answer);
     if let Some(told) = &answer.recorded {
         recorded(&mut text, told);
+        if told.reason.as_deref() == Some(REVOKED) && answer.revoked.is_none() {
+            plain(
+                &mut text,
+                "   neither is revoked by now: above is what would be decided",
+            );
+        }
     }
     text
 }
@@ -82,18 +88,23 @@ fn recorded(text: &mut String, recorded: &Recorded) {
         None => String::new(),
     };
     plain(text, &format!("recorded: {word}{by}, at {at}{often}"));
-    let is_told_of = (recorded.direction, recorded.decision) == ("outbound", "deny");
+    let is_told_of = (recorded.direction, recorded.decision) == ("outbound", "deny")
+        && recorded.reason.as_deref() != Some(REVOKED);
+    let other = match recorded.direction {
+        "outbound" => "called",
+        _ => "calling",
+    };
     match &recorded.among {
         Some(among) if among.count == 1 => {
             plain(
                 text,
-                &format!("   the called side's record of it is {}", among.conn),
+                &format!("   the {other} side's record of it is {}", among.conn),
             );
         }
         Some(among) => plain(
             text,
             &format!(
-                "   the called side put {} like it together, in the record {}",
+                "   the {other} side put {} like it together, in the record {}",
                 among.count, among.conn
             ),
         ),

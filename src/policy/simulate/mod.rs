@@ -14,14 +14,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use palisade_api::policy::{Effect, Policy};
-use palisade_api::spiffe::{SpiffeId, TrustDomain};
+use palisade_api::spiffe::TrustDomain;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::explain::{self, Placed};
 use super::revoked::{Answer, Refused, Revoked};
 use super::rules::{self, Rules};
-use super::subject::{Called, Caller};
+use super::subject::Called;
 use super::traffic::{self, Beside, Denials, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
 
@@ -222,7 +222,7 @@ pub(crate) fn simulate(rules: &Rules, traffic: &Traffic, now: OffsetDateTime) ->
         asked.replay(&mut told, edge, false);
     }
     for edge in &traffic.revoked {
-        match asked.named(edge) {
+        match asked.workloads.with_caller(edge, &rules.trust_domain) {
             Some(named) => asked.replay(&mut told, &named, matches!(named, Cow::Owned(_))),
             None => told.unknown(rules, &asked.of(edge, false), NO_CALLER),
         }
@@ -262,23 +262,6 @@ impl Asked<'_> {
             to: self.workloads.whom(edge).shown(edge),
             presumed,
         }
-    }
-
-    /// With its caller's name. Of a certificate that it refuses the called side writes none: then the account of the replica
-    /// at the caller's address is taken for it, where that is known.
-    fn named<'e>(&self, edge: &'e Edge) -> Option<Cow<'e, Edge>> {
-        if let Caller::Identity(_) = edge.from {
-            return Some(Cow::Borrowed(edge));
-        }
-        let (namespace, replica) = edge.at.as_ref()?;
-        let account = self.workloads.account_of(namespace, replica)?;
-        let trust_domain = edge.trust_domain(&self.rules.trust_domain);
-        let id = SpiffeId::of_service_account(trust_domain, namespace, account).ok()?;
-        Some(Cow::Owned(Edge {
-            from: Caller::Identity(id),
-            at: None,
-            ..edge.clone()
-        }))
     }
 
     /// What becomes of it, or why that is not known.

@@ -161,13 +161,6 @@ impl Edges {
         }
     }
 
-    /// Whether the called side says nothing of this connection.
-    pub(super) fn is_undecided(&self, conn: u128) -> bool {
-        self.conns
-            .get(&conn)
-            .is_none_or(|counted| !counted.is_decided)
-    }
-
     /// All edges, and how they were read.
     pub(super) fn finish(self) -> (Vec<Edge>, Read) {
         let mut edges = self.edges;

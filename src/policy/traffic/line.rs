@@ -160,6 +160,21 @@ impl<'a> Line<'a> {
         self.count.is_some() && self.told() == Some(Told::Decided(Was::Denied))
     }
 
+    /// Whether the other side refused the certificate of this one, which is not told why.
+    pub(super) fn is_refused_by_peer(&self) -> bool {
+        (&*self.event.0, self.error()) == ("tls_failed", Some(REFUSED_BY_PEER))
+    }
+
+    /// Whether a handshake failed: then each side gives the connection an id of its own.
+    pub(super) fn is_of_handshake(&self) -> bool {
+        &*self.event.0 == "tls_failed"
+    }
+
+    /// Whether the calling side wrote it.
+    pub(super) fn is_by_caller(&self) -> bool {
+        &*self.direction.0 == "outbound"
+    }
+
     /// Whether the called side let it through, and its application was not there.
     pub(super) fn is_unanswered(&self) -> bool {
         self.told() == Some(Told::Decided(Was::Allowed)) && self.error() == Some("connect")
@@ -226,6 +241,9 @@ impl<'a> Line<'a> {
         plain(&self.because)
     }
 }
+
+/// The word of records.
+pub(crate) const REFUSED_BY_PEER: &str = "refused_by_peer";
 
 fn plain<'a>(text: &'a Option<Text<'_>>) -> Option<&'a str> {
     let text = text.as_ref().map(|text| &*text.0);

@@ -34,7 +34,7 @@ use crate::kubernetes::meant::{Meant, meant};
 use crate::policy::rules::Rules;
 
 pub(crate) use edges::Edge;
-pub(crate) use line::Was;
+pub(crate) use line::{REFUSED_BY_PEER, Was};
 pub(crate) use one::{Connection, Unsaid};
 pub(crate) use stranger::{Beside, Denials};
 pub(crate) use whom::{Whom, Workloads};
@@ -161,6 +161,12 @@ impl Edge {
     pub(crate) fn account(&self) -> Option<&str> {
         let (_, name) = self.identity.as_ref()?.service_account()?;
         Some(name)
+    }
+
+    /// That of the service account that was called, else of the replica: each record has one of both.
+    pub(crate) fn name(&self) -> &str {
+        let replica = || self.workload.as_deref();
+        self.account().or_else(replica).unwrap_or_default()
     }
 
     /// `conn.id`, as records have it.

@@ -1,5 +1,6 @@
 //! Which of the known workloads an edge leads to, and what rules see of it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl<'a> Workloads<'a> {
     }
 
     /// The service account of a replica: of the workload that has it, else of those whose name it has, where they agree.
-    pub(crate) fn account_of(&self, namespace: &str, replica: &str) -> Option<&'a str> {
+    fn account_of(&self, namespace: &str, replica: &str) -> Option<&'a str> {
         let exact = self.replica(namespace, replica);
         let is_named = |one: &&Workload| one.name == replica || is_replica(replica, &one.name);
         let found: Vec<&'a Workload> = match exact {
@@ -90,6 +91,27 @@ impl<'a> Workloads<'a> {
         let accounts = found.iter().map(|one| &*one.service_account);
         let mut accounts: BTreeSet<&'a str> = accounts.collect();
         accounts.pop_first().filter(|_| accounts.is_empty())
+    }
+
+    /// An edge of a refused certificate, with its caller's name. Of such a one the called side writes none: then the account
+    /// of the replica at the caller's address is taken for it, where that is known.
+    pub(crate) fn with_caller<'e>(
+        &self,
+        edge: &'e Edge,
+        usual: &TrustDomain,
+    ) -> Option<Cow<'e, Edge>> {
+        if let Caller::Identity(_) = edge.from {
+            return Some(Cow::Borrowed(edge));
+        }
+        let (namespace, replica) = edge.at.as_ref()?;
+        let account = self.account_of(namespace, replica)?;
+        let trust_domain = edge.trust_domain(usual);
+        let id = SpiffeId::of_service_account(trust_domain, namespace, account).ok()?;
+        Some(Cow::Owned(Edge {
+            from: Caller::Identity(id),
+            at: None,
+            ..edge.clone()
+        }))
     }
 
     /// Who is at a caller's address: as the record says it, and as it is known now. Who proves who it is has nobody beside.
@@ -184,11 +206,11 @@ impl Whom<'_> {
                 let names: BTreeSet<&str> = found.iter().map(|one| one.name.as_str()).collect();
                 match names.into_iter().collect::<Vec<_>>().as_slice() {
                     [one] => one,
-                    _ => edge.account().unwrap_or_default(),
+                    _ => edge.name(),
                 }
             }
             Self::Account(account) => account,
-            Self::Unknown => edge.workload.as_deref().unwrap_or_default(),
+            Self::Unknown => edge.name(),
         };
         format!("{}/{name}", edge.namespace)
     }
