@@ -261,3 +261,78 @@ fn a_cluster_is_heard_and_what_it_is_not_told_is_named() {
     );
     assert!(said.contains("rules.yaml: warning: left out"), "{said}");
 }
+
+/// A local mesh takes more than rules from files: nothing of it takes effect unsaid, or is not waited for.
+#[test]
+fn what_takes_effect_beside_rules_is_named_and_waited_for_and_may_come_alone() {
+    let mesh = Mesh::up(CALLERS, &allow("orders", "web"));
+    let write = |name: &str, text: &str| {
+        let file = mesh.folder().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let named = |applied: &Value| -> Vec<String> {
+        let put = applied["applied"].as_array().unwrap().iter();
+        let put = put.map(|one| {
+            let place = one["place"].as_str().unwrap();
+            let (_, place) = place.rsplit_once('/').unwrap();
+            format!("{} {place}", one["policy"].as_str().unwrap())
+        });
+        put.collect()
+    };
+    let namespace = |mode: &str| {
+        format!(
+            "---\napiVersion: palisade.dev/v1alpha1\nkind: Namespace\n\
+             metadata: {{name: shop, annotations: {{palisade.dev/authorization: {mode}}}}}\n"
+        )
+    };
+
+    // Every sidecar of the eight has it when the command returns.
+    let open = format!("{}{}", allow("orders", "late"), namespace("shadow"));
+    let (applied, code) = answer(&mesh, &["apply", &write("open.yaml", &open), "--wait"]);
+    assert_eq!(code, 0, "{applied}");
+    assert_eq!(
+        named(&applied),
+        [
+            "AuthorizationPolicy shop/orders-from-late open.yaml:8",
+            "Namespace shop open.yaml:12"
+        ]
+    );
+    let enforced = &applied["enforced"];
+    assert_eq!(
+        (&enforced["proxies"], &enforced["enforcing"]),
+        (&json!(8), &json!(8)),
+        "{applied}"
+    );
+    stdout(&mesh.call_once("stranger", ORDERS));
+
+    let closed = write("closed.yaml", &namespace("enforce"));
+    let (applied, code) = answer(&mesh, &["apply", &closed, "--wait"]);
+    assert_eq!(code, 0, "{applied}");
+    assert_eq!(named(&applied), ["Namespace shop open.yaml:12"]);
+    assert!(!mesh.call_once("stranger", ORDERS).status.success());
+
+    let revoked = "apiVersion: palisade.dev/v1alpha1\nkind: Revocations\n\
+                   spec: {identities: [spiffe://cluster.local/ns/shop/sa/web]}\n";
+    stdout(&mesh.call_once("web", ORDERS));
+    let path = write("revoked.yaml", revoked);
+    let told = shown(&mesh, &["apply", &path, "--wait", "-o", "text"]);
+    let said = stdout(&told);
+    assert!(
+        said.starts_with("Revocations (1 identity) applied ("),
+        "{said}"
+    );
+    assert!(said.contains("enforced by 8 of 8 sidecars"), "{said}");
+    assert!(!mesh.call_once("web", ORDERS).status.success());
+
+    let nothing = write(
+        "nothing.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
+    );
+    let refused = policy(&mesh, &["apply", &nothing]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("nothing was applied"),
+        "{refused:?}"
+    );
+}

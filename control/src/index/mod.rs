@@ -14,10 +14,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 
+use palisade_api::manifest::Manifest;
 use palisade_api::policy::{AuthorizationPolicy, Effect};
 use palisade_api::spiffe::TrustDomain;
-use palisade_api::wire::Object;
+use palisade_api::wire::{Channel, Object};
 use palisade_api::workload::{AtAddress, Workload};
+
+use crate::digest::hex;
+use crate::telemetry::metrics::channel_name;
 
 pub use facts::{Facts, FactsError};
 pub use object::policy_digest;
@@ -177,6 +181,44 @@ impl Index {
         }
     }
 }
+
+/// What proxies are to have beside policies once these manifests are in force, by the workload's key: the channel, name
+/// and digest, in lower-case hexadecimal, of each object. Addresses, which are looked up, and the own authorities, which
+/// no manifest names, are not among them.
+///
+/// # Errors
+///
+/// Where control would not take them.
+pub fn other_digests<'a>(
+    own: &TrustDomain,
+    manifests: impl IntoIterator<Item = &'a Manifest>,
+) -> Result<BTreeMap<String, Vec<Digested>>, FactsError> {
+    let ground = Ground {
+        trust_domain: own.clone(),
+        authorities: Vec::new(),
+        mesh: Vec::new(),
+        outside: Vec::new(),
+    };
+    let index = Index::build(ground, Facts::from_manifests(own, manifests)?, None);
+    let digested = |channel, object: &Object| -> Option<Digested> {
+        let channel = channel_name(channel)?;
+        Some((channel, object.name.clone(), hex(&object.digest)))
+    };
+    let meshed = index.workloads.iter().filter(|(_, one)| one.meshed);
+    let digests = meshed.map(|(key, workload)| {
+        let foreign = index.bundles.iter().skip(1);
+        let foreign = foreign.map(|one| digested(Channel::Bundles, one));
+        let revocations = digested(Channel::Revocations, &index.revocations);
+        let rules = index.rules(workload);
+        let itself = rules.first().map(|one| digested(Channel::Rules, one));
+        let all = foreign.chain([revocations]).chain(itself);
+        (key.clone(), all.flatten().collect())
+    });
+    Ok(digests.collect())
+}
+
+/// The channel of an object, its name, and its digest.
+pub type Digested = (&'static str, String, String);
 
 /// A workload's own address wins over a service's: what answers there is known by name. What claims an address first
 /// has it.

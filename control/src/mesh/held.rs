@@ -1,44 +1,48 @@
-//! Which policies one proxy enforces: what it was sent, and what it said of it. Pure.
+//! Which objects of a channel one proxy has applied: what it was sent, and what it said of it. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use palisade_api::wire;
 
-/// The policies of one proxy.
+/// The objects of one channel of one proxy.
 #[derive(Debug, Clone, Default)]
-pub(super) struct HeldPolicies {
+pub(super) struct HeldObjects {
     /// What was sent and is not acknowledged yet, oldest first.
     sent: VecDeque<Sent>,
-    policies: BTreeMap<String, Vec<u8>>,
+    objects: BTreeMap<String, Vec<u8>>,
     refused: BTreeMap<String, String>,
 }
 
-/// What a message on the channel of the rules changes, up to its revision: a digest, or none for a removal.
+/// What a message on the channel changes, up to its revision: a digest, or none for a removal.
 #[derive(Debug, Clone, Default)]
 struct Sent {
     revision: u64,
     objects: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-impl HeldPolicies {
-    /// What the proxy says that it has.
-    pub(super) fn new(inventory: &[wire::Inventory]) -> Self {
-        let rules = inventory
+impl HeldObjects {
+    /// What the proxy says that it has of a channel.
+    pub(super) fn new(inventory: &[wire::Inventory], channel: wire::Channel) -> Self {
+        let own = inventory
             .iter()
-            .filter(|inventory| inventory.channel() == wire::Channel::Rules);
+            .filter(|inventory| inventory.channel() == channel);
         Self {
-            policies: rules
+            objects: own
                 .flat_map(|inventory| &inventory.objects)
-                .filter(|object| is_policy(&object.name))
                 .map(|object| (object.name.clone(), object.digest.clone()))
                 .collect(),
             ..Self::default()
         }
     }
 
-    /// By the object's name: the digest of what is enforced.
-    pub(super) fn policies(&self) -> &BTreeMap<String, Vec<u8>> {
-        &self.policies
+    /// The name and digest of each policy that is enforced.
+    pub(super) fn policies(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        self.objects.iter().filter(|(name, _)| is_policy(name))
+    }
+
+    /// The same of everything else that is applied.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        self.objects.iter().filter(|(name, _)| !is_policy(name))
     }
 
     /// By the object's name: why its newest version is not enforced.
@@ -46,17 +50,14 @@ impl HeldPolicies {
         &self.refused
     }
 
-    /// Notes a message on the channel of the rules.
-    pub(super) fn sent(&mut self, rules: &wire::WatchResponse) {
-        let changed = rules.changed.iter();
+    /// Notes a message on the channel.
+    pub(super) fn sent(&mut self, message: &wire::WatchResponse) {
+        let changed = message.changed.iter();
         let changed = changed.map(|object| (object.name.clone(), Some(object.digest.clone())));
-        let removed = rules.removed.iter().map(|name| (name.clone(), None));
+        let removed = message.removed.iter().map(|name| (name.clone(), None));
         let mut sent = Sent {
-            revision: rules.revision,
-            objects: changed
-                .chain(removed)
-                .filter(|(name, _)| is_policy(name))
-                .collect(),
+            revision: message.revision,
+            objects: changed.chain(removed).collect(),
         };
         // A proxy that reads and never answers costs no more than this.
         if self.sent.len() >= MAX_SENT
@@ -79,7 +80,7 @@ impl HeldPolicies {
             for (name, digest) in sent.objects {
                 match (digest, refusals.get(name.as_str())) {
                     (None, _) => {
-                        self.policies.remove(&name);
+                        self.objects.remove(&name);
                         self.refused.remove(&name);
                     }
                     (Some(_), Some(reason)) => {
@@ -87,7 +88,7 @@ impl HeldPolicies {
                     }
                     (Some(digest), None) => {
                         self.refused.remove(&name);
-                        self.policies.insert(name, digest);
+                        self.objects.insert(name, digest);
                     }
                 }
             }
@@ -95,7 +96,7 @@ impl HeldPolicies {
     }
 }
 
-fn is_policy(name: &str) -> bool {
+pub(super) fn is_policy(name: &str) -> bool {
     name.starts_with("AuthorizationPolicy/") || name.starts_with("ClusterAuthorizationPolicy/")
 }
 
@@ -136,15 +137,15 @@ mod tests {
         }
     }
 
-    fn digests(proxy: &HeldPolicies) -> Vec<(&str, u8)> {
-        let each = proxy.policies().iter();
+    fn digests(proxy: &HeldObjects) -> Vec<(&str, u8)> {
+        let each = proxy.policies();
         each.map(|(name, digest)| (name.as_str(), digest[0]))
             .collect()
     }
 
     #[test]
     fn what_was_sent_is_held_once_it_is_acknowledged() {
-        let mut proxy = HeldPolicies::default();
+        let mut proxy = HeldObjects::default();
         proxy.sent(&sent(1, &[("self", 9), (ORDERS, 1)], &[]));
         proxy.sent(&sent(2, &[(ORDERS, 2), (ALL, 1)], &[]));
         proxy.sent(&sent(3, &[], &[ORDERS]));
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_not_held_and_what_was_held_before_still_is() {
-        let mut proxy = HeldPolicies::default();
+        let mut proxy = HeldObjects::default();
         proxy.sent(&sent(1, &[(ORDERS, 1)], &[]));
         proxy.acknowledge(&ack(1, &[]));
         proxy.sent(&sent(2, &[(ORDERS, 2), (ALL, 1)], &[]));
@@ -183,17 +184,20 @@ mod tests {
                 digest: vec![4],
             }],
         };
-        let proxy = HeldPolicies::new(&[
+        let said = [
             inventory(Channel::Rules, ORDERS),
             inventory(Channel::Bundles, ALL),
             inventory(Channel::Rules, "self"),
-        ]);
+        ];
+        let proxy = HeldObjects::new(&said, Channel::Rules);
         assert_eq!(digests(&proxy), [(ORDERS, 4)]);
+        let others: Vec<_> = proxy.others().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(others, ["self"]);
     }
 
     #[test]
     fn one_that_never_answers_costs_a_bounded_memory_and_loses_nothing() {
-        let mut proxy = HeldPolicies::default();
+        let mut proxy = HeldObjects::default();
         for revision in 1..=1000 {
             let digest = u8::try_from(revision % 251).unwrap();
             proxy.sent(&sent(revision, &[(ORDERS, digest)], &[]));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use palisade_api::wire;
 
-use super::held::HeldPolicies;
+use super::held::{self, HeldObjects};
 use crate::digest::hex;
 use crate::telemetry::metrics::{Metrics, channel_name};
 
@@ -36,7 +36,18 @@ struct Enforced {
     revisions: BTreeMap<&'static str, u64>,
     /// By channel: the objects that it refused in that revision.
     refused: BTreeMap<&'static str, Vec<String>>,
-    held: HeldPolicies,
+    /// By channel, of those that are followed.
+    held: BTreeMap<&'static str, HeldObjects>,
+}
+
+impl Enforced {
+    fn refused_policies(&self) -> BTreeMap<String, String> {
+        let refused = self.held.values().flat_map(HeldObjects::refused);
+        let refused = refused.filter(|(name, _)| held::is_policy(name));
+        refused
+            .map(|(name, why)| (name.clone(), why.clone()))
+            .collect()
+    }
 }
 
 /// The same, as it is shown.
@@ -49,18 +60,24 @@ pub(crate) struct Listed {
     policies: BTreeMap<String, String>,
     /// Why it refused the newest version of a policy, by the object's name.
     refused_policies: BTreeMap<String, String>,
+    /// By channel and name: the digest of everything else that it applied.
+    objects: BTreeMap<&'static str, BTreeMap<String, String>>,
 }
 
 impl Roster {
     /// Adds a proxy that has what its hello says, until what is returned is dropped.
     pub(super) fn enter(self: &Arc<Self>, hello: &wire::Hello, metrics: Arc<Metrics>) -> Entry {
+        let held = FOLLOWED.iter().filter_map(|channel| {
+            let held = HeldObjects::new(&hello.inventory, *channel);
+            Some((channel_name(*channel)?, held))
+        });
         let mut proxies = self.lock();
         let number = proxies.last_key_value().map_or(0, |(last, _)| last + 1);
         proxies.insert(
             number,
             Enforced {
                 workload: hello.workload.clone(),
-                held: HeldPolicies::new(&hello.inventory),
+                held: held.collect(),
                 ..Enforced::default()
             },
         );
@@ -80,8 +97,18 @@ impl Roster {
             workload: enforced.workload.clone(),
             revisions: enforced.revisions.clone(),
             refused: enforced.refused.clone(),
-            policies: enforced.held.policies().iter().map(digests).collect(),
-            refused_policies: enforced.held.refused().clone(),
+            policies: enforced
+                .held
+                .values()
+                .flat_map(HeldObjects::policies)
+                .map(digests)
+                .collect(),
+            refused_policies: enforced.refused_policies(),
+            objects: enforced
+                .held
+                .iter()
+                .map(|(channel, held)| (*channel, held.others().map(digests).collect()))
+                .collect(),
         };
         self.lock().values().map(listed).collect()
     }
@@ -90,8 +117,13 @@ impl Roster {
     pub(crate) fn snapshot(&self) -> Vec<Held> {
         let held = |enforced: &Enforced| Held {
             workload: enforced.workload.clone(),
-            policies: enforced.held.policies().clone(),
-            refused: enforced.held.refused().clone(),
+            policies: enforced
+                .held
+                .values()
+                .flat_map(HeldObjects::policies)
+                .map(|(name, digest)| (name.clone(), digest.clone()))
+                .collect(),
+            refused: enforced.refused_policies(),
         };
         self.lock().values().map(held).collect()
     }
@@ -111,10 +143,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Notes what the proxy is sent on the channel of the rules.
-    pub(super) fn sent(&self, rules: &wire::WatchResponse) {
-        if let Some(enforced) = self.roster.lock().get_mut(&self.number) {
-            enforced.held.sent(rules);
+    /// Notes what the proxy is sent.
+    pub(super) fn sent(&self, message: &wire::WatchResponse) {
+        let Some(channel) = channel_name(message.channel()) else {
+            return;
+        };
+        if let Some(enforced) = self.roster.lock().get_mut(&self.number)
+            && let Some(held) = enforced.held.get_mut(channel)
+        {
+            held.sent(message);
         }
     }
 
@@ -134,8 +171,8 @@ impl Entry {
                 .take(MAX_REFUSALS)
                 .map(|refusal| super::printable(&refusal.name));
             enforced.refused.insert(channel, refused.collect());
-            if ack.channel() == wire::Channel::Rules {
-                enforced.held.acknowledge(ack);
+            if let Some(held) = enforced.held.get_mut(channel) {
+                held.acknowledge(ack);
             }
         }
     }
@@ -149,4 +186,10 @@ impl Drop for Entry {
     }
 }
 
+/// Addresses come as they are looked up, and nobody waits for them.
+const FOLLOWED: [wire::Channel; 3] = [
+    wire::Channel::Rules,
+    wire::Channel::Revocations,
+    wire::Channel::Bundles,
+];
 const MAX_REFUSALS: usize = 256;

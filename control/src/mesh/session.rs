@@ -113,9 +113,7 @@ impl<'a> Session<'a> {
             self.service
                 .metrics
                 .revision(difference.channel(), difference.revision);
-            if difference.channel() == wire::Channel::Rules {
-                self.entry.sent(&difference);
-            }
+            self.entry.sent(&difference);
             // Nobody reads any more: the stream's own end says why.
             if self.responses.send(Ok(difference)).await.is_err() {
                 return Err(Status::cancelled("the proxy went away"));

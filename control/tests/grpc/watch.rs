@@ -246,6 +246,12 @@ async fn what_a_proxy_enforces_is_known() {
     let mesh = Mesh::start().await;
     let mut orders = watch(&mesh, "orders").await;
     let rules = orders.in_step().await.swap_remove(2);
+    let own = rules.changed.iter().find(|one| one.name == "self").unwrap();
+    let own: String = own
+        .digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let refusal = Refusal {
         name: "AuthorizationPolicy/shop/orders".into(),
         reason: "unknown effect".into(),
@@ -262,7 +268,7 @@ async fn what_a_proxy_enforces_is_known() {
     orders.next().await.unwrap();
     let proxies = get(&mesh, "/proxies").await;
     let expected = format!(
-        r#"[{{"workload":"shop/orders-0","revisions":{{"rules":{}}},"refused":{{"rules":["AuthorizationPolicy/shop/orders"]}},"policies":{{}},"refused_policies":{{"AuthorizationPolicy/shop/orders":"unknown effect"}}}}]"#,
+        r#"[{{"workload":"shop/orders-0","revisions":{{"rules":{}}},"refused":{{"rules":["AuthorizationPolicy/shop/orders"]}},"policies":{{}},"refused_policies":{{"AuthorizationPolicy/shop/orders":"unknown effect"}},"objects":{{"bundles":{{}},"revocations":{{}},"rules":{{"self":"{own}"}}}}}}]"#,
         rules.revision
     );
     assert!(proxies.ends_with(&expected), "{proxies}");

@@ -38,7 +38,8 @@ pub(crate) struct ApplyArgs {
 pub(crate) const AFTER_HELP: &str = "\
 All rules are put in force or, where one is not as it must be, none. On a cluster they are applied as objects; a local
 mesh has them in its directory of rules: what stands in one of its files already is replaced there, and all else is
-copied there under the names of its files, or beside others of these names. Who is named and not there, what has expired
+copied there under the names of its files, or beside others of these names. There a `Namespace` or
+`Revocations` takes effect too, also without a rule beside it, and is named. Who is named and not there, what has expired
 and what is left out is warned of.
 Exits with 0 where all sidecars enforce them (with --wait), with 1 where some do not or a cluster took only some of the
 rules (which is said), with 2 where nothing was done.
@@ -49,9 +50,6 @@ rules (which is said), with 2 where nothing was done.
 /// Puts the files in force.
 pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_files(&args.files, None)?;
-    if rules.policies.is_empty() {
-        bail!("there is no rule in these files, and nothing was applied");
-    }
     let now = OffsetDateTime::now_utc();
     if let Some(over) = rules.policies.iter().find(|policy| policy.has_expired(now)) {
         bail!(
@@ -61,6 +59,9 @@ pub(crate) fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     }
     let texts = rules.texts.clone();
     let change = change(rules, args.force_conflicts)?;
+    if change.policies.is_empty() && change.documents.is_empty() {
+        bail!("there is no rule in these files, and nothing was applied");
+    }
     let wait = Wait {
         patience: args.wait.then_some(args.timeout),
     };

@@ -1,12 +1,13 @@
 //! The mesh of this machine: its rules are the files of one directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use palisade_api::manifest::{self, Diagnostic, Document};
-use palisade_control::index::policy_digest;
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, RevocationsSpec};
+use palisade_api::policy::AuthorizationPolicy;
+use palisade_control::index::{self, policy_digest};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -23,7 +24,12 @@ struct Proxy {
     workload: String,
     policies: BTreeMap<String, String>,
     refused_policies: BTreeMap<String, String>,
+    /// By channel and name.
+    objects: BTreeMap<String, BTreeMap<String, String>>,
 }
+
+/// The channel of an object that is no policy, its name, and the digest that a sidecar is to have.
+type Wanted = (Option<&'static str>, String, String);
 
 /// Writes the files, after a look at all of them together, and waits.
 pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Result<Done> {
@@ -36,13 +42,7 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     files::write(&running.rules, &writes)?;
     let begun = Instant::now();
     let now = rules::of_running(name)?;
-    let places = places(&running.rules, &writes);
-    let put = change.policies.iter().map(|policy| {
-        let policy = policy.title();
-        let place = places.get(&policy).cloned().unwrap_or_default();
-        Put { policy, place }
-    });
-    let put = put.collect();
+    let put = placed(change, &running.rules, &writes);
     let progress = match wait.patience {
         Some(patience) => Some(follow(&state, change, &now, (begun, patience))?),
         None => None,
@@ -103,18 +103,53 @@ fn mistakes(held: &BTreeMap<String, String>, writes: &[Write]) -> Vec<Diagnostic
     found
 }
 
-/// Where each policy stands now.
-fn places(directory: &Path, writes: &[Write]) -> BTreeMap<String, String> {
-    let documents = writes.iter().flat_map(|one| {
+/// What took effect, and where it stands now: policies first.
+fn placed(change: &Change, directory: &Path, writes: &[Write]) -> Vec<Put> {
+    let mut places = BTreeMap::new();
+    let mut revocations = Vec::new();
+    for one in writes {
         let file = directory.join(&one.name).display().to_string();
-        manifest::read(&file, &one.text).unwrap_or_default()
+        let is_own = change.files.iter().any(|new| new.place == one.place);
+        for document in manifest::read(&file, &one.text).unwrap_or_default() {
+            let rule = document.rules.first().map(|rule| rule.name.line);
+            let place = format!("{file}:{}", rule.unwrap_or(document.line));
+            match (document.manifest.title(), &document.manifest) {
+                (Some(title), _) => {
+                    places.insert(title, place);
+                }
+                // What stood in a file before, in which something else is replaced, is not new.
+                (None, Manifest::Revocations(spec)) if is_own => revocations.push(Put {
+                    policy: counted(spec),
+                    place,
+                }),
+                (None, _) => {}
+            }
+        }
+    }
+    let policies = change.policies.iter().map(AuthorizationPolicy::title);
+    let others = change.others_in_force().filter_map(Manifest::title);
+    let named = policies.chain(others).map(|policy| {
+        let place = places.get(&policy).cloned().unwrap_or_default();
+        Put { policy, place }
     });
-    let places = documents.filter_map(|document| {
-        let policy = document.manifest.policy()?;
-        let line = document.rules.first()?.name.line;
-        Some((policy.title(), format!("{}:{line}", document.file)))
-    });
-    places.collect()
+    let mut put: Vec<Put> = named.collect();
+    put.extend(revocations);
+    put
+}
+
+/// `Revocations (2 identities)`.
+fn counted(spec: &RevocationsSpec) -> String {
+    let several = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{count} {many}")),
+    };
+    let parts = [
+        several(spec.identities.len(), "identity", "identities"),
+        several(spec.serials.len(), "serial number", "serial numbers"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("Revocations ({})", parts.join(", "))
 }
 
 /// Looks again and again, until all sidecars that are concerned have all of it, or patience ends.
@@ -124,8 +159,7 @@ fn follow(
     now: &Rules,
     (begun, patience): (Instant, Duration),
 ) -> anyhow::Result<Progress> {
-    let wanted: Vec<(String, String)> = change.policies.iter().map(policy_digest).collect();
-    let mut waiting = concerned(change, now);
+    let mut waiting = concerned(change, now)?;
     let mut progress = Progress::default();
     loop {
         let proxies = proxies(state)?;
@@ -133,20 +167,17 @@ fn follow(
             .iter()
             .map(|proxy| (proxy.workload.as_str(), proxy))
             .collect();
-        waiting.retain(|workload, policies| {
+        waiting.retain(|workload, wanted| {
             let proxy = proxies.get(workload.as_str());
-            let enforces = proxy.is_some_and(|proxy| {
-                let mut wanted = wanted.iter().filter(|(name, _)| policies.contains(name));
-                wanted.all(|(name, digest)| proxy.policies.get(name) == Some(digest))
-            });
+            let enforces = proxy.is_some_and(|proxy| wanted.iter().all(|one| proxy.holds(one)));
             if enforces {
                 progress.enforces(begun.elapsed());
             }
             !enforces
         });
         if waiting.is_empty() || begun.elapsed() >= patience {
-            let stragglers = waiting.iter().map(|(workload, policies)| {
-                let why = why(proxies.get(workload.as_str()).copied(), policies);
+            let stragglers = waiting.iter().map(|(workload, wanted)| {
+                let why = why(proxies.get(workload.as_str()).copied(), wanted);
                 (workload.clone(), why)
             });
             progress.left(stragglers.collect(), 0);
@@ -162,11 +193,11 @@ fn proxies(state: &Path) -> anyhow::Result<Vec<Proxy>> {
     serde_json::from_str(&answer?).context("control is of another version")
 }
 
-/// The replicas that the policies select, and which policies do.
-fn concerned(change: &Change, now: &Rules) -> BTreeMap<String, BTreeSet<String>> {
-    let mut concerned: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// The replicas that the policies select, or all where there is more than policies, and what each is to have.
+fn concerned(change: &Change, now: &Rules) -> anyhow::Result<BTreeMap<String, Vec<Wanted>>> {
+    let mut concerned: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
     for policy in &change.policies {
-        let (object, _) = policy_digest(policy);
+        let (name, digest) = policy_digest(policy);
         let meshed = now
             .known
             .workloads
@@ -177,20 +208,40 @@ fn concerned(change: &Change, now: &Rules) -> BTreeMap<String, BTreeSet<String>>
         for workload in selected {
             for replica in &workload.replicas {
                 let key = format!("{}/{replica}", workload.namespace);
-                concerned.entry(key).or_default().insert(object.clone());
+                let wanted = (None, name.clone(), digest.clone());
+                concerned.entry(key).or_default().push(wanted);
             }
         }
     }
-    concerned
+    if change.others_in_force().next().is_some() {
+        let documents = now.documents.iter().map(|one| &one.manifest);
+        for (workload, wanted) in index::other_digests(&now.trust_domain, documents)? {
+            let wanted = wanted
+                .into_iter()
+                .map(|(channel, name, digest)| (Some(channel), name, digest));
+            concerned.entry(workload).or_default().extend(wanted);
+        }
+    }
+    Ok(concerned)
 }
 
-fn why(proxy: Option<&Proxy>, policies: &BTreeSet<String>) -> String {
+impl Proxy {
+    fn holds(&self, (channel, name, digest): &Wanted) -> bool {
+        let held = match channel {
+            None => Some(&self.policies),
+            Some(channel) => self.objects.get(*channel),
+        };
+        held.and_then(|held| held.get(name)) == Some(digest)
+    }
+}
+
+fn why(proxy: Option<&Proxy>, wanted: &[Wanted]) -> String {
     let Some(proxy) = proxy else {
         return "it is not connected to control".to_owned();
     };
-    let refused = policies
+    let refused = wanted
         .iter()
-        .find_map(|name| proxy.refused_policies.get(name));
+        .find_map(|(_, name, _)| proxy.refused_policies.get(name));
     match refused {
         Some(why) => format!("it refuses it: {why}"),
         None => "it has not taken it up yet".to_owned(),

@@ -11,7 +11,8 @@ mod warning;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_api::manifest::Document;
+use anyhow::bail;
+use palisade_api::manifest::{Document, Manifest};
 use palisade_api::policy::AuthorizationPolicy;
 use serde::Serialize;
 
@@ -37,6 +38,14 @@ pub(super) struct Change {
     pub(super) label: Option<&'static str>,
 }
 
+impl Change {
+    /// What a local mesh puts in force beside policies.
+    fn others_in_force(&self) -> impl Iterator<Item = &Manifest> {
+        let manifests = self.documents.iter().map(|one| &one.manifest);
+        manifests.filter(|manifest| manifest.policy().is_none())
+    }
+}
+
 /// A file for a local mesh's directory of rules.
 #[derive(Debug)]
 pub(super) struct NewFile {
@@ -50,7 +59,7 @@ pub(super) struct NewFile {
 /// What was put in force, and where.
 #[derive(Debug, Serialize)]
 pub(super) struct Put {
-    /// `AuthorizationPolicy shop/orders`.
+    /// `AuthorizationPolicy shop/orders`; on a local mesh also what else took effect, as `Namespace shop`.
     pub(super) policy: String,
     /// The file, or the object's generation.
     pub(super) place: String,
@@ -87,6 +96,11 @@ pub(super) struct Done {
 /// have taken a moment before, it is told which are in force and which are not.
 pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let meant = meant(mesh)?;
+    if meant == Meant::Cluster && change.policies.is_empty() {
+        bail!(
+            "there is no rule in these files, and a cluster is told of rules only; nothing was applied"
+        );
+    }
     let mut done = match meant {
         Meant::Local => local::put(mesh.name.as_deref(), change, wait),
         Meant::Cluster => crate::kubernetes::complete(cluster::put(mesh, change, wait)),
