@@ -271,22 +271,6 @@ fn what_takes_effect_beside_rules_is_named_and_waited_for_and_may_come_alone() {
         std::fs::write(&file, text).unwrap();
         file.to_str().unwrap().to_owned()
     };
-    let named = |applied: &Value| -> Vec<String> {
-        let put = applied["applied"].as_array().unwrap().iter();
-        let put = put.map(|one| {
-            let place = one["place"].as_str().unwrap();
-            let (_, place) = place.rsplit_once('/').unwrap();
-            format!("{} {place}", one["policy"].as_str().unwrap())
-        });
-        put.collect()
-    };
-    let namespace = |mode: &str| {
-        format!(
-            "---\napiVersion: palisade.dev/v1alpha1\nkind: Namespace\n\
-             metadata: {{name: shop, annotations: {{palisade.dev/authorization: {mode}}}}}\n"
-        )
-    };
-
     // Every sidecar of the eight has it when the command returns.
     let open = format!("{}{}", allow("orders", "late"), namespace("shadow"));
     let (applied, code) = answer(&mesh, &["apply", &write("open.yaml", &open), "--wait"]);
@@ -335,4 +319,23 @@ fn what_takes_effect_beside_rules_is_named_and_waited_for_and_may_come_alone() {
         text(&refused.stderr).contains("nothing was applied"),
         "{refused:?}"
     );
+}
+
+/// What was applied, with the file's name and line.
+fn named(applied: &Value) -> Vec<String> {
+    let put = applied["applied"].as_array().unwrap().iter();
+    let put = put.map(|one| {
+        let place = one["place"].as_str().unwrap();
+        let (_, place) = place.rsplit_once('/').unwrap();
+        format!("{} {place}", one["policy"].as_str().unwrap())
+    });
+    put.collect()
+}
+
+/// That of the callers, with its default denial in this mode.
+fn namespace(mode: &str) -> String {
+    format!(
+        "---\napiVersion: palisade.dev/v1alpha1\nkind: Namespace\n\
+         metadata: {{name: shop, annotations: {{palisade.dev/authorization: {mode}}}}}\n"
+    )
 }
