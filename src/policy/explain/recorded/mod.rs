@@ -13,6 +13,7 @@ use crate::policy::subject::{self, Called, Caller};
 use crate::policy::traffic::{
     self, Connection, Denials, Edge, REFUSED_BY_PEER, Unsaid, Was, Whom, Workloads, rfc3339,
 };
+use crate::policy::warn;
 use crate::records::in_words;
 
 #[cfg(test)]
@@ -104,7 +105,7 @@ fn decided(
     let conn = format!("{conn:032x}");
     let ask = || ask(rules, &workloads, &found, was_revoked);
     let named = if is_of_certificate(told) {
-        let named = workloads.with_caller(&found, &rules.trust_domain);
+        let named = with_caller(rules, &workloads, &found);
         named.ok_or_else(|| NoRecordError::NoCaller {
             conn: conn.clone(),
             ask: ask(),
@@ -114,12 +115,6 @@ fn decided(
     };
     let presumed = matches!(named, Cow::Owned(_));
     let edge = &*named;
-    if presumed {
-        let from = edge.from.short(&rules.trust_domain);
-        super::super::warn(&[format!(
-            "who refuses a certificate records no name of it: {from}, the account of who is at its address, is taken for the caller"
-        )]);
-    }
     let whom = workloads.whom(edge);
     let selected = subject::selected_labels(rules);
     let called = whom.called(rules, &selected, edge);
@@ -144,7 +139,7 @@ fn decided(
     let maybe = denials.maybe(&beside, &called, (trust_domain, edge.port));
     if let Some(rule) = maybe.first() {
         let from = &edge.from;
-        super::super::warn(&[format!(
+        warn(&[format!(
             "{from}: the account at this address is not known, and {rule} denies one that may be it; name a file that says who is there with -f"
         )]);
     }
@@ -159,6 +154,22 @@ fn decided(
         )
     });
     Ok(answers.collect())
+}
+
+/// With the caller that its record does not name, where it is known who is at its address; it warns that this is presumed.
+fn with_caller<'a>(
+    rules: &Rules,
+    workloads: &Workloads<'_>,
+    found: &'a Edge,
+) -> Option<Cow<'a, Edge>> {
+    let named = workloads.with_caller(found, &rules.trust_domain)?;
+    if let Cow::Owned(edge) = &named {
+        let from = edge.from.short(&rules.trust_domain);
+        warn(&[format!(
+            "who refuses a certificate records no name of it: {from}, the account of who is at its address, is taken for the caller"
+        )]);
+    }
+    Some(named)
 }
 
 /// Whether nothing but a certificate was looked at, of which no name is recorded where it was refused.
