@@ -306,7 +306,7 @@ fn what_takes_effect_beside_rules_is_named_and_waited_for_and_may_come_alone() {
         said.starts_with("Revocations (1 identity) applied ("),
         "{said}"
     );
-    assert!(said.contains("enforced by 8 of 8 sidecars"), "{said}");
+    assert!(said.contains("enforced by 7 of 7 sidecars"), "{said}");
     assert!(!mesh.call_once("web", ORDERS).status.success());
 
     let nothing = write(

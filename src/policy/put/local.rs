@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use palisade_api::manifest::{self, Diagnostic, Document, Manifest, RevocationsSpec};
 use palisade_api::policy::AuthorizationPolicy;
+use palisade_api::spiffe::SpiffeId;
 use palisade_control::index::{self, policy_digest};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::standing::{self, Write};
 use super::{Change, Done, Progress, Put, Wait, files, warning};
 use crate::policy::Mistakes;
-use crate::policy::rules::{self, LoadRulesError, Rules, Texts};
+use crate::policy::rules::{self, LoadRulesError, Rules, Texts, Workload};
 use crate::up::Running;
 use crate::{ask, kubernetes, page, up};
 
@@ -222,7 +223,24 @@ fn concerned(change: &Change, now: &Rules) -> anyhow::Result<BTreeMap<String, Ve
             concerned.entry(workload).or_default().extend(wanted);
         }
     }
+    // Control serves none of whom it revokes, and everybody else refuses them.
+    for workload in now
+        .known
+        .workloads
+        .iter()
+        .filter(|one| is_revoked(now, one))
+    {
+        for replica in &workload.replicas {
+            concerned.remove(&format!("{}/{replica}", workload.namespace));
+        }
+    }
     Ok(concerned)
+}
+
+fn is_revoked(now: &Rules, workload: &Workload) -> bool {
+    let (namespace, account) = (&workload.namespace, &workload.service_account);
+    let id = SpiffeId::of_service_account(&now.trust_domain, namespace, account);
+    id.is_ok_and(|id| now.revoked.identities().any(|one| *one == id))
 }
 
 impl Proxy {
