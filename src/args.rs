@@ -31,6 +31,14 @@ impl Output {
     }
 }
 
+/// A time with its unit, for arguments.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    // What the parser says of its own grammar helps nobody who is not near it.
+    humantime::parse_duration(text).map_err(|_error| SPAN.to_owned())
+}
+
+const SPAN: &str = "write a time with its unit, such as 90s, 30m or 7d";
+
 /// `palisade up`.
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -121,7 +129,7 @@ pub(crate) struct LogsArgs {
     #[arg(long)]
     pub(crate) pair: bool,
     /// Only records that are younger, such as 90s or 2h [default on a cluster: 10m]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) since: Option<Duration>,
     /// On a cluster: all that the nodes keep, of any number of pods [default: the 50 newest]
     #[arg(long)]

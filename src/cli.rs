@@ -190,6 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_a_unit_is_told_how_to_be_written() {
+        for arguments in [
+            ["readiness", "--since", "bogus"],
+            ["apply", "--timeout", "5"],
+        ] {
+            let typed = [&["palisade", "policy"][..], &arguments].concat();
+            let message = Cli::try_parse_from(typed).unwrap_err().to_string();
+            assert!(
+                message.contains("write a time with its unit, such as 90s, 30m or 7d"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_says_what_a_pipe_gets() {
+        let asked = ["palisade", "policy", "suggest", "--help"];
+        let help = Cli::try_parse_from(asked).unwrap_err().to_string();
+        assert!(help.contains("Text is YAML"), "{help}");
+        assert!(!help.contains("else json"), "{help}");
+    }
+
+    #[test]
     fn other_messages_stay_as_they_are() {
         let error = || Cli::try_parse_from(["palisade", "polcy"]).unwrap_err();
         let message = error().render().to_string();

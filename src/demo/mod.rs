@@ -39,7 +39,7 @@ pub(crate) enum Demo {
         #[arg(required = true)]
         targets: Vec<traffic::Target>,
         /// The pause between two rounds
-        #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+        #[arg(long, default_value = "1s", value_parser = crate::args::span)]
         every: Duration,
         /// Keeps connections open from round to round
         #[arg(long)]

@@ -95,7 +95,7 @@ fn namespace(text: &str) -> Result<String, &'static str> {
 
 /// What control takes, so that a mistake is said here and not in a pod's log.
 fn svid_ttl(text: &str) -> Result<String, String> {
-    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let ttl = crate::args::span(text)?;
     if (1..=24 * 3600).contains(&ttl.as_secs()) && ttl.as_secs_f64() <= 24.0 * 3600.0 {
         Ok(text.to_owned())
     } else {

@@ -50,7 +50,7 @@ pub(crate) enum PolicyCommand {
     #[command(after_help = simulate::AFTER_HELP)]
     Simulate(simulate::SimulateArgs),
     /// Prints the least rules that admit what was recorded, ready to review
-    #[command(after_help = suggest::AFTER_HELP)]
+    #[command(after_help = suggest::AFTER_HELP, mut_arg("output", |output| output.help(suggest::OUTPUT)))]
     Suggest(suggest::SuggestArgs),
     /// Says who may reach whom that could not, and who no longer may, by other rules
     #[command(after_help = diff::AFTER_HELP)]

@@ -127,7 +127,8 @@ fn why(record: &Map<String, Value>, denied: bool) -> Option<String> {
         let because = field("policy.because").map(|why| format!(": {why}"));
         parts.push(format!("let in until {end}{}", because.unwrap_or_default()));
     }
-    parts.extend(field("count").map(|count| format!("{count} times")));
+    let several = field("count").filter(|count| *count != "1");
+    parts.extend(several.map(|count| format!("{count} times")));
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -142,6 +143,7 @@ pub(crate) fn in_words(reason: &str) -> String {
         "unreachable" => "the destination could not be reached",
         "peer_connect" => "the called side could not reach its application",
         "cut" => "the handshake was cut",
+        "refused_by_peer" => "the other side refused the handshake",
         "no_policy" => "there is no policy yet",
         "not_understood" => "a rule was not understood, and closes what it protects",
         "untrusted" => "the caller's authority is no longer trusted",

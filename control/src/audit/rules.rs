@@ -61,6 +61,8 @@ pub struct Status {
     pub proxies: u64,
     /// How many of them enforce it.
     pub enforcing: u64,
+    /// How many pods it concerns beside, whose proxies do not run.
+    pub not_running: u64,
     /// The first of those that do not yet.
     pub pending: Vec<String>,
     /// The first of those that refuse it.

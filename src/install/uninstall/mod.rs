@@ -36,7 +36,7 @@ pub(crate) struct UninstallArgs {
     #[arg(short, long)]
     yes: bool,
     /// How long to wait until everything is gone
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::args::span)]
     timeout: Duration,
     /// Text or JSON lines [default: text on a terminal, else json]
     #[arg(short, long, env = "PALISADE_OUTPUT")]

@@ -47,7 +47,7 @@ pub(crate) struct AllowArgs {
     #[arg(long, value_parser = reason)]
     reason: String,
     /// How long is waited until all sidecars that it concerns let them in
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::args::span)]
     timeout: Duration,
     #[command(flatten)]
     mesh: MeshArgs,
@@ -64,7 +64,7 @@ Exits with 0 where all sidecars enforce it, with 1 where some do not or it is de
   palisade policy allow --from shop/web --to shop/orders --port 8080 --for 30m --reason INC-1234";
 
 fn span(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let span = crate::args::span(text)?;
     if span < LEAST || span > MOST {
         return Err(
             "name a time from 1s to 7d; what is to last longer is a rule in a file".to_owned(),

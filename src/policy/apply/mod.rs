@@ -25,7 +25,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     wait: bool,
     /// How long is waited at most
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::args::span)]
     timeout: Duration,
     /// On a cluster: takes fields over that somebody else manages
     #[arg(long)]

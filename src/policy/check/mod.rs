@@ -45,7 +45,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     records: Vec<PathBuf>,
     /// Rules that expire within this time get a warning
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = crate::args::span)]
     soon: Duration,
     /// Leaves out the warnings of this kind; may be repeated
     #[arg(long, value_name = "CODE", value_delimiter = ',')]

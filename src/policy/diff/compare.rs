@@ -135,12 +135,14 @@ pub(super) fn compare(
 fn namespaces(sides: Sides<'_>) -> Vec<(String, String)> {
     let named = changed::namespaces(sides);
     let other = callers::unused("other", |name| named.contains(name));
+    let others = match named.is_empty() {
+        true => "any namespace",
+        false => "any other namespace",
+    };
     let named = named
         .into_iter()
         .map(|name| (name.to_owned(), name.to_owned()));
-    named
-        .chain([(other, "any other namespace".to_owned())])
-        .collect()
+    named.chain([(other, others.to_owned())]).collect()
 }
 
 /// What is asked about one place: classes of callers, by their numbers, and for each the ports.

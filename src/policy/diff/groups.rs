@@ -64,6 +64,8 @@ impl<'a> Groups<'a> {
         }
         groups.add("every address without an identity".to_owned(), others);
         networks.retain(|net, _| all.contains_key(&Callers::Network(*net)));
+        // One that nothing within it is told apart from has a name that says as much.
+        networks.retain(|_, parts| parts.len() > 1);
         for (net, parts) in networks {
             groups.add(format!("every address in {net} without an identity"), parts);
         }
@@ -71,7 +73,7 @@ impl<'a> Groups<'a> {
     }
 
     fn add(&mut self, name: String, parts: BTreeSet<&'a Callers>) {
-        if let Some(first) = parts.first().copied().filter(|_| parts.len() > 1) {
+        if let Some(first) = parts.first().copied() {
             let number = self.wholes.len();
             self.by_first.entry(first).or_default().push(number);
             self.wholes.push((name, parts));

@@ -61,7 +61,9 @@ impl<'a> Names<'a> {
             is_everybody,
             ..
         } = self.namespace;
-        if *is_everybody && told.len() > 1 && told.len() == places.len() {
+        let is_known = |place: &&Place| place.asked().is_none_or(|asked| !asked.is_nothing());
+        let is_one = told.len() == 1 && told.iter().all(is_known);
+        if *is_everybody && !is_one && told.len() == places.len() {
             return vec![(format!("every workload of {shown}"), told.clone())];
         }
         let wholes = self.wholes(told);

@@ -81,12 +81,12 @@ fn class(caller: &Caller, all: &Classes) -> Callers {
 /// What the comparison says becomes of it; none where it says nothing.
 fn told(sides: Sides<'_>, compared: &Compared, question: &Question) -> Option<bool> {
     let is_named = |name: &str| changed::namespaces(sides).contains(name);
-    let shown = if is_named(&question.namespace) {
-        &*question.namespace
-    } else {
-        "any other namespace"
+    let shown = match is_named(&question.namespace) {
+        true => &[&*question.namespace][..],
+        false => &["any namespace", "any other namespace"],
     };
-    let namespace = compared.namespaces.iter().find(|one| one.shown == shown)?;
+    let mut namespaces = compared.namespaces.iter();
+    let namespace = namespaces.find(|one| shown.contains(&&*one.shown))?;
     let sentences = changed::Sentences::of(sides);
     let revoked = changed::revoked_accounts(sides, &question.namespace);
     let targets = |account: &str, labels: &BTreeMap<String, String>| {

@@ -147,8 +147,14 @@ async fn apply(
     let text = manifest::print(policy);
     let mut object: Value =
         serde_saphyr::from_str(&text).context("the policy cannot be written")?;
-    if let (Some(label), Some(metadata)) = (change.label, object.pointer_mut("/metadata")) {
-        metadata["labels"] = json!({label: "true"});
+    if let Some(metadata) = object.pointer_mut("/metadata") {
+        if let Some(label) = change.label {
+            metadata["labels"] = json!({label: "true"});
+        }
+        if dry {
+            // Of what changes nothing the API server asks no webhook, and nobody would be warned again. It is never kept.
+            metadata["annotations"] = json!({TRIAL: "true"});
+        }
     }
     let params = PatchParams {
         dry_run: dry,
@@ -269,11 +275,12 @@ impl<'a> Followed<'a> {
     }
 
     fn counted(&self) -> OfPolicy {
-        let proxies = self.status.as_ref().map_or(0, |status| status.proxies);
+        let of_status = |field: fn(&Status) -> u64| count(self.status.as_ref().map_or(0, field));
         OfPolicy {
             policy: self.policy.title(),
-            proxies: count(proxies),
+            proxies: of_status(|status| status.proxies),
             enforcing: count(self.enforcing),
+            not_running: of_status(|status| status.not_running),
         }
     }
 }
@@ -328,6 +335,8 @@ fn left(status: &Status, stragglers: &mut BTreeMap<String, String>) -> usize {
 
 /// Who manages the fields that are applied.
 const MANAGER: &str = "palisade";
+/// An annotation of what is only tried.
+const TRIAL: &str = "palisade.dev/trial";
 const LOOK: Duration = Duration::from_millis(250);
 const NO_MESH: &str = "the cluster has no definition of such rules, as no mesh is installed there; first \
                        `palisade install --mesh-cidr PODS,SERVICES | kubectl apply -f -`";

@@ -17,6 +17,8 @@ pub(in crate::policy) struct Progress {
     unsettled: BTreeMap<String, String>,
     /// Where several policies are counted each for itself: the same sidecar is among those of more than one.
     by_policy: Vec<OfPolicy>,
+    /// Of one policy alone: pods whose sidecars do not run, and are waited for by nobody.
+    not_running: usize,
 }
 
 /// How many sidecars enforce a policy, and how many it concerns.
@@ -25,6 +27,9 @@ pub(super) struct OfPolicy {
     pub(super) policy: String,
     pub(super) proxies: usize,
     pub(super) enforcing: usize,
+    /// Pods beside these whose sidecars do not run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) not_running: usize,
 }
 
 /// The same, as it is printed for programs.
@@ -37,6 +42,8 @@ pub(in crate::policy) struct Reported<'a> {
     enforcing: Option<usize>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policies: &'a [OfPolicy],
+    #[serde(skip_serializing_if = "is_zero")]
+    not_running: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_ms: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,8 +72,10 @@ impl Progress {
 
     /// What is known of each of several policies; of one alone it is what is known of all.
     pub(super) fn of_policies(&mut self, policies: Vec<OfPolicy>) {
-        if policies.len() > 1 {
-            self.by_policy = policies;
+        match policies.as_slice() {
+            [] => {}
+            [one] => self.not_running = one.not_running,
+            _several => self.by_policy = policies,
         }
     }
 
@@ -84,6 +93,7 @@ impl Progress {
             proxies: is_together.then_some(all),
             enforcing: is_together.then_some(enforcing),
             policies: &self.by_policy,
+            not_running: self.not_running,
             p50_ms: ms(50),
             p99_ms: ms(99),
             stragglers: &self.stragglers,
@@ -113,6 +123,7 @@ impl Progress {
                 lines.extend(took);
             }
         }
+        lines.extend(idle(self.not_running));
         lines.extend(
             self.unsettled
                 .iter()
@@ -144,12 +155,32 @@ impl OfPolicy {
             policy,
             proxies,
             enforcing,
+            not_running,
         } = self;
-        match proxies {
+        let line = match proxies {
             0 => format!("{policy}: no running workload is concerned"),
             _ => format!("{policy}: enforced by {enforcing} of {proxies} sidecars"),
-        }
+        };
+        let idle = idle(*not_running).map(|idle| format!("; {idle}"));
+        line + &idle.unwrap_or_default()
     }
+}
+
+/// What is said of pods that nobody waits for.
+fn idle(pods: usize) -> Option<String> {
+    let pods = match pods {
+        0 => return None,
+        1 => "1 pod does".to_owned(),
+        pods => format!("{pods} pods do"),
+    };
+    Some(format!(
+        "{pods} not run yet, and will enforce it from the start"
+    ))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]
@@ -158,23 +189,34 @@ mod tests {
 
     #[test]
     fn several_policies_are_counted_each_for_itself() {
-        let of = |policy: &str, enforcing, proxies| OfPolicy {
+        let of = |policy: &str, enforcing, proxies, not_running| OfPolicy {
             policy: policy.to_owned(),
             proxies,
             enforcing,
+            not_running,
         };
         let mut progress = Progress::default();
-        progress.of_policies(vec![of("a", 2, 2), of("b", 0, 0)]);
+        progress.of_policies(vec![of("a", 2, 2, 3), of("b", 0, 0, 0)]);
         (1..=2).for_each(|ms| progress.enforces(Duration::from_millis(ms)));
         progress.unsettled("c".to_owned(), "why".to_owned());
         assert!(!progress.is_done());
-        let expected = "a: enforced by 2 of 2 sidecars\nb: no running workload is concerned\n\
+        let expected = "a: enforced by 2 of 2 sidecars; 3 pods do not run yet, and will enforce it from the start\nb: no running workload is concerned\n\
                         p50 1 ms, p99 2 ms\nc: why";
         assert_eq!(progress.lines().join("\n"), expected);
         let said = serde_json::to_value(progress.report()).unwrap();
         assert_eq!(said.get("proxies"), None);
         assert_eq!(said["policies"][0]["enforcing"], 2);
         assert_eq!(said["unsettled"]["c"], "why");
+
+        let mut alone = Progress::default();
+        alone.enforces(Duration::from_millis(4));
+        alone.of_policies(vec![of("a", 1, 1, 1)]);
+        assert!(alone.is_done(), "nobody waits for them");
+        let expected = "enforced by 1 of 1 sidecars: p50 4 ms, p99 4 ms\n\
+                        1 pod does not run yet, and will enforce it from the start";
+        assert_eq!(alone.lines().join("\n"), expected);
+        let said = serde_json::to_value(alone.report()).unwrap();
+        assert_eq!(said["not_running"], 1);
     }
 
     #[test]

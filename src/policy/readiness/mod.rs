@@ -34,7 +34,7 @@ pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
     /// Only what was in use lately, such as 7d: who has had no connection for longer is not waited for
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::args::span)]
     since: Option<Duration>,
     #[command(flatten)]
     mesh: MeshArgs,
@@ -46,7 +46,8 @@ Decides every connection that was let through once more, as if its namespace wer
 shadow were enforced: callers in clear by name, denials by rule. What never happened since counting began cannot be told.
 A connection that is open is in use: its sidecar tells that again every half minute. What was let through to a port where
 nobody ever answered, as by who looks for open ones, is no edge: nothing of it can break, and it is told apart;
-so is who is revoked, as caller or as called: no rule and no setting lets that through any more.
+so is who is revoked, as caller or as called: no rule and no setting lets that through any more. What is denied today
+already, as by a rule that is gone or a break-glass that has ended, would not break, and is not listed.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop

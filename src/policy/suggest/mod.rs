@@ -65,6 +65,9 @@ Exits with 0, also where there is nothing to suggest, and with 2 where records o
   palisade logs -o json > records.jsonl
   palisade policy suggest --records records.jsonl -f rules/ --who shop.yaml";
 
+/// What its `-o` says: what is to be reviewed, and kept in a file, is YAML wherever it is written to.
+pub(crate) const OUTPUT: &str = "Text is YAML, for a file of rules; or JSON lines [default: text]";
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wanted {

@@ -44,6 +44,9 @@ pub(super) fn ask<'a>(
     exercised: &mut BTreeSet<RuleName>,
 ) -> Outcome<'a> {
     let mut answers = Vec::new();
+    let wanted = case.expectation.ports.iter();
+    // Each once, where ranges overlap.
+    let wanted: BTreeSet<u16> = wanted.flat_map(|range| range.first..=range.last).collect();
     for caller in &case.callers {
         let beside = beside::of(rules, caller);
         for called in &case.called {
@@ -63,8 +66,7 @@ pub(super) fn ask<'a>(
                     revoked.decide(policy, from, &destination, (port, now))
                 })
             };
-            let wanted = case.expectation.ports.iter();
-            let alike = alike(wanted.flat_map(|range| range.first..=range.last), say);
+            let alike = alike(wanted.iter().copied(), say);
             for (said, ports) in alike {
                 exercised.extend(said.iter().flat_map(rules_of).cloned());
                 let first = ports.first().copied().unwrap_or_default();

@@ -97,7 +97,7 @@ pub(super) fn title(outcome: &Outcome<'_>) -> String {
         parts.into_iter().flatten().collect::<String>()
     );
     match &expectation.name {
-        Some(name) => format!("{} ({asked})", name.escape_debug()),
+        Some(name) => format!("{} ({asked})", name.replace(char::is_control, "\u{fffd}")),
         None => asked,
     }
 }

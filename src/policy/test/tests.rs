@@ -93,6 +93,35 @@ fn what_is_decided_as_expected_passes() {
 }
 
 #[test]
+fn ports_that_ranges_share_are_told_of_once() {
+    let wrong = wrong(
+        "{from: shop/web, to: shop/orders, ports: [8070-8082, 8080, 8079-8080], expect: allow}",
+    );
+    let told = "expected allow, got deny, at ports 8070-8079, 8081-8082\n";
+    assert!(wrong.starts_with(told), "{wrong}");
+}
+
+#[test]
+fn a_name_is_printed_as_it_is_written_but_for_what_a_terminal_obeys() {
+    let expected = "expect: allow}";
+    let named = |name: &str| {
+        let Written {
+            rules,
+            tests,
+            _directory,
+        } = written(&format!(
+            "  - {{name: {name}, from: shop/web, to: shop/orders, port: 8080, {expected}\n"
+        ));
+        let report = report(&rules, &tests, None).unwrap();
+        print::title(&report.outcomes[0])
+    };
+    let quoted = named("'say \"b\"'");
+    assert!(quoted.starts_with("say \"b\" (shop/web"), "{quoted}");
+    let bell = named("\"a\\ab\"");
+    assert!(bell.starts_with("a\u{fffd}b (shop/web"), "{bell}");
+}
+
+#[test]
 fn what_is_not_is_told_with_the_rule_that_decided_or_came_nearest() {
     for (expectation, expected) in [
         (

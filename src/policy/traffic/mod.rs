@@ -47,7 +47,7 @@ pub(crate) struct TrafficArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) records: Vec<PathBuf>,
     /// Only records that are younger, such as 90s or 2h [default on a cluster: 1h]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::args::span)]
     pub(crate) since: Option<Duration>,
 }
 

@@ -116,9 +116,8 @@ fn those_who_are_not_known_are_told_of_as_what_rules_say_of_them() {
     );
     assert_eq!(
         diff(&before, &after),
-        [
-            "+ any other account of namespace monitoring → any workload of shop labelled app=orders 9090"
-        ]
+        ["+ every account of namespace monitoring → any workload of shop labelled app=orders 9090"],
+        "no line speaks of one of them"
     );
     let but = policy(
         ORDERS,
@@ -180,7 +179,7 @@ fn trust_domains_and_networks_are_classes_and_what_is_whole_is_one() {
     let line = "→ any workload of shop labelled app=orders all ports";
     assert_eq!(
         diff(&none, &partner),
-        [format!("+ any other identity of b.test {line}")]
+        [format!("+ every identity of b.test {line}")]
     );
     let nets = |rules: &[&str]| {
         let mut all = vec![WEB];

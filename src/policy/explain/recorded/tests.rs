@@ -157,7 +157,8 @@ fn a_refused_certificate_is_explained_by_who_was_refused() {
     // Nobody is revoked: it may have been for anything.
     let error = explained(RULES, alone()).unwrap_err().to_string();
     assert!(
-        error.contains("(refused by peer)") && error.contains("--from shop/web"),
+        error.contains("(the other side refused the handshake)")
+            && error.contains("--from shop/web"),
         "{error}"
     );
     let both = Connection {

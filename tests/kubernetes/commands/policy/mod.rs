@@ -47,6 +47,7 @@ fn rules_are_applied_explained_prolonged_and_counted() {
     assert_eq!(applied["enforced"]["enforcing"], 2, "{applied}");
     assert!(shop.call_anew("client") && !shop.call_anew("stranger"));
 
+    warned_each_time(&mesh, &shop);
     explained(&mesh, &shop);
     let_in_for_a_while(&mesh, &shop);
     counted(&mesh, &name, &format!("{name}/stranger"));
@@ -59,6 +60,35 @@ fn rules_are_applied_explained_prolonged_and_counted() {
         text(&refused.stderr).contains("control may delete no rule"),
         "{refused:?}"
     );
+}
+
+/// Also where the same is applied again, of which the API server tells no webhook.
+fn warned_each_time(mesh: &Mesh, shop: &Shop) {
+    let name = shop.namespace.name();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rule = shop.rule(5432).replace(
+        "{name: servers}",
+        &format!("{{name: again, namespace: {name}}}"),
+    );
+    let rule = rule.replace(&format!("{name}/client"), &format!("{name}/cleint"));
+    std::fs::write(file.path(), rule).unwrap();
+    let apply = ["apply", file.path().to_str().unwrap(), "-n", name];
+    let [first, again] = [(); 2].map(|()| answer(mesh, &apply));
+    let warned = first.0["warnings"].to_string();
+    assert!(
+        warned.contains("cleint") && warned.contains("client"),
+        "{warned}"
+    );
+    assert_eq!((&again.0["warnings"], again.1), (&first.0["warnings"], 0));
+    let annotations = ["authorizationpolicy", "again"];
+    let kept = shop
+        .namespace
+        .words(&annotations, "{.metadata.annotations}");
+    assert!(kept.is_empty(), "{kept:?}");
+    let removed = shop
+        .namespace
+        .kubectl(&["delete", "authorizationpolicy", "again"]);
+    assert!(removed.status.success(), "{removed:?}");
 }
 
 /// As the rules are written, and as a sidecar enforces them.
