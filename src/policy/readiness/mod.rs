@@ -1,10 +1,11 @@
 //! `palisade policy readiness`: what would break if everything were enforced now.
 
+mod outside;
 mod print;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,11 +23,12 @@ use time::OffsetDateTime;
 use super::beside;
 use super::counted::{self, Edge, Workloads};
 use super::revoked::Refused;
-use super::rules::{self, Rules};
-use super::subject::{self, Called, Caller};
+use super::rules::{self, Rules, Workload};
+use super::subject::{Called, Caller};
 use super::unshadowed;
 use crate::args::{MeshArgs, Output};
 use crate::usage::Heard;
+use outside::Outside;
 
 /// `palisade policy readiness`.
 #[derive(Debug, Args)]
@@ -47,7 +49,8 @@ shadow were enforced: callers in clear by name, denials by rule. What never happ
 A connection that is open is in use: its sidecar tells that again every half minute. What was let through to a port where
 nobody ever answered, as by who looks for open ones, is no edge: nothing of it can break, and it is told apart;
 so is who is revoked, as caller or as called: no rule and no setting lets that through any more. What is denied today
-already, as by a rule that is gone or a break-glass that has ended, would not break, and is not listed.
+already, as by a rule that is gone or a break-glass that has ended, would not break, and is not listed. Replicas without a
+sidecar and excluded ports are named: nothing of them is counted, and they are open whatever is enforced.
 Exits with 0 where nothing would break, with 1 where something would, with 2 where it cannot be told.
 
   palisade policy readiness shop
@@ -85,31 +88,40 @@ impl FromStr for What {
 }
 
 impl What {
-    /// Nobody of that name is no reason to say that all is well.
+    /// Nobody of that name is no reason to say that all is well, nor somebody of whom nothing is counted.
     fn is_there(&self, rules: &Rules) -> anyhow::Result<()> {
         let known = &rules.known;
         let (Self::Namespace(namespace) | Self::Workload(namespace, _)) = self;
         rules.reach(namespace)?;
         let is_there = match self {
             Self::Namespace(namespace) => known.namespaces.contains_key(namespace),
-            Self::Workload(namespace, name) => {
-                let mut workloads = known.workloads.iter();
-                workloads.any(|one| (&one.namespace, &one.name) == (namespace, name))
-            }
+            Self::Workload(..) => known.workloads.iter().any(|one| self.names(one)),
         };
         ensure!(
             is_there,
             "there is no {self}; `palisade ps` lists who there is"
         );
+        let mut asked = known.workloads.iter().filter(|one| self.names(one));
+        let is_empty = asked.clone().next().is_none();
+        ensure!(
+            is_empty || asked.any(|one| one.meshed),
+            "there is no sidecar in {self}: nothing of it is counted, and nothing can be enforced there"
+        );
         Ok(())
     }
 
     fn has(&self, called: &Called) -> bool {
+        self.is_of(&called.namespace, &called.name)
+    }
+
+    fn names(&self, workload: &Workload) -> bool {
+        self.is_of(&workload.namespace, &workload.name)
+    }
+
+    fn is_of(&self, of: &str, called: &str) -> bool {
         match self {
-            Self::Namespace(namespace) => called.namespace == *namespace,
-            Self::Workload(namespace, name) => {
-                (&called.namespace, &called.name) == (namespace, name)
-            }
+            Self::Namespace(namespace) => of == namespace,
+            Self::Workload(namespace, name) => (of, called) == (namespace, name),
         }
     }
 }
@@ -127,6 +139,8 @@ pub(crate) struct Report {
     never_answered: Vec<Unanswered>,
     /// What is refused by now whatever is enforced, as one of both is revoked: nothing breaks.
     revoked: Vec<Barred>,
+    /// What no sidecar sees: nothing is said of it.
+    outside: Outside,
     /// Connections that could not be told apart any more.
     others: u64,
 }
@@ -228,10 +242,8 @@ fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> Vec<String> {
         .iter()
         .map(|one| (&one.namespace, &one.name))
         .collect();
-    let meshed = rules.known.workloads.iter().filter(|one| {
-        let called = subject::of(one, &BTreeSet::new());
-        one.meshed && what.is_none_or(|what| what.has(&called))
-    });
+    let known = rules.known.workloads.iter();
+    let meshed = known.filter(|one| one.meshed && what.is_none_or(|what| what.names(one)));
     let replicas = meshed.flat_map(|one| one.replicas.iter().map(|name| (&one.namespace, name)));
     let silent = replicas.filter(|one| !heard.contains(one));
     silent
@@ -300,6 +312,7 @@ fn report(
         breaks,
         never_answered,
         revoked,
+        outside: Outside::of(rules, what),
         others,
     }
 }

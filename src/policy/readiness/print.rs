@@ -44,6 +44,9 @@ pub(super) fn report(report: &Report, now: OffsetDateTime) -> String {
     );
     unanswered(&mut text, &report.never_answered);
     revoked(&mut text, &report.revoked);
+    for line in report.outside.lines() {
+        let _written = writeln!(text, "{dim}{line}{undim}");
+    }
     if report.others > 0 {
         let (on, off) = (WAITING.render(), WAITING.render_reset());
         let _written = writeln!(

@@ -251,6 +251,56 @@ fn sidecars_that_were_not_heard_of_are_counted() {
 }
 
 #[test]
+fn what_no_sidecar_sees_is_named_and_is_not_ready_alone() {
+    let workload = |name: &str, more: &str| {
+        format!(
+            "---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {{name: {name}, namespace: shop}}
+spec: {{serviceAccount: a, {more}}}
+"
+        )
+    };
+    let all = workload("orders-0", "addresses: [10.0.0.1]")
+        + &workload("legacy-0", "addresses: [10.0.0.2], meshed: false");
+    let mut rules = sample::rules(&all);
+    for one in rules.known.workloads.iter_mut().filter(|one| one.meshed) {
+        one.excluded_ports = [9000, 9001].into();
+    }
+    let now = OffsetDateTime::from_unix_timestamp(100).unwrap();
+    let of = |what: Option<&str>| {
+        let what = what.map(|what| what.parse().unwrap());
+        report(&rules, &counts(&[]), (what.as_ref(), i64::MIN), now)
+    };
+    let all = of(None);
+    let text = anstream::adapter::strip_str(&print::report(&all, now)).to_string();
+    for told in [
+        "without a sidecar, so not counted, and open whatever is enforced: shop/legacy-0\n",
+        "excluded from the sidecar, so not counted, and open whatever is enforced: shop/orders ports 9000-9001\n",
+    ] {
+        assert!(text.contains(told), "{text}");
+    }
+    assert_eq!(of(Some("shop/legacy")).outside.lines().len(), 1);
+    assert_eq!(of(Some("elsewhere")).outside, Outside::default());
+    let error = |rules: &Rules, what: &str| {
+        let what: What = what.parse().unwrap();
+        what.is_there(rules).err().map(|error| error.to_string())
+    };
+    rules.known.namespaces.entry("shop".to_owned()).or_default();
+    assert_eq!(error(&rules, "shop"), None, "somebody there has one");
+    let alone = error(&rules, "shop/legacy").unwrap();
+    assert!(
+        alone.contains("no sidecar in workload shop/legacy"),
+        "{alone}"
+    );
+    // Where nobody is in the mesh, nobody is asked about.
+    rules.known.workloads.retain(|one| !one.meshed);
+    let report = report(&rules, &counts(&[]), (None, i64::MIN), now);
+    assert_eq!(report.outside, Outside::default());
+}
+
+#[test]
 fn who_is_revoked_would_not_break_and_is_told_apart() {
     let revoked = |account: &str| {
         let mut rules = shop(OPEN);

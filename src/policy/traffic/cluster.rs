@@ -41,15 +41,18 @@ pub(super) fn read(
         pods.sort_by_key(|one| std::cmp::Reverse(one.creation_timestamp()));
         let sidecars = pods.len();
         pods.truncate(MOST_SIDECARS);
-        let logs = pods.iter().map(|one| log(&client, one, since));
+        let logs = pods
+            .iter()
+            .map(async |one| (pod::key(one), log(&client, one, since).await));
         let logs = stream::iter(logs).buffer_unordered(AT_ONCE);
         let mut logs = std::pin::pin!(logs.take_until(tokio::time::sleep(MOST_TIME)));
         let (mut read, mut skipped) = (0_usize, Skipped::default());
-        while let Some(log) = logs.next().await {
+        while let Some((name, log)) = logs.next().await {
             match log {
                 Ok(text) => {
                     read += 1;
-                    read::lines(text.as_bytes(), "a sidecar's log", &mut skipped, take)?;
+                    let name = format!("the log of {name}");
+                    read::lines(text.as_bytes(), &name, &mut skipped, take)?;
                 }
                 Err(why) if !warnings.contains(&why) => warnings.push(why),
                 Err(_said_already) => {}
