@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::manifest::{
-    Diagnostic, Manifest, ObjectDiagnostic, check_object, parse, print, read, read_all,
-    read_all_tests, read_tests,
+    Diagnostic, Known, Manifest, ObjectDiagnostic, against, check_object, parse, print, read,
+    read_all, read_all_tests, read_tests,
 };
 use crate::policy::{AuthorizationPolicy, Destination, Policy, Source};
 use crate::spiffe::SpiffeId;
@@ -23,7 +23,17 @@ pub(super) fn held(text: &str) {
     for diagnostic in all.mistakes.iter().chain(&tests.mistakes) {
         is_told(diagnostic, &lines, text);
     }
-    if let Err(found) = check_object(text) {
+    let mut known = Known::default();
+    known.learn(&all.documents);
+    for documents in [&all.documents, &all.doubtful] {
+        for diagnostic in against(documents, &known, OffsetDateTime::UNIX_EPOCH) {
+            is_told(&diagnostic, &lines, text);
+        }
+    }
+    // As an object, where it is one document.
+    let json = serde_saphyr::from_str::<serde_json::Value>(text).map(|json| json.to_string());
+    let object = check_object(json.as_deref().unwrap_or(text));
+    if let Err(found) = &object {
         let has_remedy = |one: &ObjectDiagnostic| !one.message.is_empty() && !one.remedy.is_empty();
         assert!(found.iter().all(has_remedy), "{found:?}");
     }
@@ -35,6 +45,12 @@ pub(super) fn held(text: &str) {
     let is_good = tests.mistakes.is_empty();
     let tests = is_good.then_some(tests.tests).ok_or(tests.mistakes);
     assert_eq!(read_tests("f", text), tests);
+    // A policy is the same to the API server.
+    if let (Ok([document]), Ok(_)) = (documents.as_deref(), json)
+        && let Manifest::Policy(_) = document.manifest
+    {
+        assert_eq!(object.as_ref(), Ok(&document.manifest), "{text}");
+    }
     let mut policies = Vec::new();
     for document in documents.into_iter().flatten() {
         if let Manifest::Policy(policy) = document.manifest {
