@@ -9,7 +9,7 @@ mod linkerd;
 mod name;
 mod object;
 mod ports;
-mod print;
+pub(crate) mod print;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ use palisade_api::workload::{Closing, Mtls};
 use super::named;
 use crate::args::Output;
 use crate::inject::tree::{self, Document};
-use who::Domains;
+pub(crate) use who::Domains;
 
 /// `palisade policy import`.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub(crate) struct ImportArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mesh {
+pub(crate) enum Mesh {
     /// AuthorizationPolicy and PeerAuthentication of security.istio.io
     Istio,
     /// The objects of policy.linkerd.io, and default-inbound-policy of namespaces
@@ -254,7 +254,7 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Mesh {
-    fn convert(self, files: &[File], settings: &Settings) -> Converted {
+    pub(crate) fn convert(self, files: &[File], settings: &Settings) -> Converted {
         match self {
             Self::Istio => istio::convert(files, settings),
             Self::Linkerd => linkerd::convert(files, settings),

@@ -39,7 +39,7 @@ pub(super) fn error(why: &str) {
 }
 
 /// Documents for `kubectl apply` and for directories of rules, each with what it was made of.
-pub(super) fn yaml(converted: &Converted, mut out: impl Write) -> io::Result<()> {
+pub(crate) fn yaml(converted: &Converted, mut out: impl Write) -> io::Result<()> {
     let namespaces = converted.namespaces.iter().map(namespace_text);
     let policies = converted.policies.iter().map(policy_text);
     for (index, text) in namespaces.chain(policies).enumerate() {
@@ -129,7 +129,7 @@ fn summary(converted: &Converted) -> String {
 }
 
 /// A line for each thing that was made, noted or refused.
-pub(super) fn json(converted: &Converted, mut out: impl Write) -> io::Result<()> {
+pub(crate) fn json(converted: &Converted, mut out: impl Write) -> io::Result<()> {
     let namespaces = converted
         .namespaces
         .iter()

@@ -79,16 +79,19 @@ fn parse(file: &str, text: &str) -> Result<Vec<Node>, Diagnostic> {
 }
 
 /// A file's documents as texts, each with the marker before it, and with how many lines there are before it. A line that
-/// begins with a marker can be inside of nothing else.
+/// begins with a marker can be inside of nothing else; a carriage return ends one too, as YAML counts them.
 pub fn apart(text: &str) -> Vec<(u64, &str)> {
-    let (mut starts, mut at) = (vec![(0, 0)], 0);
-    for (number, line) in (0..).zip(text.split_inclusive('\n')) {
+    let (mut starts, mut number, mut at) = (vec![(0, 0)], 0, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        let is_rest_of_break =
+            line == "\n" && text.get(..at).is_some_and(|before| before.ends_with('\r'));
         let is_marker = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if is_marker && at > 0 {
             starts.push((number, at));
         }
+        number += u64::from(!is_rest_of_break);
         at += line.len();
     }
     let ends = starts.iter().skip(1).map(|(_, start)| *start);

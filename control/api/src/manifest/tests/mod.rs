@@ -5,6 +5,7 @@ mod documents;
 mod expectations;
 mod fuzz;
 mod good;
+mod held;
 mod kinds;
 mod lists;
 mod objects;

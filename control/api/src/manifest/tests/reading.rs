@@ -211,6 +211,20 @@ fn a_document_that_is_no_yaml_hides_no_other_and_moves_no_lines() {
 }
 
 #[test]
+fn whatever_ends_its_lines_a_document_that_is_no_yaml_hides_no_other() {
+    let wrong = POLICY.replace("[8080]", "[0]");
+    let other = wrong.replace("name: orders,", "name: other,");
+    let text = [&wrong, "---\na: [1\n---\n", &other].concat();
+    let expected = said(&text);
+    let places: Vec<_> = expected.lines().map(|line| &line[..7]).collect();
+    assert_eq!(places, ["f:11:13", "f:14:4:", "f:26:13"]);
+    for end in ["\r\n", "\r"] {
+        assert_eq!(said(&text.replace('\n', end)), expected, "{end:?}");
+        assert_eq!(said(&text.replacen('\n', end, 20)), expected, "{end:?}");
+    }
+}
+
+#[test]
 fn files_are_refused_as_a_whole_and_told_of_together() {
     let wrong = format!("{CLUSTER}---\n{}", POLICY.replace("[8080]", "[0]"));
     let files = [("a", POLICY), ("b", wrong.as_str()), ("c", CLUSTER)];

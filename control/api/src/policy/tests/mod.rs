@@ -2,8 +2,10 @@
 
 mod cover;
 mod index;
+mod laws;
 mod narrowing;
 mod near_miss;
+mod plain;
 mod properties;
 mod sentence;
 mod shadow;

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use time::Duration;
 
-use super::properties::{Asked, NOW, allows, plain, policies};
+use super::plain::{Asked, NOW, allows, plain};
+use super::properties::policies;
 use crate::policy::*;
 use crate::workload::{Closing, Mtls, NamespaceSettings};
 
