@@ -35,6 +35,7 @@ pub(super) async fn known(
     let namespace = &replica.system_namespace;
     let ask = Ask {
         usage: Arc::clone(shared.usage),
+        roster: Arc::clone(shared.roster),
         rights: Rights::new(client.clone()),
         metrics: Arc::clone(&shared.shown.metrics),
     };

@@ -58,6 +58,7 @@ fn answer(answer: &Explained) -> String {
     unenforced(&mut text, answer);
     why(&mut text, answer);
     shadow(&mut text, answer);
+    as_written(&mut text, answer);
     if let Some(told) = &answer.recorded {
         recorded(&mut text, told);
         if told.reason.as_deref() == Some(REVOKED) && answer.revoked.is_none() {
@@ -185,6 +186,27 @@ fn shadow(text: &mut String, answer: &Explained) {
         );
         part(text, "by", &shadow.rule);
     }
+}
+
+/// What is not enforced there.
+fn as_written(text: &mut String, answer: &Explained) {
+    let Some(written) = &answer.as_written else {
+        return;
+    };
+    let (on, off) = (WAITING.render(), WAITING.render_reset());
+    let word = if written.decision == "allow" {
+        "allowed"
+    } else {
+        "denied"
+    };
+    let why = match &written.rule {
+        Some(rule) => format!("by {rule}"),
+        None => records::in_words(&written.reason),
+    };
+    let _written = writeln!(
+        text,
+        "  {on}as the rules are written{off} it would be {word}, {why}: the sidecar does not enforce that"
+    );
 }
 
 fn part(text: &mut String, word: &str, rule: &Placed) {

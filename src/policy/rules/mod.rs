@@ -75,6 +75,8 @@ pub(crate) struct Known {
     pub(crate) namespaces: BTreeMap<String, NamespaceSettings>,
     /// Those of which it is said how they are set.
     pub(crate) told: BTreeSet<String>,
+    /// Namespace and name of replicas whose sidecars do not run: nobody calls them.
+    pub(crate) idle: BTreeSet<(String, String)>,
     /// Whether that is all: then what is not in it does not exist.
     pub(crate) is_complete: bool,
     /// Of a cluster: how much of it was read.

@@ -103,6 +103,8 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
     let rules = super::rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
     let usage = crate::usage::usage(&args.mesh)?;
+    let sidecars: Vec<_> = counted::sidecars(&rules).map(|(_, name)| name).collect();
+    super::warn(counted::cut_off(&sidecars, &usage).as_slice());
     let wanted = match (args.unused, args.denied) {
         (true, _) => Wanted::Unused,
         (false, true) => Wanted::Denied,

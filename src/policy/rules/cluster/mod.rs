@@ -229,6 +229,10 @@ impl Rules {
             self.trust_domain = domain;
         }
         let account = spec.and_then(|spec| spec.service_account_name.clone());
+        if !pod::sidecar_runs(one) {
+            let replica = (one.namespace().unwrap_or_default(), one.name_any());
+            self.known.idle.insert(replica);
+        }
         self.known.take(Workload {
             namespace: one.namespace().unwrap_or_default(),
             name: pod::workload(one),
