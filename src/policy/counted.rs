@@ -181,10 +181,16 @@ impl<'a> Workloads<'a> {
     }
 }
 
-/// The sidecars that run, each with its name.
+/// The sidecars that run and are served by control, each with its name. Of one whose own identity is revoked nobody hears,
+/// and nobody calls it.
 pub(crate) fn sidecars(rules: &Rules) -> impl Iterator<Item = (&Workload, String)> {
     let known = &rules.known;
-    let meshed = known.workloads.iter().filter(|one| one.meshed);
+    let is_served = |one: &&Workload| {
+        let (namespace, account) = (&one.namespace, &one.service_account);
+        let id = SpiffeId::of_service_account(&rules.trust_domain, namespace, account);
+        one.meshed && !id.is_ok_and(|id| rules.revoked.has(&id))
+    };
+    let meshed = known.workloads.iter().filter(is_served);
     meshed.flat_map(|one| {
         let runs = |name: &&String| {
             let replica = (one.namespace.clone(), (*name).clone());

@@ -35,7 +35,7 @@ use outside::Outside;
 pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
-    /// Only what was in use lately, such as 7d, and 1m at least: who has had no connection for longer is not waited for
+    /// Only what was in use lately, such as 7d, and 20s at least: who has had no connection for longer is not waited for
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Duration>,
     #[command(flatten)]
@@ -60,12 +60,12 @@ Exits with 0 where nothing would break, with 1 where something would, with 2 whe
 fn since(text: &str) -> Result<Duration, String> {
     let since = crate::args::span(text)?;
     match since < LEAST {
-        true => Err("name 1m at least, as counts come some seconds late".to_owned()),
+        true => Err("name 20s at least, as counts come some seconds late".to_owned()),
         false => Ok(since),
     }
 }
 
-const LEAST: Duration = Duration::from_secs(60);
+const LEAST: Duration = Duration::from_secs(20);
 
 /// A part of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
