@@ -37,7 +37,8 @@ fn answer(answer: &Explained) -> String {
         "{on}{word}{off}  {} → {}{labels}, port {}",
         answer.from, answer.to, answer.port
     );
-    if let Some(proxy) = &answer.proxy {
+    // At a port that it does not see, it enforces nothing.
+    if let Some(proxy) = answer.proxy.as_ref().filter(|_| !answer.excluded) {
         let of = match answer.replicas {
             Some(count) if count > 1 => format!(" (one of {count} replicas)"),
             Some(_) | None => String::new(),
