@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use palisade_api::policy::AuthorizationPolicy;
 use palisade_api::workload::{Closing, Mtls, NamespaceSettings};
 
-use crate::policy::revoked::Revoked;
+use crate::policy::revoked::{DENY_INSTEAD, Revoked};
 use crate::policy::rules::{Rules, UnreadError};
 
 /// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name; what is
@@ -59,8 +59,9 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
 pub(super) fn leave_out(files: &mut Rules, cluster: &Rules) {
     if !files.revoked.is_empty() {
         files.revoked = Revoked::default();
-        let warning = "a cluster takes no Revocations: what they revoke is left out";
-        files.warnings.push(warning.to_owned());
+        files.warnings.push(format!(
+            "a cluster takes no Revocations: what they revoke is left out; {DENY_INSTEAD}"
+        ));
     }
     for name in std::mem::take(&mut files.known.told) {
         let settings = files
