@@ -1,6 +1,8 @@
 //! `palisade policy check`: what is wrong with rules, and what may not be what their author meant.
 
 mod broad;
+#[cfg(test)]
+mod cluster_tests;
 mod finding;
 mod lints;
 mod objects;
@@ -79,7 +81,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if args.allow.iter().any(is_mistake) {
         bail!("mistakes cannot be allowed; --allow is for warnings");
     }
-    let rules = load(args)?;
+    let (rules, warnings) = load(args)?;
+    super::warn(&warnings);
     let seen = match args.records.as_slice() {
         [] => None,
         files => Some(Seen::read(files)?),
@@ -115,9 +118,9 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The rules that are meant, also those beside which others have mistakes.
-fn load(args: &CheckArgs) -> anyhow::Result<Rules> {
-    let rules = match args.paths.as_slice() {
+/// The rules that are meant, also those beside which others have mistakes; and what is not known of them.
+fn load(args: &CheckArgs) -> anyhow::Result<(Rules, Vec<String>)> {
+    let mut rules = match args.paths.as_slice() {
         [] => rules::all_of_mesh(&args.mesh)?,
         paths => {
             let mut rules = rules::all_of_files(paths, args.trust_domain.clone())?;
@@ -127,14 +130,15 @@ fn load(args: &CheckArgs) -> anyhow::Result<Rules> {
             rules
         }
     };
+    let presumed = rules.presumed();
     // Objects that are left out are told of as findings.
     let is_found = |warning: &String| {
         let mut mistakes = rules.mistakes.iter();
         mistakes.any(|one| warning.starts_with(&one.file))
     };
     let others = rules.warnings.iter().filter(|one| !is_found(one));
-    super::warn(&others.cloned().collect::<Vec<_>>());
-    Ok(rules)
+    let warnings = others.cloned().chain(presumed).collect();
+    Ok((rules, warnings))
 }
 
 /// Everything that was found, in the order of files and lines.

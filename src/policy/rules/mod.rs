@@ -6,6 +6,7 @@ mod extent;
 mod files;
 mod list;
 mod local;
+mod names;
 mod objects;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use palisade_api::manifest::{self, Diagnostic, Document, KnownWorkload, Manifest, PolicyTest};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
@@ -267,30 +268,6 @@ impl Rules {
         }
         self.trust_domain = mesh.trust_domain;
         self.warnings.extend(mesh.warnings);
-    }
-
-    /// Who there is, as the validator asks for it.
-    pub(crate) fn known_to_the_validator(&self) -> manifest::Known {
-        let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for namespace in self.known.namespaces.keys() {
-            accounts.entry(namespace.clone()).or_default();
-        }
-        for (namespace, name) in &self.known.accounts {
-            let own = accounts.entry(namespace.clone()).or_default();
-            own.insert(name.clone());
-        }
-        let workloads = self.known.workloads.iter().map(|one| KnownWorkload {
-            namespace: one.namespace.clone(),
-            name: one.name.clone(),
-            service_account: one.service_account.clone(),
-            labels: one.labels.clone(),
-        });
-        manifest::Known {
-            service_accounts: accounts,
-            workloads: workloads.collect(),
-            trust_domain: Some(self.trust_domain.clone()),
-            complete: self.known.is_complete,
-        }
     }
 
     /// Where a rule is written; its name again where that is not known.

@@ -1,38 +1,8 @@
 use super::super::sample::{in_shop, list, own_rules, pod, readable};
-use super::super::{UnreadError, of_mesh, of_mesh_with, sample};
+use super::super::{UnreadError, of_mesh, of_mesh_with};
 use super::*;
 use crate::kubernetes::served::Server;
 use crate::policy::subject::{self, Subject};
-
-#[test]
-fn what_rules_name_of_namespaces_that_were_not_read_is_taken_to_be_there() {
-    let mut rules = sample::rules(
-        "apiVersion: palisade.dev/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: orders, namespace: shop}
-spec:
-  rules:
-  - name: callers
-    effect: allow
-    from:
-    - serviceAccount: shop/wbe
-    - serviceAccount: other/cron
-    - identity: spiffe://cluster.local/ns/another/sa/job
-    - identity: spiffe://b.test/ns/far/sa/job
-    - namespace: monitoring
-",
-    );
-    rules.presume(|namespace| namespace != "shop");
-    let accounts: Vec<_> = rules
-        .known
-        .accounts
-        .iter()
-        .map(|(at, name)| format!("{at}/{name}"))
-        .collect();
-    assert_eq!(accounts, ["another/job", "other/cron"]);
-    let namespaces: Vec<_> = rules.known.namespaces.keys().collect();
-    assert_eq!(namespaces, ["another", "monitoring", "other"]);
-}
 
 fn named(text: &str) -> Subject {
     text.parse().unwrap()
