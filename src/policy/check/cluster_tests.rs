@@ -64,3 +64,37 @@ fn names_of_namespaces_that_were_not_read_are_not_found_wrong_and_not_passed_ove
         "{said}"
     );
 }
+
+#[test]
+fn a_mistyped_annotation_of_a_namespace_is_found_as_any_other_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let annotations = serde_json::json!({"palisade.dev/authorization": "shadwo"});
+    let namespace = serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "annotations": annotations},
+    });
+    let file = folder.path().join("shop.json");
+    std::fs::write(&file, namespace.to_string()).unwrap();
+    let server = sample::in_shop(Server::start());
+    let of_file = found(&args(&server, "shop", vec![file.clone()]));
+    let server = server.has("/api/v1/namespaces/shop", namespace);
+    let of_cluster = found(&args(&server, "shop", Vec::new()));
+    std::fs::write(&file, FILE).unwrap();
+    let beside_file = found(&args(&server, "shop", vec![file.clone()]));
+    let own = file.to_str().unwrap();
+    let object = "Namespace shop";
+    for ((found, said), key, place) in [
+        (of_file, "file", own),
+        (of_cluster, "object", object),
+        (beside_file, "object", object),
+    ] {
+        let found = found.iter().find(|one| one["code"] == "annotation");
+        let found = found.unwrap();
+        assert_eq!(
+            (&found[key], &found["severity"]),
+            (&place.into(), &"warning".into())
+        );
+        let remedy = found["remedy"].as_str().unwrap();
+        assert!(remedy.starts_with("did you mean `shadow`?"), "{remedy}");
+        assert!(!said.contains("shadwo"), "it is told once: {said}");
+    }
+}

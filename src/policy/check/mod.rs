@@ -131,10 +131,11 @@ fn load(args: &CheckArgs) -> anyhow::Result<(Rules, Vec<String>)> {
         }
     };
     let presumed = rules.presumed();
-    // Objects that are left out are told of as findings.
+    // Objects that are left out are told of as findings, and so is how namespaces are set.
     let is_found = |warning: &String| {
-        let mut mistakes = rules.mistakes.iter();
+        let (mut mistakes, mut misset) = (rules.mistakes.iter(), rules.misset.iter());
         mistakes.any(|one| warning.starts_with(&one.file))
+            || misset.any(|one| one.told() == *warning)
     };
     let others = rules.warnings.iter().filter(|one| !is_found(one));
     let warnings = others.cloned().chain(presumed).collect();
@@ -149,6 +150,7 @@ fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let mut told = HashSet::new();
     mistakes.retain(|one| told.insert(one.clone()));
     let mut found: Vec<_> = mistakes.into_iter().map(Finding::mistake).collect();
+    found.extend(rules.misset.iter().map(Finding::misset));
     let lints = lints::lints(asked);
     let mut unknown = who::unknown(asked);
     // Of one account, one finding is enough.

@@ -30,6 +30,7 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
         doubtful: Vec::new(),
         texts: files.texts,
         mistakes: files.mistakes,
+        misset: files.misset,
         warnings: files.warnings,
     };
     // They add up: `apply` takes none away.

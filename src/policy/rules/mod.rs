@@ -29,6 +29,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
+pub(crate) use objects::Misset;
 
 /// Which rules are meant.
 #[derive(Debug, Args)]
@@ -63,6 +64,8 @@ pub(crate) struct Rules {
     pub(crate) texts: BTreeMap<String, String>,
     /// What is wrong with those that were left out; of objects, which have no lines, also told by the warnings.
     pub(crate) mistakes: Vec<Diagnostic>,
+    /// Annotations of namespaces that are not understood; also told by the warnings.
+    pub(crate) misset: Vec<Misset>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
 }
@@ -236,6 +239,7 @@ impl Rules {
             doubtful: Vec::new(),
             texts: BTreeMap::new(),
             mistakes: Vec::new(),
+            misset: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -267,6 +271,7 @@ impl Rules {
             }
         }
         self.trust_domain = mesh.trust_domain;
+        self.misset.extend(mesh.misset);
         self.warnings.extend(mesh.warnings);
     }
 
@@ -283,6 +288,12 @@ impl Rules {
             .find(|policy| (&policy.namespace, &policy.name) == (&name.namespace, &name.policy))?;
         let rule = policy.rules.iter().find(|rule| rule.name == name.rule)?;
         Some(policy::sentence(policy, rule))
+    }
+
+    /// Takes what is wrong with how a namespace is set.
+    fn take_misset(&mut self, misset: Misset) {
+        self.warnings.push(misset.told());
+        self.misset.push(misset);
     }
 
     /// Takes what a file says.

@@ -226,7 +226,7 @@ impl Rules {
     fn take_namespace(&mut self, namespace: &Namespace) {
         let name = namespace.name_any();
         let (settings, wrong) = settings(&name, Some(&json!(namespace.annotations())));
-        self.warnings.extend(wrong);
+        wrong.into_iter().for_each(|one| self.take_misset(one));
         self.known.tell(&name, settings);
     }
 }
