@@ -73,7 +73,10 @@ impl Rules {
     async fn take_rules(&mut self, client: &Client, scope: &Scope) -> anyhow::Result<Vec<String>> {
         let listed = audit::policies(client, scope).await.map_err(|error| {
             let why = namespace::refused(client, scope, &error);
-            anyhow!("cannot read the rules: {why}; {BOTH_KINDS}")
+            match list::is_forbidden(&error) {
+                true => anyhow!("cannot read the rules: {why}; {BOTH_KINDS}"),
+                false => anyhow!("cannot read the rules: {why}"),
+            }
         })?;
         if !listed.unreadable.is_empty() {
             let names = listed.unreadable.join(", ");

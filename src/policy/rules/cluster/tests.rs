@@ -58,6 +58,21 @@ fn where_not_even_namespaces_may_be_listed_one_has_to_be_named() {
 }
 
 #[test]
+fn who_is_not_known_needs_other_credentials_and_no_rights() {
+    let server = readable().refuses_credentials(&own_rules("shop"));
+    let said = of_mesh(&server.mesh(Some("shop"))).unwrap_err().to_string();
+    assert!(said.contains("log in again"), "{said}");
+    assert!(!said.contains("clusterrolebinding"), "{said}");
+    let server = Server::start().has(
+        "/api/v1/namespaces/shop",
+        json!({"metadata": {"name": "shop"}}),
+    );
+    let said = of_mesh(&server.mesh(Some("shop"))).unwrap_err().to_string();
+    assert!(said.contains("clusterrolebinding"), "{said}");
+    assert!(!said.contains("log in again"), "{said}");
+}
+
+#[test]
 fn a_namespace_that_is_not_there_has_no_rules_to_ask() {
     let server = readable().has_none("/api/v1/namespaces/shpo");
     let said = of_mesh(&server.mesh(Some("shpo"))).unwrap_err().to_string();
