@@ -6,6 +6,7 @@ mod extent;
 mod files;
 mod list;
 mod local;
+mod names;
 mod objects;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use palisade_api::manifest::{self, Diagnostic, Document, KnownWorkload, Manifest, PolicyTest};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
@@ -28,6 +29,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
+pub(crate) use objects::Misset;
 
 /// Which rules are meant.
 #[derive(Debug, Args)]
@@ -62,6 +64,8 @@ pub(crate) struct Rules {
     pub(crate) texts: BTreeMap<String, String>,
     /// What is wrong with those that were left out; of objects, which have no lines, also told by the warnings.
     pub(crate) mistakes: Vec<Diagnostic>,
+    /// Annotations of namespaces that are not understood; also told by the warnings.
+    pub(crate) misset: Vec<Misset>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
 }
@@ -237,6 +241,7 @@ impl Rules {
             doubtful: Vec::new(),
             texts: BTreeMap::new(),
             mistakes: Vec::new(),
+            misset: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -268,31 +273,8 @@ impl Rules {
             }
         }
         self.trust_domain = mesh.trust_domain;
+        self.misset.extend(mesh.misset);
         self.warnings.extend(mesh.warnings);
-    }
-
-    /// Who there is, as the validator asks for it.
-    pub(crate) fn known_to_the_validator(&self) -> manifest::Known {
-        let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for namespace in self.known.namespaces.keys() {
-            accounts.entry(namespace.clone()).or_default();
-        }
-        for (namespace, name) in &self.known.accounts {
-            let own = accounts.entry(namespace.clone()).or_default();
-            own.insert(name.clone());
-        }
-        let workloads = self.known.workloads.iter().map(|one| KnownWorkload {
-            namespace: one.namespace.clone(),
-            name: one.name.clone(),
-            service_account: one.service_account.clone(),
-            labels: one.labels.clone(),
-        });
-        manifest::Known {
-            service_accounts: accounts,
-            workloads: workloads.collect(),
-            trust_domain: Some(self.trust_domain.clone()),
-            complete: self.known.is_complete,
-        }
     }
 
     /// Where a rule is written; its name again where that is not known.
@@ -308,6 +290,12 @@ impl Rules {
             .find(|policy| (&policy.namespace, &policy.name) == (&name.namespace, &name.policy))?;
         let rule = policy.rules.iter().find(|rule| rule.name == name.rule)?;
         Some(policy::sentence(policy, rule))
+    }
+
+    /// Takes what is wrong with how a namespace is set.
+    fn take_misset(&mut self, misset: Misset) {
+        self.warnings.push(misset.told());
+        self.misset.push(misset);
     }
 
     /// Takes what a file says.
