@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
+use tokio::time::Instant;
 
 /// What a run took.
 #[derive(Debug, Clone, Copy)]
