@@ -197,13 +197,16 @@ fn held_to_the_written(
 }
 
 /// What two answers have in common that say the same: decision, rule, nearest rule, and rule in shadow.
-fn meaning(answer: &Explained) -> (&str, [Option<(&str, &str)>; 3]) {
-    let rule = answer.rule.as_ref().map(|rule| (&*rule.name, ""));
-    let near = answer.near_miss.as_ref();
-    let near = near.map(|near| (&*near.rule.name, &*near.differs));
-    let shadow = answer.shadow.as_ref();
-    let shadow = shadow.map(|shadow| (&*shadow.rule.name, &*shadow.would));
-    (&answer.decision, [rule, near, shadow])
+fn meaning(answer: &Explained) -> [Option<&str>; 6] {
+    let (rule, near, shadow) = (&answer.rule, &answer.near_miss, &answer.shadow);
+    [
+        Some(&answer.decision),
+        rule.as_ref().map(|rule| &*rule.name),
+        near.as_ref().map(|near| &*near.rule.name),
+        near.as_ref().map(|near| &*near.differs),
+        shadow.as_ref().map(|shadow| &*shadow.rule.name),
+        shadow.as_ref().map(|shadow| &*shadow.would),
+    ]
 }
 
 /// The workload of a replica, where it is known.
