@@ -123,10 +123,9 @@ pub(super) fn of_what_is_left_out(change: &Change, meant: Meant) -> Vec<Warning>
         left_out(file, message, remedy(meant))
     });
     let revocations = revocations.into_iter().map(|file| {
-        let message = format!(
-            "left out, as a cluster takes no Revocations: those of this file revoke nobody there"
-        );
-        left_out(file, message, DENY_INSTEAD)
+        let message =
+            "left out, as a cluster takes no Revocations: those of this file revoke nobody there";
+        left_out(file, message.to_owned(), DENY_INSTEAD)
     });
     left.chain(revocations).collect()
 }
