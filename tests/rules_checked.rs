@@ -285,6 +285,33 @@ rules/a.yaml:10:23: warning: no service account `wbe` in namespace `shop` [unkno
 }
 
 #[test]
+fn a_mistyped_annotation_of_a_namespace_is_a_warning_that_counts() {
+    let namespace = "apiVersion: v1\nkind: Namespace\n\
+                     metadata: {name: shop, annotations: {palisade.dev/authorization: shadwo}}\n";
+    let sound = SOUND.replace("shop/wbe", "shop/web");
+    let folder = folder(&[
+        ("a.yaml", &sound),
+        ("n.yaml", namespace),
+        ("w.yaml", DEPLOYMENT),
+    ]);
+    let denied = ["check", "rules", "--deny-warnings", "-o"];
+    let (shown, code) = said(folder.path(), &[&denied[..], &["text"]].concat());
+    assert!(
+        shown.starts_with("rules/n.yaml: warning: Namespace shop: "),
+        "{shown}"
+    );
+    assert!(shown.contains("did you mean `shadow`?"), "{shown}");
+    assert!(shown.ends_with(": no mistakes, 1 warning\n"), "{shown}");
+    assert_eq!(code, 1);
+    let (shown, code) = said(folder.path(), &[&denied[..], &["json"]].concat());
+    let [found] = json_lines(shown.as_bytes()).try_into().unwrap();
+    let found: Value = found;
+    assert_eq!((found["code"].as_str(), code), (Some("annotation"), 1));
+    let allowed = [&denied[..], &["text", "--allow", "annotation"]].concat();
+    assert_eq!(said(folder.path(), &allowed).1, 0);
+}
+
+#[test]
 fn rules_come_out_of_pipes_that_somebody_writes_to() {
     let folder = folder(&[]);
     mkfifo(&folder.path().join("pipe"), Mode::S_IRWXU).unwrap();

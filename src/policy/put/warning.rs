@@ -122,9 +122,11 @@ pub(super) fn of_what_is_left_out(change: &Change, meant: Meant) -> Vec<Warning>
         let message = format!("left out, as it is no rule: {}", some(&titles));
         left_out(file, message, remedy(meant))
     });
-    let revocations = revocations
-        .into_iter()
-        .map(|file| left_out(file, NO_REVOCATIONS.to_owned(), DENY_INSTEAD));
+    let revocations = revocations.into_iter().map(|file| {
+        let message =
+            "left out, as a cluster takes no Revocations: those of this file revoke nobody there";
+        left_out(file, message.to_owned(), DENY_INSTEAD)
+    });
     left.chain(revocations).collect()
 }
 
@@ -139,9 +141,6 @@ fn left_out(file: &str, message: String, remedy: &str) -> Warning {
         remedy: remedy.to_owned(),
     })
 }
-
-const NO_REVOCATIONS: &str =
-    "left out, as a cluster takes no Revocations: those of this file revoke nobody there";
 
 fn remedy(meant: Meant) -> &'static str {
     match meant {

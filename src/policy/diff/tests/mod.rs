@@ -1,3 +1,4 @@
+mod cluster;
 mod names;
 mod revoked;
 
