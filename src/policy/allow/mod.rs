@@ -24,8 +24,8 @@ use self::enforced::enforced;
 use self::settled::{Settled, settled};
 use super::apply;
 use super::put::{self, Change, NewFile, Wait};
-use super::rules::{self, Rules};
-use super::subject::{self, Called, Caller, Subject};
+use super::rules::{self, Rules, UnreadError};
+use super::subject::{self, Called, Caller, Subject, WhoError};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -82,15 +82,22 @@ fn reason(text: &str) -> Result<String, String> {
 
 /// Lets them in.
 pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
-    let (rules, presumed) = load(args)?;
+    let (mut rules, presumed) = load(args)?;
+    let passed_over = rules.pass_over_what_is_in_force();
     let callers = subject::callers(&rules, &args.from)?;
-    let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
+    let called = subject::called(&rules, &args.to, &BTreeMap::new()).map_err(closed)?;
     let without_sidecar = enforced(&rules, &called, args.port)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
     let output = Output::or_by_terminal(args.mesh.output);
-    if let Some(answer) = settled(&rules, &policy, (&callers, &called, args.port), now) {
+    // What is not known may deny what the others allow.
+    let is_sure = !called
+        .iter()
+        .any(|one| passed_over.iter().any(|it| it.is_in(&one.namespace)));
+    let settled = settled(&rules, &policy, (&callers, &called, args.port), now);
+    let settled = settled.filter(|one| is_sure || !matches!(one, Settled::Allowed(_)));
+    if let Some(answer) = settled {
         match output {
             Output::Text => anstream::eprintln!("{answer}"),
             Output::Json => anstream::println!("{}", answer.json()),
@@ -138,6 +145,16 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     Ok(apply::code(done.progress.as_ref()))
 }
 
+/// What closes does so whatever a rule allows.
+fn closed(error: WhoError) -> anyhow::Error {
+    match error {
+        WhoError::Unread(UnreadError::Unknown(why)) => {
+            anyhow!("nothing was done, as no rule would let anybody in there: {why}")
+        }
+        other => other.into(),
+    }
+}
+
 fn change(policy: &AuthorizationPolicy) -> Change {
     let file = format!("{}.yaml", policy.name);
     let file = NewFile {
@@ -155,7 +172,7 @@ fn change(policy: &AuthorizationPolicy) -> Change {
 
 /// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.
 fn load(args: &AllowArgs) -> anyhow::Result<(Rules, bool)> {
-    let rules = rules::of_mesh_with(&args.mesh, &subject::sought([&args.from]))?;
+    let rules = rules::of_mesh_as_listed(&args.mesh, &subject::sought([&args.from]))?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
     let doubt = subject::doubt(&rules, &args.from);

@@ -205,8 +205,9 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
-    if let Some(what) = &args.what {
-        what.is_there(&rules)?;
+    match &args.what {
+        Some(what) => what.is_there(&rules)?,
+        None => rules.sure_in(None)?,
     }
     let Heard { usage, doubts } = crate::usage::heard(&args.mesh)?;
     super::warn(&doubts);
@@ -223,6 +224,9 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
          in half a minute",
         few(&silent)
     );
+    if args.what.is_none() && report.ready {
+        rules.sure_of_all()?;
+    }
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
         Output::Text => write!(out, "{}", print::report(&report, now))?,

@@ -12,6 +12,7 @@ pub(crate) mod sample;
 mod split;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
+pub(crate) use unknown::Unknown;
 
 /// Which rules are meant.
 #[derive(Debug, Args)]
@@ -49,6 +51,8 @@ pub(crate) struct Rules {
     /// That of the workloads.
     pub(crate) trust_domain: TrustDomain,
     pub(crate) policies: Vec<AuthorizationPolicy>,
+    /// What is in force beside them, and is not known.
+    pub(crate) unknown: Vec<Unknown>,
     /// Where each rule is written, for people: `rules/orders.yaml:7`.
     pub(crate) places: BTreeMap<RuleName, String>,
     pub(crate) known: Known,
@@ -147,6 +151,19 @@ pub(crate) fn of_mesh_with(
 ) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
         Meant::Local => local::in_force(mesh.name.as_deref()),
+        Meant::Cluster => Ok(cluster::read(mesh, callers)?
+            .listed()
+            .map_err(anyhow::Error::from)?),
+    }
+}
+
+/// The same, also where a cluster does not list all that is in force.
+pub(crate) fn of_mesh_as_listed(
+    mesh: &MeshArgs,
+    callers: &BTreeSet<Sought>,
+) -> Result<Rules, LoadRulesError> {
+    match meant(mesh)? {
+        Meant::Local => local::in_force(mesh.name.as_deref()),
         Meant::Cluster => Ok(cluster::read(mesh, callers)?),
     }
 }
@@ -178,7 +195,7 @@ pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
 pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
     match meant(mesh)? {
         Meant::Local => local::read(mesh.name.as_deref()),
-        Meant::Cluster => cluster::read(mesh, &BTreeSet::new()),
+        Meant::Cluster => Ok(cluster::read(mesh, &BTreeSet::new())?.listed()?),
     }
 }
 
@@ -228,6 +245,7 @@ impl Rules {
         Self {
             trust_domain,
             policies: Vec::new(),
+            unknown: Vec::new(),
             places: BTreeMap::new(),
             known: Known::default(),
             revoked: Revoked::default(),
