@@ -147,12 +147,10 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
 
 /// What closes does so whatever a rule allows.
 fn closed(error: WhoError) -> anyhow::Error {
-    match error {
-        WhoError::Unread(UnreadError::Unknown(why)) => {
-            anyhow!("nothing was done, as no rule would let anybody in there: {why}")
-        }
-        other => other.into(),
+    if let WhoError::Unread(UnreadError::Unknown(why)) = error {
+        return anyhow!("nothing was done, as no rule would let anybody in there: {why}");
     }
+    error.into()
 }
 
 fn change(policy: &AuthorizationPolicy) -> Change {
