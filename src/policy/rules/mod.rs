@@ -284,7 +284,10 @@ impl Rules {
             }
         }
         self.trust_domain = mesh.trust_domain;
-        self.warnings.extend(mesh.warnings);
+        let of_its_rules: Vec<_> = mesh.unknown.iter().map(Unknown::warning).collect();
+        let others = mesh.warnings.into_iter();
+        self.warnings
+            .extend(others.filter(|one| !of_its_rules.contains(one)));
     }
 
     /// Who there is, as the validator asks for it.

@@ -85,14 +85,17 @@ impl Unknown {
         })
     }
 
-    /// For who is told of what was not left out for it.
+    /// For whoever asks about more than it may decide.
     pub(super) fn warning(&self) -> String {
         let whose = match (&self.about.namespace, &*self.about.target.namespaces) {
             (Some(namespace), _) => namespace.clone(),
             (None, []) => "any namespace".to_owned(),
             (None, several) => several.join(", "),
         };
-        format!("{}; what it may decide in {whose} is not told", self.why)
+        format!(
+            "{}; what it may decide in {whose}, only `palisade policy explain --proxy` tells",
+            self.why
+        )
     }
 
     /// Whether they may be about somebody of a namespace.

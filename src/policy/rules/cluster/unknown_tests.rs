@@ -118,7 +118,7 @@ fn nothing_is_told_of_what_an_object_with_mistakes_may_decide() {
     assert!(rules.sure_of_all().is_err());
     let warned = rules.warnings.join("\n");
     assert!(
-        warned.contains("what it may decide in shop is not told"),
+        warned.contains("what it may decide in shop, only `palisade policy explain --proxy` tells"),
         "{warned}"
     );
     // The mistakes themselves are still what `check` is for.
@@ -173,4 +173,20 @@ fn a_rule_of_the_cluster_with_mistakes_may_decide_anywhere() {
         "{refused}"
     );
     assert!(called(&rules).is_err());
+}
+
+#[test]
+fn files_that_only_ask_who_there_is_are_not_told_of_rules() {
+    let mesh = with(mistaken("generation 3 stays in force: no", Some(3)));
+    let mut files = super::super::sample::rules("");
+    let warned = mesh.warnings.len();
+    files.know(mesh);
+    assert!(warned > files.warnings.len());
+    let told: Vec<_> = files
+        .warnings
+        .iter()
+        .filter(|one| one.contains("mistakes"))
+        .collect();
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(called(&files), Ok(1));
 }
