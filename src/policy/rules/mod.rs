@@ -7,6 +7,7 @@ mod files;
 mod list;
 mod local;
 mod objects;
+mod others;
 #[cfg(test)]
 pub(crate) mod sample;
 mod split;
@@ -29,6 +30,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
+pub(crate) use others::others;
 pub(crate) use unknown::Unknown;
 
 /// Which rules are meant.
@@ -208,35 +210,6 @@ pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>
         mistakes.extend(read.mistakes);
     }
     (tests, mistakes)
-}
-
-/// What stands in a file and is for no mesh's rules.
-#[derive(Debug)]
-pub(crate) struct Others {
-    /// As people call it: `Deployment shop/web` of Kubernetes's objects.
-    pub(crate) titles: Vec<String>,
-    /// Whether the file describes a local mesh.
-    pub(crate) is_mesh: bool,
-    /// The file's text without it.
-    pub(crate) left: String,
-}
-
-/// What stands in files and is for no mesh's rules, by file.
-pub(crate) fn others(texts: &BTreeMap<String, String>) -> BTreeMap<String, Others> {
-    let others = texts.iter().map(|(file, text)| {
-        let split = split::split(text);
-        let mesh = split.is_mesh.then(|| "LocalMesh".to_owned());
-        let others = Others {
-            titles: mesh
-                .into_iter()
-                .chain(split.others.iter().map(objects::title))
-                .collect(),
-            is_mesh: split.is_mesh,
-            left: split.alone,
-        };
-        (file.clone(), others)
-    });
-    others.collect()
 }
 
 impl Rules {
