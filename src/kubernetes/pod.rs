@@ -18,6 +18,12 @@ pub(crate) fn sidecar_status(pod: &Pod) -> Option<&ContainerStatus> {
     statuses.find(|status| status.name == cluster::PROXY_CONTAINER)
 }
 
+/// Whether its node says that it has a sidecar, and that it runs.
+pub(crate) fn sidecar_runs(pod: &Pod) -> bool {
+    let state = sidecar_status(pod).and_then(|status| status.state.as_ref());
+    state.is_some_and(|state| state.running.is_some())
+}
+
 /// The trust domain that its sidecar belongs to.
 pub(crate) fn trust_domain(pod: &Pod) -> Option<TrustDomain> {
     let variables = sidecar(pod)?.env.as_deref()?;

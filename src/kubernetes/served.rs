@@ -68,6 +68,11 @@ impl Server {
         self.answers(path, 404, json!("404 page not found"))
     }
 
+    /// It knows nobody by the credentials that come.
+    pub(crate) fn refuses_credentials(self, path: &str) -> Self {
+        self.answers(path, 401, failure(401, path))
+    }
+
     fn answers(self, path: &str, status: u16, value: Value) -> Self {
         let mut answers = self.answers.lock().unwrap();
         answers.insert(path.to_owned(), (status, value));
@@ -127,6 +132,7 @@ fn serve(stream: &TcpStream, known: &Answers) {
 
 fn failure(code: u16, path: &str) -> Value {
     let (reason, what) = match code {
+        401 => ("Unauthorized", "is for those whom it knows"),
         404 => ("NotFound", "is not found"),
         _ => ("Forbidden", "is forbidden"),
     };

@@ -181,6 +181,57 @@ impl<'a> Workloads<'a> {
     }
 }
 
+/// The sidecars that run and are served by control, each with its name. Of one whose own identity is revoked nobody hears,
+/// and nobody calls it.
+pub(crate) fn sidecars(rules: &Rules) -> impl Iterator<Item = (&Workload, String)> {
+    let known = &rules.known;
+    let is_served = |one: &&Workload| {
+        let (namespace, account) = (&one.namespace, &one.service_account);
+        let id = SpiffeId::of_service_account(&rules.trust_domain, namespace, account);
+        one.meshed && !id.is_ok_and(|id| rules.revoked.has(&id))
+    };
+    let meshed = known.workloads.iter().filter(is_served);
+    meshed.flat_map(|one| {
+        let runs = |name: &&String| {
+            let replica = (one.namespace.clone(), (*name).clone());
+            !known.idle.contains(&replica)
+        };
+        let names = one.replicas.iter().filter(runs);
+        names.map(move |name| (one, format!("{}/{name}", one.namespace)))
+    })
+}
+
+/// Those of some sidecars that have no connection to control: it will hear later what they count, or never. What that
+/// means, for people.
+pub(crate) fn cut_off(sidecars: &[String], usage: &Usage) -> Option<String> {
+    let cut = sidecars
+        .iter()
+        .filter(|name| !usage.connected.contains(*name));
+    let cut: Vec<String> = cut.cloned().collect();
+    let have = match cut.len() {
+        0 => return None,
+        1 => "has",
+        _ => "have",
+    };
+    Some(format!(
+        "{} {have} no connection to control, and what is counted there is not known; `palisade check` says more",
+        few(&cut)
+    ))
+}
+
+/// The first of some names.
+pub(crate) fn few(names: &[String]) -> String {
+    let named = names.iter().take(MOST_NAMED).map(String::as_str);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// In a sentence.
+const MOST_NAMED: usize = 5;
+
 /// `12 times, last 3m ago`.
 pub(crate) fn times(count: u64, last: i64, now: OffsetDateTime) -> String {
     let count = match count {

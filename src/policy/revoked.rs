@@ -202,6 +202,9 @@ impl Answer {
 
 /// The word of records.
 pub(crate) const REVOKED: &str = "revoked";
+/// What to do on a cluster.
+pub(super) const DENY_INSTEAD: &str = "deny each identity in a ClusterAuthorizationPolicy, which no namespace overrides: \
+                                       {name: revoked, effect: deny, from: [{identity: \"spiffe://…\"}]}";
 
 #[cfg(test)]
 mod tests {

@@ -217,7 +217,9 @@ fn a_cluster_is_heard_and_what_it_is_not_told_is_named() {
     let config = server.kubeconfig(folder.path());
     let beside = "---\napiVersion: palisade.dev/v1alpha1\nkind: Namespace\n\
                   metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}\n\
-                  ---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\n";
+                  ---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\n\
+                  ---\napiVersion: palisade.dev/v1alpha1\nkind: Revocations\n\
+                  spec: {identities: [spiffe://cluster.local/ns/shop/sa/web]}\n";
     let file = folder.path().join("rules.yaml");
     std::fs::write(&file, format!("{}{beside}", allow("orders", "wbe"))).unwrap();
     let apply = |output: &str| {
@@ -250,7 +252,13 @@ fn a_cluster_is_heard_and_what_it_is_not_told_is_named() {
         left_out["message"],
         "left out, as it is no rule: Namespace shop, Deployment shop/web"
     );
-    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    // No command knows that kind of object.
+    let revocations = &warnings[3];
+    let message = revocations["message"].as_str().unwrap();
+    assert!(message.contains("takes no Revocations"), "{message}");
+    let remedy = revocations["remedy"].as_str().unwrap();
+    assert!(remedy.contains("ClusterAuthorizationPolicy") && !remedy.contains("kubectl"));
+    assert_eq!(warnings.len(), 4, "{warnings:#?}");
 
     let told = apply("text");
     assert_eq!(stdout(&told), format!("{object} applied (generation 1)\n"));

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::ORDERS;
 use super::tools::{policy, shown};
-use crate::harness::{Mesh, json_lines, signal, stdout, text, wait_until};
+use crate::harness::{Mesh, allow, json_lines, palisade, signal, stdout, text, wait_until};
 
 const WORKLOADS: &str = r#"
 - {name: orders, namespace: shop, replicas: 2, command: [palisade, demo, http, --listen, "[::]:8080"], ports: [8080]}
@@ -209,4 +209,45 @@ fn an_answer_names_whose_sidecar_gave_it_and_where_there_is_none() {
     let nobody = said(["--proxy", "shop/outsider"]);
     assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
     assert!(text(&nobody.stderr).contains("shop/outsider has no sidecar"));
+}
+
+/// How migrations are asked for: what if that namespace were strict and enforced, as one without annotations is?
+#[test]
+fn a_namespace_beside_edited_rules_is_as_it_says_whatever_records_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let record = json!({
+        "time": "2026-11-22T02:23:12.566Z", "event": "close", "direction": "inbound", "policy.decision": "allow",
+        "policy.mode": "permissive", "policy.reason": "permissive", "conn.id": "46aa02cd6a43ce8ef9e2be0f07f99fe2",
+        "src.addr": "10.0.0.9:38256", "dst.addr": "10.0.0.1:8080", "dst.port": 8080, "dst.namespace": "shop",
+        "dst.workload": "orders-0", "dst.identity": "spiffe://cluster.local/ns/shop/sa/orders",
+        "workload": "shop/orders-0", "bytes_recv": 1, "bytes_sent": 1, "duration_ms": 1,
+    });
+    let records = write("records.jsonl", &format!("{record}\n"));
+    let orders = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
+";
+    let who = write("who.yaml", orders);
+    let web = allow("orders", "web");
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: \
+                     {palisade.dev/mtls: strict, palisade.dev/authorization: enforce}}\n";
+    let warned = "is taken to have the annotations that its records show";
+    for (rules, flips) in [(web.clone(), 0), (format!("{web}{namespace}"), 1)] {
+        let rules = write("rules.yaml", &rules);
+        let asked = ["policy", "simulate", &rules, "--records", &records];
+        let mut simulate = palisade(folder.path());
+        let output = simulate.args(asked).args(["--who", &who]).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(flips), "{said}");
+        let lines = json_lines(&output.stdout);
+        let denied = lines.iter().filter(|line| line["becomes"] == "deny");
+        assert_eq!(i32::try_from(denied.count()).unwrap(), flips, "{lines:?}");
+        assert_eq!(said.contains(warned), flips == 0, "{said}");
+    }
 }

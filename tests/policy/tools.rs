@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::{CALLERS, ORDERS, RULES};
-use crate::harness::{Mesh, at, json_lines, stdout, text, wait_until};
+use crate::harness::{Mesh, at, json_lines, signal, stdout, text, wait_until};
 
 pub(super) fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
     shown(mesh, &[arguments, &["-o", "json"]].concat())
@@ -296,6 +296,33 @@ fn what_is_used_and_what_would_break_is_told() {
         assert_eq!(told.status.code(), Some(2), "{told:?}");
     }
     used(&mesh);
+    not_told_where_control_is_cut_off(&mesh);
+}
+
+/// Nobody knows who calls where a sidecar's counts do not arrive.
+fn not_told_where_control_is_cut_off(mesh: &Mesh) {
+    let asked = ["readiness", "shop/stranger"];
+    let (report, code) = answer(mesh, &asked);
+    assert_eq!(
+        (code, &report["ready"]),
+        (0, &Value::from(true)),
+        "{report}"
+    );
+    let proxy = mesh.pid_of("stranger-0", "proxy");
+    signal(proxy, "STOP");
+    let told = wait_until("control to miss a sidecar", || {
+        Some(policy(mesh, &asked)).filter(|told| told.status.code() == Some(2))
+    });
+    signal(proxy, "CONT");
+    let said = text(&told.stderr);
+    assert!(
+        said.contains("shop/stranger-0 has no connection to control"),
+        "{said}"
+    );
+    wait_until("it to be connected again", || {
+        let told = policy(mesh, &asked);
+        told.status.success().then_some(())
+    });
 }
 
 /// From whom, and what would have to be switched on.

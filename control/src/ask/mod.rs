@@ -14,6 +14,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 
 use crate::http::{self, Answer, Listener, json, text};
 use crate::identity::chain;
+use crate::mesh::Roster;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::Usage;
 
@@ -24,6 +25,7 @@ pub(crate) use rights::Rights;
 #[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) usage: Arc<Usage>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) rights: Rights,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -51,7 +53,7 @@ async fn respond<B: Sync>(ask: &Ask, request: &Request<B>) -> Answer {
         None => Err(Refusal::NoToken),
     };
     match allowed {
-        Ok(()) => json(&ask.usage.answer(namespace)),
+        Ok(()) => json(&ask.usage.answer(namespace, ask.roster.workloads())),
         Err(refusal) => refused(&refusal),
     }
 }

@@ -140,11 +140,18 @@ pub fn in_words(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error
         && !status.message.is_empty()
     {
-        return status.message.clone();
+        let said = &status.message;
+        return match status.code {
+            401 => format!("{said}: {STRANGER}"),
+            _ => said.clone(),
+        };
     }
     let chain = anyhow::Chain::new(error).map(ToString::to_string);
     chain.collect::<Vec<_>>().join(": ")
 }
 
+/// No right that somebody grants makes up for credentials.
+const STRANGER: &str = "the API server does not accept these credentials, which may have expired; log in again, or renew \
+                        them in the kubeconfig";
 /// Some objects have tens of kilobytes.
 const PAGE: u32 = 100;

@@ -1,6 +1,6 @@
 //! Which proxy enforces what: the acknowledgements of every live stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -111,6 +111,12 @@ impl Roster {
                 .collect(),
         };
         self.lock().values().map(listed).collect()
+    }
+
+    /// The workloads of all of them.
+    pub(crate) fn workloads(&self) -> BTreeSet<String> {
+        let proxies = self.lock();
+        proxies.values().map(|one| one.workload.clone()).collect()
     }
 
     /// What every live proxy holds. Where one workload has two streams, its newer one comes later.

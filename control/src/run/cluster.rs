@@ -24,6 +24,18 @@ pub(super) struct Shared<'a> {
     pub(super) stop: &'a watch::Receiver<bool>,
 }
 
+impl Shared<'_> {
+    /// What is answered of it to those who have the rights.
+    fn ask(&self, rights: Rights) -> Ask {
+        Ask {
+            usage: Arc::clone(self.usage),
+            roster: Arc::clone(self.roster),
+            rights,
+            metrics: Arc::clone(&self.shown.metrics),
+        }
+    }
+}
+
 /// Waits until the API server has listed everything.
 pub(super) async fn known(
     config: &Config,
@@ -33,11 +45,7 @@ pub(super) async fn known(
 ) -> Result<Known, RunError> {
     let client = kubernetes::connect().await?;
     let namespace = &replica.system_namespace;
-    let ask = Ask {
-        usage: Arc::clone(shared.usage),
-        rights: Rights::new(client.clone()),
-        metrics: Arc::clone(&shared.shown.metrics),
-    };
+    let ask = shared.ask(Rights::new(client.clone()));
     pages::answer(replica.ask, ask, &mut running.tasks).await?;
     let ca = tried("there is no authority to issue from yet", || {
         kubernetes::authority(&client, namespace, &config.trust_domain)

@@ -63,7 +63,9 @@ fn respond<B>(admin: &Admin, request: &Request<B>) -> Answer {
         path => match (path, &admin.proxies) {
             ("/proxies", Some(proxies)) => json(&proxies.roster.list()),
             ("/rules", Some(proxies)) => json(&*proxies.in_force.borrow()),
-            ("/usage", Some(proxies)) => json(&proxies.usage.answer(None)),
+            ("/usage", Some(proxies)) => {
+                json(&proxies.usage.answer(None, proxies.roster.workloads()))
+            }
             (_, Some(_)) => {
                 nothing("there are /metrics, /ready, /live, /proxies, /rules and /usage\n")
             }

@@ -85,9 +85,19 @@ impl Usage {
         self.metrics.usage_left_out("forgotten", forgotten);
     }
 
-    /// All that is known, or all of one namespace: its workloads, and the rules that its own policies have.
-    pub(crate) fn answer(&self, namespace: Option<&str>) -> usage::Usage {
+    /// All that is known, or all of one namespace: its workloads, and the rules that its own policies have. `connected` are
+    /// the workloads whose proxies have a stream.
+    pub(crate) fn answer(
+        &self,
+        namespace: Option<&str>,
+        connected: impl IntoIterator<Item = String>,
+    ) -> usage::Usage {
         let mut answer = self.kept().table.all(namespace);
+        let is_within = |workload: &String| {
+            let of = workload.split_once('/').map(|(of, _)| of);
+            namespace.is_none_or(|it| of == Some(it))
+        };
+        answer.connected = connected.into_iter().filter(is_within).collect();
         if let Some(index) = self.index.get() {
             let index = Arc::clone(&index.borrow());
             let policies = index.facts().policies.iter();

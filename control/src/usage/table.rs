@@ -1,6 +1,6 @@
 //! The counts of every workload, as far as there is room. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use palisade_api::convert::Report;
@@ -93,6 +93,7 @@ impl Table {
             since: self.since,
             workloads: counted.filter(within).cloned().collect(),
             rules_in_force: Vec::new(),
+            connected: BTreeSet::new(),
             forgotten: self.forgotten,
         }
     }

@@ -210,10 +210,10 @@ fn counts_outlive_control() {
     }
     usage.save();
     let again = open(store.path());
-    assert_eq!(again.answer(None), usage.answer(None));
+    assert_eq!(again.answer(None, []), usage.answer(None, []));
     // The proxy that was there before goes on.
     hear(&again, &workload("orders-0"), report("e8", 8, 5));
-    let merged = usage::Usage::merge([again.answer(None)]);
+    let merged = usage::Usage::merge([again.answer(None, [])]);
     assert_eq!(merged.workloads[0].totals.edges[&edge(8080)].count, 13);
 }
 
@@ -234,14 +234,14 @@ fn a_broken_file_is_left_aside_and_does_not_keep_control_from_counting() {
     assert!(store.path().join("usage.json.broken").exists());
     hear(&usage, &workload("orders-0"), report("e", 1, 1));
     usage.save();
-    assert_eq!(open(store.path()).answer(None).workloads.len(), 1);
+    assert_eq!(open(store.path()).answer(None, []).workloads.len(), 1);
 }
 
 #[test]
 fn rules_in_force_are_told_as_far_as_their_namespace_is_asked_for() {
     let store = tempfile::tempdir().unwrap();
     let usage = open(store.path());
-    assert!(usage.answer(None).rules_in_force.is_empty());
+    assert!(usage.answer(None, []).rules_in_force.is_empty());
     let rule = "{name: a, effect: deny, from: [{namespace: batch}]}";
     let policy = |kind: &str, metadata: &str| {
         format!(
@@ -255,7 +255,7 @@ fn rules_in_force_are_told_as_far_as_their_namespace_is_asked_for() {
     let (_publish, index) = watch::channel(Arc::new(crate::index::tests::index(&text.concat())));
     usage.know(index);
     let names = |namespace| -> Vec<String> {
-        let rules = usage.answer(namespace).rules_in_force.into_iter();
+        let rules = usage.answer(namespace, []).rules_in_force.into_iter();
         rules.map(|rule| rule.name).collect()
     };
     assert_eq!(names(None), ["cluster/baseline/a", "shop/orders/a"]);
@@ -282,4 +282,13 @@ fn a_caller_without_an_identity_is_named_by_controls_own_table() {
     let callers = &merged.workloads[0].callers;
     assert_eq!(callers.len(), 1);
     assert_eq!(callers[&"10.0.0.9".parse().unwrap()].name, "legacy-0");
+}
+
+#[test]
+fn who_is_connected_is_told_of_the_namespace_that_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let usage = open(&folder.path().join("usage"));
+    let connected = || ["shop/web-0", "shop/web-1", "shopping/web-0"].map(str::to_owned);
+    let told = |namespace| usage.answer(namespace, connected()).connected.len();
+    assert_eq!((told(None), told(Some("shop")), told(Some("x"))), (3, 2, 0));
 }

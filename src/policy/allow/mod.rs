@@ -90,6 +90,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
+    let in_clear = in_clear(&args.from, &callers);
     let output = Output::or_by_terminal(args.mesh.output);
     // What is not known may deny what the others allow.
     let is_sure = !called
@@ -111,6 +112,7 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         patience: Some(args.timeout),
     };
     let done = put::put(&args.mesh, &change(&policy), wait)?;
+    super::warn(in_clear.as_slice());
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
         .map(|was| was.format(&Rfc3339))
@@ -136,6 +138,8 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             said.insert("because".to_owned(), args.reason.clone().into());
             said.insert("presumed".to_owned(), presumed.into());
             said.extend(was.map(|was| ("was_to_expire".to_owned(), was.into())));
+            let warning = in_clear.map(Value::from);
+            said.extend(warning.map(|warning| ("in_clear".to_owned(), warning)));
             if !without_sidecar.is_empty() {
                 said.insert("without_sidecar".to_owned(), without_sidecar.into());
             }
@@ -151,6 +155,25 @@ fn closed(error: WhoError) -> anyhow::Error {
         return anyhow!("nothing was done, as no rule would let anybody in there: {why}");
     }
     error.into()
+}
+
+/// What the name of somebody without an identity comes to.
+fn in_clear(from: &Subject, callers: &[Caller]) -> Option<String> {
+    let Subject::Named { .. } = from else {
+        return None;
+    };
+    let addresses = callers.iter().filter_map(|caller| match caller {
+        Caller::Address(addr) => Some(addr.to_string()),
+        Caller::Identity(_) => None,
+    });
+    let addresses: Vec<String> = addresses.collect();
+    (!addresses.is_empty()).then(|| {
+        let at = addresses.join(" and ");
+        format!(
+            "{from} has no sidecar that would prove its identity: whoever comes from {at} is let in until then, and {from} \
+             from there alone"
+        )
+    })
 }
 
 fn change(policy: &AuthorizationPolicy) -> Change {

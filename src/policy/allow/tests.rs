@@ -187,6 +187,27 @@ spec: {serviceAccount: batch, addresses: [10.0.0.9], meshed: false}
 }
 
 #[test]
+fn who_has_no_identity_is_let_in_by_its_address_which_is_told() {
+    let cron = "---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: cron-0, namespace: shop}
+spec: {serviceAccount: cron, addresses: [10.0.0.9, \"fd00::9\"], meshed: false}
+";
+    let rules = sample::rules(&format!("{SHOP}{cron}"));
+    let told = |from: &str| {
+        let from = from.parse().unwrap();
+        in_clear(&from, &subject::callers(&rules, &from).unwrap())
+    };
+    let warning = told("shop/cron").unwrap();
+    assert!(
+        warning.contains("whoever comes from 10.0.0.9 and fd00::9 is let in"),
+        "{warning}"
+    );
+    assert_eq!((told("shop/orders"), told("10.0.0.9")), (None, None));
+}
+
+#[test]
 fn where_no_sidecar_is_nothing_is_done_and_where_some_are_that_is_told() {
     let without = "---
 apiVersion: palisade.dev/v1alpha1

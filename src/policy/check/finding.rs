@@ -4,6 +4,8 @@ use clap::ValueEnum;
 use palisade_api::manifest::{Diagnostic, Document, Position, RulePlace, Severity};
 use palisade_api::policy::{AuthorizationPolicy, Rule, RuleName};
 
+use crate::policy::rules::Misset;
+
 /// Something that is wrong, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -23,6 +25,8 @@ pub(super) enum Code {
     Invalid,
     /// A name of nobody who is known
     Unknown,
+    /// An annotation of a namespace that is not understood, and counts as closed
+    Annotation,
     /// A target that selects nothing
     SelectsNothing,
     /// A rule that allows only what is denied
@@ -117,6 +121,17 @@ impl Finding {
             diagnostic,
             rule: None,
             field: None,
+        }
+    }
+
+    /// A namespace's, that is not set as it is meant.
+    pub(super) fn misset(misset: &Misset) -> Self {
+        let field = misset.is_of_object();
+        Self {
+            code: Code::Annotation,
+            diagnostic: misset.diagnostic(),
+            rule: None,
+            field: field.then(|| "metadata.annotations".to_owned()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `palisade policy check`: what is wrong with rules, and what may not be what their author meant.
 
 mod broad;
+#[cfg(test)]
+mod cluster_tests;
 mod finding;
 mod lints;
 mod objects;
@@ -79,7 +81,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if args.allow.iter().any(is_mistake) {
         bail!("mistakes cannot be allowed; --allow is for warnings");
     }
-    let rules = load(args)?;
+    let (rules, warnings) = load(args)?;
+    super::warn(&warnings);
     let seen = match args.records.as_slice() {
         [] => None,
         files => Some(Seen::read(files)?),
@@ -115,9 +118,9 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The rules that are meant, also those beside which others have mistakes.
-fn load(args: &CheckArgs) -> anyhow::Result<Rules> {
-    let rules = match args.paths.as_slice() {
+/// The rules that are meant, also those beside which others have mistakes; and what is not known of them.
+fn load(args: &CheckArgs) -> anyhow::Result<(Rules, Vec<String>)> {
+    let mut rules = match args.paths.as_slice() {
         [] => rules::all_of_mesh(&args.mesh)?,
         paths => {
             let mut rules = rules::all_of_files(paths, args.trust_domain.clone())?;
@@ -127,14 +130,16 @@ fn load(args: &CheckArgs) -> anyhow::Result<Rules> {
             rules
         }
     };
-    // Objects that are left out are told of as findings.
+    let presumed = rules.presumed();
+    // Objects that are left out are told of as findings, and so is how namespaces are set.
     let is_found = |warning: &String| {
-        let mut mistakes = rules.mistakes.iter();
+        let (mut mistakes, mut misset) = (rules.mistakes.iter(), rules.misset.iter());
         mistakes.any(|one| warning.starts_with(&one.file))
+            || misset.any(|one| one.told() == *warning)
     };
     let others = rules.warnings.iter().filter(|one| !is_found(one));
-    super::warn(&others.cloned().collect::<Vec<_>>());
-    Ok(rules)
+    let warnings = others.cloned().chain(presumed).collect();
+    Ok((rules, warnings))
 }
 
 /// Everything that was found, in the order of files and lines.
@@ -145,6 +150,7 @@ fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let mut told = HashSet::new();
     mistakes.retain(|one| told.insert(one.clone()));
     let mut found: Vec<_> = mistakes.into_iter().map(Finding::mistake).collect();
+    found.extend(rules.misset.iter().map(Finding::misset));
     let lints = lints::lints(asked);
     let mut unknown = who::unknown(asked);
     // Of one account, one finding is enough.

@@ -134,7 +134,7 @@ pub(super) fn json(
     for one in found {
         let diagnostic = &one.diagnostic;
         let name = diagnostic.file.as_str();
-        let is_file = !rules.texts.is_empty();
+        let is_file = !rules.texts.is_empty() && one.field.is_none();
         let known = |number: u64| (number > 0).then_some(number);
         let line = Line {
             severity: diagnostic.severity.as_str(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use palisade_api::policy::AuthorizationPolicy;
+use palisade_api::workload::{Closing, Mtls, NamespaceSettings};
 
+use crate::policy::revoked::{DENY_INSTEAD, Revoked};
 use crate::policy::rules::{Rules, UnreadError};
 
 /// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name; what is
@@ -29,6 +31,7 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
         doubtful: Vec::new(),
         texts: files.texts,
         mistakes: files.mistakes,
+        misset: files.misset,
         warnings: files.warnings,
     };
     // They add up: `apply` takes none away.
@@ -52,6 +55,44 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
     }
     after.policies.extend(kept);
     after
+}
+
+/// Leaves out of files what a cluster does not take of them, and says so where it would change something.
+pub(super) fn leave_out(files: &mut Rules, cluster: &Rules) {
+    if !files.revoked.is_empty() {
+        files.revoked = Revoked::default();
+        files.warnings.push(format!(
+            "a cluster takes no Revocations: what they revoke is left out; {DENY_INSTEAD}"
+        ));
+    }
+    for name in std::mem::take(&mut files.known.told) {
+        let settings = files
+            .known
+            .namespaces
+            .insert(name.clone(), NamespaceSettings::default());
+        let is_so =
+            cluster.known.told.contains(&name) && settings == Some(cluster.known.settings(&name));
+        if !is_so {
+            let settings = annotations(settings.unwrap_or_default());
+            files.warnings.push(format!(
+                "a cluster takes no Namespace from files of rules: how {name} would be set is left out; to set it so: \
+                 kubectl annotate --overwrite namespace {name} {settings}"
+            ));
+        }
+    }
+}
+
+/// As kubectl has them typed.
+fn annotations(settings: NamespaceSettings) -> String {
+    let mtls = match settings.mtls {
+        Mtls::Strict => "strict",
+        Mtls::Permissive => "permissive",
+    };
+    let closing = match settings.closing {
+        Closing::Enforce => "enforce",
+        Closing::Shadow => "shadow",
+    };
+    format!("palisade.dev/mtls={mtls} palisade.dev/authorization={closing}")
 }
 
 /// Whether all that files say is about namespaces of which the mesh's rules were read: where others decide, there is no
@@ -127,6 +168,35 @@ metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
         let strict = permissive.replace("permissive", "strict");
         let after = applied(&mesh, rules(&strict));
         assert_ne!(after.known.settings("shop"), mesh.known.settings("shop"));
+    }
+
+    /// As `apply` does, which tells a cluster of rules only.
+    #[test]
+    fn how_files_set_a_namespace_changes_nothing_of_a_cluster() {
+        let namespace = |name: &str, mtls: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, annotations: {{palisade.dev/mtls: {mtls}}}}}\n"
+            )
+        };
+        let rule = policy("orders", "web");
+        let mut cluster = rules_of("shop", &(rule.clone() + &namespace("shop", "permissive")));
+        let mut same = rules(&(rule.clone() + &namespace("shop", "permissive")));
+        leave_out(&mut same, &cluster);
+        assert!(same.warnings.is_empty(), "{:?}", same.warnings);
+        // Of the other one, nothing was read, and nothing is compared.
+        let both = namespace("shop", "strict") + &namespace("other", "permissive");
+        let mut files = rules(&(rule + &both));
+        leave_out(&mut files, &cluster);
+        let said = files.warnings.join("\n");
+        for part in [
+            "kubectl annotate --overwrite namespace shop palisade.dev/mtls=strict palisade.dev/authorization=enforce",
+            "kubectl annotate --overwrite namespace other palisade.dev/mtls=permissive",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(is_within(&mut cluster, &files), Ok(()));
+        let after = applied(&cluster, files);
+        assert_eq!(after.known, cluster.known);
     }
 
     #[test]

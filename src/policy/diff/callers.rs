@@ -106,22 +106,13 @@ impl Named {
     }
 
     fn know(&mut self, side: &super::Rules, own: &TrustDomain) {
-        let accounts_of = |is_meshed: bool| -> BTreeSet<(&str, &str)> {
-            let workloads = side.known.workloads.iter();
-            let workloads = workloads.filter(|one| one.meshed == is_meshed);
-            workloads
-                .map(|one| (one.namespace.as_str(), one.service_account.as_str()))
-                .collect()
-        };
-        let (meshed, others) = (accounts_of(true), accounts_of(false));
-        for (namespace, account) in &side.known.accounts {
-            let key = (namespace.as_str(), account.as_str());
-            if meshed.contains(&key) || !others.contains(&key) {
+        // An account that nobody has is one of all others, of which a cluster has dozens.
+        for workload in &side.known.workloads {
+            if workload.meshed {
+                let (namespace, account) = (&workload.namespace, &workload.service_account);
                 let id = SpiffeId::of_service_account(own, namespace, account);
                 self.identities.extend(id);
             }
-        }
-        for workload in &side.known.workloads {
             self.networks.know(workload, own);
         }
     }

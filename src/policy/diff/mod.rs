@@ -29,7 +29,6 @@ use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 
 use super::explain;
-use super::revoked::Revoked;
 use super::rules::{self, Rules};
 use crate::args::{MeshArgs, Output};
 use crate::kubernetes::meant::{Meant, meant};
@@ -68,7 +67,8 @@ Asks both sets of rules about everybody who is known or named in a rule, and abo
 says where the answers differ: + becomes allowed, - becomes denied. Names and comments of rules make no difference.
 Of those who are known, calls that go around their sidecars are told of, too: shop/web, in clear from 10.2.0.7.
 One argument is compared with the running mesh: its policies are added to the mesh's, or take the place of those of the
-same name, as `palisade policy apply` does it. What deleting the others would change is told with --instead.
+same name, as `palisade policy apply` does it. What deleting the others would change is told with --instead. A cluster
+takes rules only, so of a file's `Namespace` nothing is told there: `palisade policy simulate` replays records over it.
 Exits with 0 where there is none, with 1 where there is one, with 2 where that cannot be told.
 
   palisade policy diff rules/ edited/
@@ -153,12 +153,10 @@ fn both(args: &DiffArgs) -> anyhow::Result<(Rules, Rules)> {
         return Ok((first, of(second)?));
     }
     let mut mesh = rules::of_mesh(&args.mesh)?;
-    applied::is_within(&mut mesh, &first)?;
-    if !first.revoked.is_empty() && meant(&args.mesh)? == Meant::Cluster {
-        first.revoked = Revoked::default();
-        let warning = "a cluster takes no Revocations: what they revoke is left out";
-        first.warnings.push(warning.to_owned());
+    if meant(&args.mesh)? == Meant::Cluster {
+        applied::leave_out(&mut first, &mesh);
     }
+    applied::is_within(&mut mesh, &first)?;
     if args.instead {
         return Ok((mesh, first));
     }

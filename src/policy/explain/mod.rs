@@ -132,6 +132,9 @@ pub(crate) struct Explained {
     pub(crate) near_miss: Option<Near>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<InShadow>,
+    /// What the rules say as they are written, where the sidecar that was asked enforces others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) as_written: Option<AsWritten>,
     /// What was decided then, where a record was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recorded: Option<recorded::Recorded>,
@@ -144,6 +147,17 @@ pub(crate) struct Placed {
     pub(crate) place: String,
     /// What it says, in English.
     pub(crate) says: String,
+}
+
+/// What is not enforced yet, or no more.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct AsWritten {
+    /// `allow` or `deny`.
+    pub(crate) decision: String,
+    /// In the word of records.
+    pub(crate) reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
 }
 
 /// The rule that came nearest to allowing.
@@ -242,7 +256,7 @@ fn answers(
         let mesh = &args.rules.mesh;
         let chosen = proxy::choose(rules, mesh, replica)?;
         for caller in &callers {
-            answers.push(proxy::ask(rules, mesh, &chosen, (caller, port))?);
+            answers.push(proxy::ask(rules, mesh, &chosen, (caller, port), now)?);
         }
         return Ok(answers);
     }
@@ -315,6 +329,7 @@ fn explain_beside(
             would: effect.as_str().to_owned(),
             rule: placed(rules, rule),
         }),
+        as_written: None,
         recorded: None,
     }
 }

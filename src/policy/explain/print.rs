@@ -37,7 +37,8 @@ fn answer(answer: &Explained) -> String {
         "{on}{word}{off}  {} → {}{labels}, port {}",
         answer.from, answer.to, answer.port
     );
-    if let Some(proxy) = &answer.proxy {
+    // At a port that it does not see, it enforces nothing.
+    if let Some(proxy) = answer.proxy.as_ref().filter(|_| !answer.excluded) {
         let of = match answer.replicas {
             Some(count) if count > 1 => format!(" (one of {count} replicas)"),
             Some(_) | None => String::new(),
@@ -58,6 +59,7 @@ fn answer(answer: &Explained) -> String {
     unenforced(&mut text, answer);
     why(&mut text, answer);
     shadow(&mut text, answer);
+    as_written(&mut text, answer);
     if let Some(told) = &answer.recorded {
         recorded(&mut text, told);
         if told.reason.as_deref() == Some(REVOKED) && answer.revoked.is_none() {
@@ -185,6 +187,27 @@ fn shadow(text: &mut String, answer: &Explained) {
         );
         part(text, "by", &shadow.rule);
     }
+}
+
+/// What is not enforced there.
+fn as_written(text: &mut String, answer: &Explained) {
+    let Some(written) = &answer.as_written else {
+        return;
+    };
+    let (on, off) = (WAITING.render(), WAITING.render_reset());
+    let word = if written.decision == "allow" {
+        "allowed"
+    } else {
+        "denied"
+    };
+    let why = match &written.rule {
+        Some(rule) => format!("by {rule}"),
+        None => records::in_words(&written.reason),
+    };
+    let _written = writeln!(
+        text,
+        "  {on}as the rules are written{off} it would be {word}, {why}: the sidecar does not enforce that"
+    );
 }
 
 fn part(text: &mut String, word: &str, rule: &Placed) {

@@ -9,15 +9,16 @@ use palisade_api::policy::{Effect, RuleName};
 use palisade_api::sidecar::ADMIN_PORT;
 use palisade_api::spiffe::SpiffeId;
 use serde::Deserialize;
+use time::OffsetDateTime;
 
-use super::{Explained, InShadow, Near, Placed, placed};
+use super::{AsWritten, Explained, InShadow, Near, Placed, placed};
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 use crate::kubernetes::{self, forward};
 use crate::near::near;
 use crate::policy::revoked::REVOKED;
 use crate::policy::rules::{Rules, Workload};
-use crate::policy::subject::Caller;
+use crate::policy::subject::{self, Caller};
 use crate::records::filter::Replica;
 use crate::up::stage;
 
@@ -133,6 +134,7 @@ pub(super) fn ask(
     mesh: &MeshArgs,
     chosen: &Chosen,
     (caller, port): (&Caller, u16),
+    now: OffsetDateTime,
 ) -> anyhow::Result<Explained> {
     let replica = &chosen.replica;
     let source = match caller {
@@ -147,7 +149,72 @@ pub(super) fn ask(
     let decided = serde_json::from_str(&text);
     let decided: Decided = decided.context("the sidecar's answer is of another version")?;
     let explained = explained(rules, decided, chosen, (caller, port));
-    Ok(refused(rules, explained, replica, caller))
+    let explained = refused(rules, explained, replica, caller);
+    Ok(held_to_the_written(
+        rules,
+        explained,
+        (caller, replica, port),
+        now,
+    ))
+}
+
+/// Where the sidecar decides otherwise than the rules as they are written, or by other rules, it enforces what they were, or
+/// are to be: then their sentences are none of what it enforces.
+fn held_to_the_written(
+    rules: &Rules,
+    mut answer: Explained,
+    (caller, replica, port): (&Caller, &Replica, u16),
+    now: OffsetDateTime,
+) -> Explained {
+    let Some(workload) = workload(rules, replica) else {
+        return answer;
+    };
+    let called = subject::of(workload, &subject::selected_labels(rules));
+    let written = super::explain(rules, &rules.compiled(), (caller, &called, port), now);
+    let is_of_rules = |one: &Explained| one.reason != REVOKED && !one.excluded;
+    let is_known = rules.reach(&called.namespace).is_ok();
+    if !is_known
+        || !is_of_rules(&answer)
+        || !is_of_rules(&written)
+        || meaning(&answer) == meaning(&written)
+    {
+        return answer;
+    }
+    let said = [
+        answer.rule.as_mut(),
+        answer.near_miss.as_mut().map(|near| &mut near.rule),
+        answer.shadow.as_mut().map(|shadow| &mut shadow.rule),
+    ];
+    for rule in said.into_iter().flatten() {
+        rule.says.clear();
+    }
+    answer.as_written = Some(AsWritten {
+        decision: written.decision,
+        reason: written.reason,
+        rule: written.rule.map(|rule| rule.name),
+    });
+    answer
+}
+
+/// What two answers have in common that say the same: decision, rule, nearest rule, and rule in shadow.
+fn meaning(answer: &Explained) -> [Option<&str>; 6] {
+    let (rule, near, shadow) = (&answer.rule, &answer.near_miss, &answer.shadow);
+    [
+        Some(&answer.decision),
+        rule.as_ref().map(|rule| &*rule.name),
+        near.as_ref().map(|near| &*near.rule.name),
+        near.as_ref().map(|near| &*near.differs),
+        shadow.as_ref().map(|shadow| &*shadow.rule.name),
+        shadow.as_ref().map(|shadow| &*shadow.would),
+    ]
+}
+
+/// The workload of a replica, where it is known.
+fn workload<'a>(rules: &'a Rules, replica: &Replica) -> Option<&'a Workload> {
+    let mut known = rules.known.workloads.iter();
+    known.find(|one| {
+        Some(&one.namespace) == replica.namespace.as_ref() && one.replicas.contains(&replica.name)
+    })
 }
 
 /// Says who is revoked, where that is why. The called one's own revocation it is not asked about: that is held to by its
@@ -177,10 +244,7 @@ fn refused(rules: &Rules, explained: Explained, replica: &Replica, caller: &Call
 
 /// Whom the callers of a replica expect there, where it is known.
 fn identity(rules: &Rules, replica: &Replica) -> Option<SpiffeId> {
-    let mut known = rules.known.workloads.iter();
-    let workload = known.find(|one| {
-        Some(&one.namespace) == replica.namespace.as_ref() && one.replicas.contains(&replica.name)
-    })?;
+    let workload = workload(rules, replica)?;
     let (namespace, account) = (&workload.namespace, &workload.service_account);
     SpiffeId::of_service_account(&rules.trust_domain, namespace, account).ok()
 }
@@ -200,12 +264,8 @@ fn explained(
             says: String::new(),
         },
     };
-    let is_asked = |one: &&Workload| {
-        let is_of_it = one.replicas.contains(&chosen.replica.name);
-        is_of_it && Some(&one.namespace) == chosen.replica.namespace.as_ref()
-    };
-    let workload = rules.known.workloads.iter().find(is_asked);
-    let excluded = workload.is_some_and(|one| one.excluded_ports.contains(&port));
+    let excluded =
+        workload(rules, &chosen.replica).is_some_and(|one| one.excluded_ports.contains(&port));
     Explained {
         from: caller.to_string(),
         source: caller.kind(),
@@ -233,6 +293,7 @@ fn explained(
             rule: place(&shadow.rule),
             would: shadow.would,
         }),
+        as_written: None,
         recorded: None,
     }
 }
@@ -270,4 +331,61 @@ async fn cluster(mesh: &MeshArgs, replica: &Replica, page: &str) -> anyhow::Resu
     };
     let pods = Api::namespaced(client, &namespace);
     forward::get(&pods, &replica.name, ADMIN_PORT, page).await
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::policy::explain::print;
+    use crate::policy::rules::sample;
+
+    const WRITTEN: &str = "apiVersion: palisade.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec:
+  rules: [{name: web, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080, 8093]}]
+---
+apiVersion: palisade.dev/v1alpha1
+kind: Workload
+metadata: {name: orders-0, namespace: shop}
+spec: {serviceAccount: orders, addresses: [10.0.0.1]}
+";
+
+    /// What a sidecar's answer is held to.
+    fn held(decided: serde_json::Value, port: u16) -> Explained {
+        let rules = sample::rules(WRITTEN);
+        let caller = Caller::Identity("spiffe://cluster.local/ns/shop/sa/web".parse().unwrap());
+        let chosen = Chosen {
+            replica: "shop/orders-0".parse().unwrap(),
+            of: None,
+        };
+        let decided = serde_json::from_value(decided).unwrap();
+        let answer = explained(&rules, decided, &chosen, (&caller, port));
+        let now = datetime!(2026-11-22 03:00 UTC);
+        held_to_the_written(&rules, answer, (&caller, &chosen.replica, port), now)
+    }
+
+    #[test]
+    fn a_rule_that_was_changed_since_is_not_told_by_the_sentence_of_the_new_one() {
+        let behind = serde_json::json!({"revision": 3, "decision": "deny", "reason": "no_rule",
+            "near_miss": {"rule": "shop/orders/web", "differs": "ports"}});
+        let answer = held(behind.clone(), 8093);
+        let text = anstream::adapter::strip_str(&print::answers(&[answer])).to_string();
+        assert!(text.contains("nearest: shop/orders/web"), "{text}");
+        assert!(!text.contains("8080 and 8093"), "{text}");
+        let told = "as the rules are written it would be allowed, by shop/orders/web: the sidecar does not enforce that";
+        assert!(text.contains(told), "{text}");
+        // What is enforced as it is written is told as ever.
+        let same = held(behind, 9000);
+        assert_eq!(same.as_written, None);
+        assert!(!same.near_miss.unwrap().rule.says.is_empty());
+    }
+
+    #[test]
+    fn what_no_rule_decides_is_held_to_none() {
+        let revoked = serde_json::json!({"revision": 3, "decision": "deny", "reason": "revoked"});
+        assert_eq!(held(revoked, 8080).as_written, None);
+    }
 }

@@ -50,9 +50,9 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
         }
         (None, None) => (Vec::new(), None),
     };
-    let put = applied.iter().map(|(policy, generation)| Put {
-        policy: policy.title(),
-        place: format!("generation {generation}"),
+    let put = applied.iter().map(|one| Put {
+        policy: one.policy.title(),
+        place: format!("generation {}", one.generation),
     });
     Ok(Done {
         put: put.collect(),
@@ -72,8 +72,15 @@ fn left_out(change: &Change, applied: usize, why: &ApplyError) -> Vec<Unapplied>
     left.collect()
 }
 
-/// A policy, and which generation of its object says it.
-type Applied<'a> = (&'a AuthorizationPolicy, i64);
+/// A policy, and its object.
+#[derive(Debug)]
+struct Applied<'a> {
+    policy: &'a AuthorizationPolicy,
+    /// Which generation of the object says it.
+    generation: i64,
+    /// As the API server keeps it.
+    spec: Value,
+}
 
 /// What came of several, one after the other: up to the first that is refused.
 #[derive(Debug, Default)]
@@ -110,8 +117,11 @@ async fn apply_all<'a>(
                 break;
             }
         };
-        let generation = object.metadata.generation.unwrap_or_default();
-        tried.applied.push((policy, generation));
+        tried.applied.push(Applied {
+            policy,
+            generation: object.metadata.generation.unwrap_or_default(),
+            spec: spec(&object),
+        });
         let of_it = heard.take().into_iter().map(|message| Warning::OfObject {
             object: policy.title(),
             message,
@@ -224,7 +234,7 @@ async fn follow(
     for one in followed.iter().filter(|one| !one.is_over) {
         match &one.status {
             Some(status) => unnamed += left(status, &mut stragglers),
-            None => progress.unsettled(one.policy.title(), UNSEEN.to_owned()),
+            None => progress.unsettled(one.applied.policy.title(), UNSEEN.to_owned()),
         }
     }
     progress.left(stragglers, unnamed);
@@ -234,7 +244,8 @@ async fn follow(
 
 /// A policy on its way into force.
 struct Followed<'a> {
-    policy: &'a AuthorizationPolicy,
+    applied: &'a Applied<'a>,
+    /// The newest that says the same.
     generation: i64,
     /// Sidecars that were seen to enforce it.
     enforcing: u64,
@@ -245,10 +256,10 @@ struct Followed<'a> {
 }
 
 impl<'a> Followed<'a> {
-    fn of((policy, generation): &Applied<'a>) -> Self {
+    fn of(applied: &'a Applied<'a>) -> Self {
         Self {
-            policy,
-            generation: *generation,
+            applied,
+            generation: applied.generation,
             enforcing: 0,
             status: None,
             is_over: false,
@@ -257,22 +268,30 @@ impl<'a> Followed<'a> {
 
     /// The whole object is read: whoever may apply rules may read them, and seldom their status alone.
     async fn look(&mut self, client: &Client, begun: Instant, progress: &mut Progress) {
-        let object = match api(client, self.policy).get(&self.policy.name).await {
+        let policy = self.applied.policy;
+        let object = match api(client, policy).get(&policy.name).await {
             Ok(object) => object,
             Err(error) => {
                 let why = list::in_words(&error);
                 let why = format!("it is applied, and how far it is cannot be read: {why}");
-                progress.unsettled(self.policy.title(), why);
+                progress.unsettled(policy.title(), why);
                 self.is_over = true;
                 return;
             }
         };
+        if spec(&object) != self.applied.spec {
+            progress.unsettled(policy.title(), changed(&object));
+            self.is_over = true;
+            return;
+        }
+        // Whoever wrote the same again changed nothing.
+        self.generation = object.metadata.generation.unwrap_or(self.generation);
         let status = Status::of(&object);
         match Step::of(&status, self.generation) {
             Step::Unseen => return,
             Step::Invalid(wrong) => {
                 let why = format!("it is not in force as it was applied: {wrong}");
-                progress.unsettled(self.policy.title(), why);
+                progress.unsettled(policy.title(), why);
                 self.is_over = true;
             }
             step @ (Step::Pending | Step::Enforced) => {
@@ -288,12 +307,29 @@ impl<'a> Followed<'a> {
     fn counted(&self) -> OfPolicy {
         let of_status = |field: fn(&Status) -> u64| count(self.status.as_ref().map_or(0, field));
         OfPolicy {
-            policy: self.policy.title(),
+            policy: self.applied.policy.title(),
             proxies: of_status(|status| status.proxies),
             enforcing: count(self.enforcing),
             not_running: of_status(|status| status.not_running),
         }
     }
+}
+
+fn spec(object: &DynamicObject) -> Value {
+    object.data.get("spec").cloned().unwrap_or_default()
+}
+
+/// What is to be said of an object that says something else by now.
+fn changed(object: &DynamicObject) -> String {
+    let managers = object.metadata.managed_fields.iter().flatten();
+    let of_spec = managers.filter(|one| one.subresource.is_none());
+    let last = of_spec.max_by_key(|one| one.time.as_ref().map(|time| time.0));
+    let by = last.and_then(|one| one.manager.as_deref());
+    format!(
+        "it was changed meanwhile (generation {}, by {}): what is in force is not what was applied",
+        object.metadata.generation.unwrap_or_default(),
+        by.unwrap_or("somebody")
+    )
 }
 
 /// How far an object is.
@@ -416,6 +452,50 @@ mod tests {
         );
         let elsewhere = said(Server::start().has_none_named(path, "shop"));
         assert!(!elsewhere.contains("install"), "{elsewhere}");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_is_not_taken_for_it() {
+        let rules = "apiVersion: palisade.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: orders, \
+                     namespace: shop}\nspec: {rules: [{name: a, effect: allow, from: [{namespace: shop}]}]}\n";
+        let read = manifest::parse("orders.yaml", rules).unwrap();
+        let policy = read[0].policy().unwrap();
+        let path = "/apis/palisade.dev/v1alpha1/namespaces/shop/authorizationpolicies/orders";
+        let followed = |spec: Value| {
+            let server = Server::start().has(
+                path,
+                json!({
+                    "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "AuthorizationPolicy",
+                    "metadata": {"name": "orders", "namespace": "shop", "generation": 6, "managedFields": [
+                        {"manager": "palisade", "operation": "Apply", "time": "2026-11-22T10:00:00Z"},
+                        {"manager": "control", "operation": "Update", "time": "2026-11-22T10:00:09Z", "subresource": "status"},
+                        {"manager": "kubectl-patch", "operation": "Update", "time": "2026-11-22T10:00:05Z"},
+                    ]},
+                    "spec": spec,
+                    "status": {"observedGeneration": 6, "proxies": 2, "enforcing": 2},
+                }),
+            );
+            let applied = [Applied {
+                policy,
+                generation: 5,
+                spec: json!({"rules": ["mine"]}),
+            }];
+            kubernetes::complete(async {
+                let client = client::client(&server.args()).await?;
+                let wait = (Instant::now(), Duration::from_secs(5));
+                Ok(follow(&client, &applied, wait).await)
+            })
+            .unwrap()
+        };
+        let theirs = followed(json!({"rules": ["theirs"]}));
+        assert!(!theirs.is_done());
+        let told = theirs.lines().join("\n");
+        let expected = "changed meanwhile (generation 6, by kubectl-patch)";
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains("enforced by"), "{told}");
+        // The same, written again.
+        let same = followed(json!({"rules": ["mine"]}));
+        assert!(same.is_done(), "{:?}", same.lines());
     }
 
     #[test]

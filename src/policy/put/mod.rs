@@ -16,6 +16,7 @@ use palisade_api::manifest::{Document, Manifest};
 use palisade_api::policy::AuthorizationPolicy;
 use serde::Serialize;
 
+use super::revoked::DENY_INSTEAD;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 
@@ -97,8 +98,15 @@ pub(super) struct Done {
 pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let meant = meant(mesh)?;
     if meant == Meant::Cluster && change.policies.is_empty() {
+        let mut others = change.others_in_force();
+        let revokes = others.any(|one| matches!(one, Manifest::Revocations(_)));
+        let instead = if revokes {
+            format!("; it takes no Revocations: {DENY_INSTEAD}")
+        } else {
+            String::new()
+        };
         bail!(
-            "there is no rule in these files, and a cluster is told of rules only; nothing was applied"
+            "there is no rule in these files, and a cluster is told of rules only; nothing was applied{instead}"
         );
     }
     let mut done = match meant {

@@ -1,6 +1,6 @@
 //! What may not be what its author meant, of rules that are put in force nevertheless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::manifest::{self, Diagnostic, Severity};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::{Change, NewFile};
 use crate::kubernetes;
 use crate::kubernetes::meant::Meant;
 use crate::policy::mistakes::shown;
+use crate::policy::revoked::DENY_INSTEAD;
 use crate::policy::rules::Rules;
 
 /// A warning: nothing is refused for it.
@@ -100,12 +101,15 @@ pub(super) fn of_other_files(files: &[NewFile], writes: &[Write]) -> Vec<Warning
 /// What stands in the files, and is put nowhere.
 pub(super) fn of_what_is_left_out(change: &Change, meant: Meant) -> Vec<Warning> {
     let mut left: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut revocations = BTreeSet::new();
     if meant == Meant::Cluster {
         for document in &change.documents {
-            if document.manifest.policy().is_none() {
-                let title = document.manifest.title();
-                let title = title.unwrap_or_else(|| "Revocations".to_owned());
-                left.entry(&document.file).or_default().push(title);
+            if document.manifest.policy().is_some() {
+                continue;
+            }
+            match document.manifest.title() {
+                Some(title) => left.entry(&document.file).or_default().push(title),
+                None => drop(revocations.insert(&*document.file)),
             }
         }
     }
@@ -114,19 +118,30 @@ pub(super) fn of_what_is_left_out(change: &Change, meant: Meant) -> Vec<Warning>
         own.extend(titles.iter().cloned());
     }
     left.retain(|_, titles| !titles.is_empty());
-    let warnings = left.into_iter().map(|(file, titles)| {
-        Warning::OfFile(Diagnostic {
-            file: file.to_owned(),
-            line: 0,
-            column: 0,
-            width: 0,
-            severity: Severity::Warning,
-            message: format!("left out, as it is no rule: {}", some(&titles)),
-            remedy: remedy(meant).to_owned(),
-        })
+    let left = left.into_iter().map(|(file, titles)| {
+        let message = format!("left out, as it is no rule: {}", some(&titles));
+        left_out(file, message, remedy(meant))
     });
-    warnings.collect()
+    let revocations = revocations
+        .into_iter()
+        .map(|file| left_out(file, NO_REVOCATIONS.to_owned(), DENY_INSTEAD));
+    left.chain(revocations).collect()
 }
+
+fn left_out(file: &str, message: String, remedy: &str) -> Warning {
+    Warning::OfFile(Diagnostic {
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        width: 0,
+        severity: Severity::Warning,
+        message,
+        remedy: remedy.to_owned(),
+    })
+}
+
+const NO_REVOCATIONS: &str =
+    "left out, as a cluster takes no Revocations: those of this file revoke nobody there";
 
 fn remedy(meant: Meant) -> &'static str {
     match meant {

@@ -15,16 +15,16 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Args;
 use palisade_api::policy::{Effect, Policy, Verdict};
-use palisade_api::usage::{Decided, Seen, Usage};
+use palisade_api::usage::{Seen, Usage};
 use palisade_api::workload::NamespaceSettings;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::beside;
-use super::counted::{self, Edge, Workloads};
+use super::counted::{self, Edge, Workloads, few};
 use super::revoked::Refused;
 use super::rules::{self, Rules, Workload};
-use super::subject::{Called, Caller};
+use super::subject::Called;
 use super::unshadowed;
 use crate::args::{MeshArgs, Output};
 use crate::usage::Heard;
@@ -35,8 +35,8 @@ use outside::Outside;
 pub(crate) struct ReadinessArgs {
     /// A workload (shop/orders) or a namespace (shop) [default: the whole mesh]
     what: Option<What>,
-    /// Only what was in use lately, such as 7d: who has had no connection for longer is not waited for
-    #[arg(long, value_name = "TIME", value_parser = crate::args::span)]
+    /// Only what was in use lately, such as 7d, and 20s at least: who has had no connection for longer is not waited for
+    #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Duration>,
     #[command(flatten)]
     mesh: MeshArgs,
@@ -55,6 +55,17 @@ Exits with 0 where nothing would break, with 1 where something would, with 2 whe
 
   palisade policy readiness shop
   palisade policy readiness shop/orders --since 7d -o json";
+
+/// Sidecars tell what they counted some ten seconds later: of less, nothing may be known.
+fn since(text: &str) -> Result<Duration, String> {
+    let since = crate::args::span(text)?;
+    match since < LEAST {
+        true => Err("name 20s at least, as counts come some seconds late".to_owned()),
+        false => Ok(since),
+    }
+}
+
+const LEAST: Duration = Duration::from_secs(20);
 
 /// A part of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +227,9 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
         .since
         .map_or(i64::MIN, |age| (now - age).unix_timestamp());
     let report = report(&rules, &usage, (args.what.as_ref(), least), now);
+    let sidecars = sidecars(&rules, args.what.as_ref());
     // Who was not heard of may be called, and is no reason to say that all is well.
-    let silent = silent(&rules, &usage, args.what.as_ref());
+    let silent = silent(&sidecars, &usage);
     ensure!(
         !report.ready || doubts.is_empty() || silent.is_empty(),
         "it cannot be told yet: replicas of control begin or end, and those that answer have heard nothing of {}; ask again \
@@ -226,6 +238,10 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     );
     if args.what.is_none() && report.ready {
         rules.sure_of_all()?;
+    }
+    if let Some(cut_off) = counted::cut_off(&sidecars, &usage) {
+        ensure!(!report.ready, "it cannot be told: {cut_off}");
+        super::warn(&[cut_off]);
     }
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
@@ -239,30 +255,20 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The sidecars that have told nothing, not even that nobody called them.
-fn silent(rules: &Rules, usage: &Usage, what: Option<&What>) -> Vec<String> {
-    let heard: HashSet<_> = usage
-        .workloads
-        .iter()
-        .map(|one| (&one.namespace, &one.name))
-        .collect();
-    let known = rules.known.workloads.iter();
-    let meshed = known.filter(|one| one.meshed && what.is_none_or(|what| what.names(one)));
-    let replicas = meshed.flat_map(|one| one.replicas.iter().map(|name| (&one.namespace, name)));
-    let silent = replicas.filter(|one| !heard.contains(one));
-    silent
-        .map(|(namespace, name)| format!("{namespace}/{name}"))
-        .collect()
+/// The sidecars that are meant, by their names.
+fn sidecars(rules: &Rules, what: Option<&What>) -> Vec<String> {
+    let sidecars = counted::sidecars(rules);
+    let asked = sidecars.filter(|(one, _)| what.is_none_or(|what| what.names(one)));
+    asked.map(|(_, name)| name).collect()
 }
 
-/// The first of them by name.
-fn few(names: &[String]) -> String {
-    let named = names.iter().take(MOST_NAMED).map(String::as_str);
-    let named = named.collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST_NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
+/// Of some sidecars, those that have told nothing, not even that nobody called them.
+fn silent(sidecars: &[String], usage: &Usage) -> Vec<String> {
+    let heard = usage.workloads.iter();
+    let heard = heard.map(|one| format!("{}/{}", one.namespace, one.name));
+    let heard: HashSet<String> = heard.collect();
+    let silent = sidecars.iter().filter(|name| !heard.contains(*name));
+    silent.cloned().collect()
 }
 
 fn report(
@@ -391,8 +397,15 @@ impl<'a> Judges<'a> {
             (By::Authorization, &self.allowing, closed),
             (By::Mode, &self.enforced, closed),
         ];
-        steps.into_iter().find_map(|(by, policy, settings)| {
-            let verdict = denied(policy, settings)?;
+        let enforcing = NamespaceSettings {
+            closing: closed.closing,
+            ..settings
+        };
+        steps.into_iter().find_map(|(by, policy, wanted)| {
+            let verdict = denied(policy, wanted)?;
+            // Where that alone would let it in as permissive, it takes mutual TLS to keep it out.
+            let is_by_both = by == By::Authorization && denied(policy, enforcing).is_none();
+            let by = if is_by_both { By::Mtls } else { by };
             Some(broken(self.workloads.named(edge), edge, by, &verdict))
         })
     }
@@ -406,11 +419,7 @@ fn broken(from: String, edge: &Edge, by: By, verdict: &Verdict) -> Break {
         to: edge.called.to_string(),
         from,
         port: edge.port,
-        // A caller in clear that a closing in shadow let through is one that mutual TLS keeps out.
-        by: match (&edge.caller, by, edge.decided) {
-            (Caller::Address(_), By::Authorization, Decided::AllowedAsPermissive) => By::Mtls,
-            _ => by,
-        },
+        by,
         rule: verdict.rule().map(ToString::to_string),
         near_miss: verdict.near_miss().map(ToString::to_string),
         count,
@@ -419,6 +428,3 @@ fn broken(from: String, edge: &Edge, by: By, verdict: &Verdict) -> Break {
         last_at: last,
     }
 }
-
-/// Of the sidecars that were not heard of.
-const MOST_NAMED: usize = 5;

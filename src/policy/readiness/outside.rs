@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::What;
+use crate::policy::counted::few;
 use crate::policy::rules::{Rules, Workload};
 use crate::policy::subject;
 
@@ -47,7 +48,7 @@ impl Outside {
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.without_sidecar.is_empty() {
-            let names = super::few(&self.without_sidecar);
+            let names = few(&self.without_sidecar);
             lines.push(format!(
                 "without a sidecar, so not counted, and open whatever is enforced: {names}"
             ));
@@ -56,7 +57,7 @@ impl Outside {
             let at = self.excluded_ports.iter();
             let at =
                 at.map(|(name, ports)| format!("{name} {}", crate::policy::ports::shown(ports)));
-            let at = super::few(&at.collect::<Vec<_>>());
+            let at = few(&at.collect::<Vec<_>>());
             lines.push(format!(
                 "excluded from the sidecar, so not counted, and open whatever is enforced: {at}"
             ));

@@ -1,4 +1,4 @@
-use palisade_api::usage::Resident;
+use palisade_api::usage::{Decided, Resident};
 
 use super::super::rules::sample;
 use super::super::usage::tests::{Counting, counts, shop};
@@ -38,6 +38,23 @@ fn each_caller_is_told_with_what_would_keep_it_out() {
         broken("", &[shadowed]),
         [("shop/cart".to_owned(), By::Mode)]
     );
+}
+
+#[test]
+fn a_caller_in_clear_is_kept_out_by_mutual_tls_whatever_let_it_in() {
+    const BOTH: &str =
+        ", annotations: {palisade.dev/mtls: permissive, palisade.dev/authorization: shadow}";
+    for decided in [
+        Decided::AllowedAsPermissive,
+        Decided::AllowedByRule,
+        Decided::AllowedByShadow,
+    ] {
+        let clear = ("10.0.0.3", 80, decided, None);
+        let named = "10.0.0.3 (legacy/old, in clear)".to_owned();
+        assert_eq!(broken(BOTH, &[clear]), [(named.clone(), By::Mtls)]);
+        // Of one that is strict by now, the closing is all that lets it in.
+        assert_eq!(broken(OPEN, &[clear]), [(named, By::Authorization)]);
+    }
 }
 
 #[test]
@@ -239,15 +256,40 @@ fn sidecars_that_were_not_heard_of_are_counted() {
         .map(|one| one.replicas.len())
         .sum::<usize>();
     assert!(all > 0, "{:?}", rules.known);
-    assert_eq!(silent(&rules, &Usage::default(), None).len(), all);
-    let left = silent(&rules, &heard, None);
+    let running = sidecars(&rules, None);
+    assert_eq!(silent(&running, &Usage::default()).len(), all);
+    let left = silent(&running, &heard);
     assert_eq!(left.len(), all - heard.workloads.len());
     assert!(left.iter().all(|name| name.contains('/')), "{left:?}");
-    let nobody = "elsewhere".parse().unwrap();
-    assert!(silent(&rules, &Usage::default(), Some(&nobody)).is_empty());
+    let nobody: What = "elsewhere".parse().unwrap();
+    assert!(sidecars(&rules, Some(&nobody)).is_empty());
     let many: Vec<_> = (1..8).map(|number| format!("shop/db-{number}")).collect();
     let said = "shop/db-1, shop/db-2, shop/db-3, shop/db-4, shop/db-5 and 2 more";
     assert_eq!(few(&many), said);
+}
+
+#[test]
+fn sidecars_that_are_cut_off_from_control_are_named_and_those_that_do_not_run_are_not() {
+    let mut rules = shop("");
+    let all = sidecars(&rules, None);
+    let mut usage = Usage {
+        connected: all.iter().cloned().collect(),
+        ..Usage::default()
+    };
+    assert_eq!(counted::cut_off(&all, &usage), None);
+    let cut = all.first().unwrap();
+    usage.connected.remove(cut);
+    let said = counted::cut_off(&all, &usage).unwrap();
+    assert!(
+        said.starts_with(&format!("{cut} has no connection to control")),
+        "{said}"
+    );
+    let (namespace, name) = cut.split_once('/').unwrap();
+    rules
+        .known
+        .idle
+        .insert((namespace.to_owned(), name.to_owned()));
+    assert_eq!(counted::cut_off(&sidecars(&rules, None), &usage), None);
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(crate) struct Extent {
     pub(super) accounts: Namespaces,
     /// In which it was looked who has the addresses that are asked about.
     pub(super) addresses: Namespaces,
+    /// Whether namespaces of which nothing was read may be there.
+    pub(super) has_unnamed: bool,
 }
 
 /// Who is looked up on a cluster, whichever namespace is meant.

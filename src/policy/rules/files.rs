@@ -32,7 +32,8 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
     let (mut others, mut meshes) = (Vec::new(), Vec::new());
     for (file, text) in &rules.texts {
         let split = split(text);
-        others.extend(split.others);
+        let split_off = split.others.into_iter();
+        others.extend(split_off.map(|object| (file.clone(), object)));
         if split.is_mesh {
             meshes.push((file.clone(), text.as_str()));
         }
@@ -51,10 +52,11 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
             Err(found) => rules.mistakes.extend(found),
         }
     }
-    for object in &others {
-        rules
-            .warnings
-            .extend(objects::take(&mut rules.known, object));
+    for (file, object) in &others {
+        for mut misset in objects::take(&mut rules.known, object) {
+            misset.file = Some(file.clone());
+            rules.take_misset(misset);
+        }
     }
     let mut read = manifest::read_together(&ours);
     if !directories.is_empty() && !has_policy(&read) {

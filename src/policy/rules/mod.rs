@@ -6,6 +6,7 @@ mod extent;
 mod files;
 mod list;
 mod local;
+mod names;
 mod objects;
 mod others;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use palisade_api::manifest::{self, Diagnostic, Document, KnownWorkload, Manifest, PolicyTest};
+use palisade_api::manifest::{self, Diagnostic, Document, Manifest, PolicyTest};
 use palisade_api::policy::{self, AuthorizationPolicy, Policy, RuleName};
 use palisade_api::spiffe::TrustDomain;
 use palisade_api::workload::NamespaceSettings;
@@ -30,6 +31,7 @@ use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
+pub(crate) use objects::Misset;
 pub(crate) use others::others;
 pub(crate) use unknown::Unknown;
 
@@ -68,6 +70,8 @@ pub(crate) struct Rules {
     pub(crate) texts: BTreeMap<String, String>,
     /// What is wrong with those that were left out; of objects, which have no lines, also told by the warnings.
     pub(crate) mistakes: Vec<Diagnostic>,
+    /// Annotations of namespaces that are not understood; also told by the warnings.
+    pub(crate) misset: Vec<Misset>,
     /// What was left out, and why.
     pub(crate) warnings: Vec<String>,
 }
@@ -81,6 +85,8 @@ pub(crate) struct Known {
     pub(crate) namespaces: BTreeMap<String, NamespaceSettings>,
     /// Those of which it is said how they are set.
     pub(crate) told: BTreeSet<String>,
+    /// Namespace and name of replicas whose sidecars do not run: nobody calls them.
+    pub(crate) idle: BTreeSet<(String, String)>,
     /// Whether that is all: then what is not in it does not exist.
     pub(crate) is_complete: bool,
     /// Of a cluster: how much of it was read.
@@ -226,6 +232,7 @@ impl Rules {
             doubtful: Vec::new(),
             texts: BTreeMap::new(),
             mistakes: Vec::new(),
+            misset: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -261,30 +268,7 @@ impl Rules {
         let others = mesh.warnings.into_iter();
         self.warnings
             .extend(others.filter(|one| !of_its_rules.contains(one)));
-    }
-
-    /// Who there is, as the validator asks for it.
-    pub(crate) fn known_to_the_validator(&self) -> manifest::Known {
-        let mut accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for namespace in self.known.namespaces.keys() {
-            accounts.entry(namespace.clone()).or_default();
-        }
-        for (namespace, name) in &self.known.accounts {
-            let own = accounts.entry(namespace.clone()).or_default();
-            own.insert(name.clone());
-        }
-        let workloads = self.known.workloads.iter().map(|one| KnownWorkload {
-            namespace: one.namespace.clone(),
-            name: one.name.clone(),
-            service_account: one.service_account.clone(),
-            labels: one.labels.clone(),
-        });
-        manifest::Known {
-            service_accounts: accounts,
-            workloads: workloads.collect(),
-            trust_domain: Some(self.trust_domain.clone()),
-            complete: self.known.is_complete,
-        }
+        self.misset.extend(mesh.misset);
     }
 
     /// Where a rule is written; its name again where that is not known.
@@ -300,6 +284,12 @@ impl Rules {
             .find(|policy| (&policy.namespace, &policy.name) == (&name.namespace, &name.policy))?;
         let rule = policy.rules.iter().find(|rule| rule.name == name.rule)?;
         Some(policy::sentence(policy, rule))
+    }
+
+    /// Takes what is wrong with how a namespace is set.
+    fn take_misset(&mut self, misset: Misset) {
+        self.warnings.push(misset.told());
+        self.misset.push(misset);
     }
 
     /// Takes what a file says.

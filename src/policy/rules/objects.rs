@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_api::cluster::{self, DISABLED, EXCLUDE_INBOUND_PORTS, INJECT};
-use palisade_api::manifest;
+use palisade_api::manifest::{self, Diagnostic, Severity};
 use palisade_api::workload::NamespaceSettings;
 use serde_json::Value;
 
 use super::{Known, Workload};
 
-/// Takes an object of any kind; those that tell of nobody are passed over. What is wrong with it, for people.
-pub(super) fn take(known: &mut Known, object: &Value) -> Vec<String> {
+/// Takes an object of any kind; those that tell of nobody are passed over. What is wrong with it.
+pub(super) fn take(known: &mut Known, object: &Value) -> Vec<Misset> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let Some(name) = text("/metadata/name") else {
         return Vec::new();
@@ -97,13 +97,61 @@ fn labels(written: Option<&Value>) -> BTreeMap<String, String> {
 pub(super) fn settings(
     namespace: &str,
     annotations: Option<&Value>,
-) -> (NamespaceSettings, Vec<String>) {
+) -> (NamespaceSettings, Vec<Misset>) {
     let annotations = annotations.and_then(Value::as_object).into_iter().flatten();
     let (settings, wrong) =
         manifest::settings_of(annotations.map(|(key, value)| (key, value.clone())));
-    let told = wrong.iter().map(|one| {
-        let (message, remedy) = (&one.message, &one.remedy);
-        format!("Namespace {namespace}: {message}; {remedy}. Until then it counts as closed")
+    let wrong = wrong.into_iter().map(|one| Misset {
+        title: format!("Namespace {namespace}"),
+        file: None,
+        message: one.message,
+        remedy: format!("{} (until then it counts as closed)", one.remedy),
     });
-    (settings, told.collect())
+    (settings, wrong.collect())
+}
+
+/// An annotation of a namespace that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misset {
+    /// The namespace, as people call it.
+    title: String,
+    /// Where it stands; none of a cluster's.
+    pub(super) file: Option<String>,
+    message: String,
+    remedy: String,
+}
+
+impl Misset {
+    /// For people.
+    pub(crate) fn told(&self) -> String {
+        let Self {
+            title,
+            message,
+            remedy,
+            ..
+        } = self;
+        format!("{title}: {message}; {remedy}")
+    }
+
+    /// As what is wrong with rules is told.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
+        let message = match &self.file {
+            Some(_) => format!("{}: {}", self.title, self.message),
+            None => self.message.clone(),
+        };
+        Diagnostic {
+            file: self.file.as_ref().unwrap_or(&self.title).clone(),
+            line: 0,
+            column: 0,
+            width: 0,
+            severity: Severity::Warning,
+            message,
+            remedy: self.remedy.clone(),
+        }
+    }
+
+    /// Whether it is an object's, which is in no file.
+    pub(crate) fn is_of_object(&self) -> bool {
+        self.file.is_none()
+    }
 }

@@ -23,6 +23,7 @@ pub(crate) fn rules_of(namespace: &str, text: &str) -> Rules {
         pods: Namespaces::only(namespace),
         accounts: Namespaces::only(namespace),
         addresses: Namespaces::only(namespace),
+        has_unnamed: false,
     });
     rules
 }

@@ -22,10 +22,11 @@ impl Shown {
             return shown;
         }
         for edge in edges.iter().filter(|edge| edge.was == Was::Allowed) {
-            let known = rules.known.settings(&edge.namespace);
-            if known != NamespaceSettings::default() {
+            // Who says strict and enforced says what is so without a word, and is to be heard nevertheless.
+            if rules.known.told.contains(&*edge.namespace) {
                 continue;
             }
+            let known = NamespaceSettings::default();
             let settings = match edge.reason.as_deref() {
                 Some("permissive") => NamespaceSettings {
                     mtls: Mtls::Permissive,

@@ -107,6 +107,8 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
         rules.sure_in(Some(namespace))?;
     }
     let usage = crate::usage::usage(&args.mesh)?;
+    let sidecars: Vec<_> = counted::sidecars(&rules).map(|(_, name)| name).collect();
+    super::warn(counted::cut_off(&sidecars, &usage).as_slice());
     let wanted = match (args.unused, args.denied) {
         (true, _) => Wanted::Unused,
         (false, true) => Wanted::Denied,

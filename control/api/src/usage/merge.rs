@@ -19,6 +19,7 @@ impl Usage {
             merged.since = merged.since.max(answer.since);
             merged.forgotten = merged.forgotten.saturating_add(answer.forgotten);
             merged.rules_in_force.extend(answer.rules_in_force);
+            merged.connected.extend(answer.connected);
             for counted in answer.workloads {
                 let key = (counted.namespace.clone(), counted.name.clone());
                 workloads.entry(key).or_default().push(counted);

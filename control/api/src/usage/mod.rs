@@ -5,7 +5,7 @@
 mod merge;
 mod totals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,6 +27,9 @@ pub struct Usage {
     pub workloads: Vec<Counted>,
     /// The rules that are in force now, in the order of their names.
     pub rules_in_force: Vec<RuleInForce>,
+    /// The workloads whose proxies have a stream to control now, as `namespace/name`: what the others count is told later.
+    #[serde(default)]
+    pub connected: BTreeSet<String>,
     /// How many workloads' counts were forgotten for want of room, those first that were heard of least lately.
     #[serde(default)]
     pub forgotten: u64,

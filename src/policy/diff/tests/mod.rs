@@ -159,6 +159,23 @@ fn those_who_are_not_known_are_told_of_as_what_rules_say_of_them() {
 }
 
 #[test]
+fn accounts_that_nobody_has_are_no_lines_of_their_own() {
+    let account = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: shop}}\n"
+        )
+    };
+    let accounts = account("attachdetach") + &account("disruption");
+    let before = policy(ORDERS, &[WEB]) + &accounts;
+    let shop = "effect: allow, from: [{namespace: shop}], ports: [9090]";
+    let after = policy(ORDERS, &[WEB, shop]) + &accounts;
+    assert_eq!(
+        diff(&before, &after),
+        ["+ any other account of namespace shop → any workload of shop labelled app=orders 9090"]
+    );
+}
+
+#[test]
 fn those_who_have_more_beside_are_not_told_of_again() {
     let keeper = policy("{serviceAccount: keeper}", &[WEB]).replace("name: p,", "name: q,");
     let batch = "effect: allow, from: [{serviceAccount: shop/batch}]";

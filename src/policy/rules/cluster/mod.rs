@@ -39,6 +39,7 @@ pub(super) fn read(mesh: &MeshArgs, callers: &BTreeSet<Sought>) -> anyhow::Resul
             addresses: pods.clone(),
             pods,
             accounts: rules.take_accounts(&client, &scope).await,
+            has_unnamed: false,
         };
         let is_every_namespace = rules.take_namespaces(&client, &scope).await;
         let all = Namespaces::all_but(&[]);
@@ -54,9 +55,9 @@ pub(super) fn read(mesh: &MeshArgs, callers: &BTreeSet<Sought>) -> anyhow::Resul
             }
         }
         rules.take_residents(&client, &sought, &mut extent).await;
-        let is_unsure = scope == Scope::All && !is_every_namespace;
-        rules.presume(|namespace| is_unsure || !extent.accounts.has(namespace));
+        extent.has_unnamed = scope == Scope::All && !is_every_namespace;
         rules.known.extent = Some(extent);
+        rules.presume();
         Ok(rules)
     })
 }
@@ -74,7 +75,10 @@ impl Rules {
     async fn take_rules(&mut self, client: &Client, scope: &Scope) -> anyhow::Result<Vec<String>> {
         let listed = audit::policies(client, scope).await.map_err(|error| {
             let why = namespace::refused(client, scope, &error);
-            anyhow!("cannot read the rules: {why}; {BOTH_KINDS}")
+            match list::is_forbidden(&error) {
+                true => anyhow!("cannot read the rules: {why}; {BOTH_KINDS}"),
+                false => anyhow!("cannot read the rules: {why}"),
+            }
         })?;
         if let Some(why) = definitions::unlisted(client, &listed.undefined).await {
             self.warnings.push(why.clone());
@@ -166,25 +170,6 @@ impl Rules {
         extent.addresses = Namespaces::all_but(&pods.unreadable);
     }
 
-    /// Takes what rules name of namespaces that were not read to be there: nobody can say that it is not.
-    fn presume(&mut self, is_unread: impl Fn(&str) -> bool) {
-        let named = self.policies.iter().flat_map(|policy| {
-            let own = policy.target.namespaces.iter().map(|name| (&**name, None));
-            let from = policy.rules.iter().flat_map(|rule| &rule.from);
-            own.chain(from.filter_map(|from| from.in_mesh(Some(&self.trust_domain))))
-        });
-        let named = named.filter(|(namespace, _)| is_unread(namespace));
-        let owned = |(namespace, account): (&str, Option<&str>)| {
-            (namespace.to_owned(), account.map(str::to_owned))
-        };
-        let named: Vec<_> = named.map(owned).collect();
-        for (namespace, account) in named {
-            let accounts = account.map(|name| (namespace.clone(), name));
-            self.known.accounts.extend(accounts);
-            self.known.namespaces.entry(namespace).or_default();
-        }
-    }
-
     /// Whether all of them could be read.
     async fn take_namespaces(&mut self, client: &Client, scope: &Scope) -> bool {
         match audit::namespaces(client, scope).await {
@@ -240,6 +225,10 @@ impl Rules {
             self.trust_domain = domain;
         }
         let account = spec.and_then(|spec| spec.service_account_name.clone());
+        if !pod::sidecar_runs(one) {
+            let replica = (one.namespace().unwrap_or_default(), one.name_any());
+            self.known.idle.insert(replica);
+        }
         self.known.take(Workload {
             namespace: one.namespace().unwrap_or_default(),
             name: pod::workload(one),
@@ -255,7 +244,7 @@ impl Rules {
     fn take_namespace(&mut self, namespace: &Namespace) {
         let name = namespace.name_any();
         let (settings, wrong) = settings(&name, Some(&json!(namespace.annotations())));
-        self.warnings.extend(wrong);
+        wrong.into_iter().for_each(|one| self.take_misset(one));
         self.known.tell(&name, settings);
     }
 }

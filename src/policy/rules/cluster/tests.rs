@@ -1,38 +1,8 @@
 use super::super::sample::{in_shop, list, own_rules, pod, readable};
-use super::super::{UnreadError, of_mesh, of_mesh_with, sample};
+use super::super::{UnreadError, of_mesh, of_mesh_with};
 use super::*;
 use crate::kubernetes::served::Server;
 use crate::policy::subject::{self, Subject};
-
-#[test]
-fn what_rules_name_of_namespaces_that_were_not_read_is_taken_to_be_there() {
-    let mut rules = sample::rules(
-        "apiVersion: palisade.dev/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: orders, namespace: shop}
-spec:
-  rules:
-  - name: callers
-    effect: allow
-    from:
-    - serviceAccount: shop/wbe
-    - serviceAccount: other/cron
-    - identity: spiffe://cluster.local/ns/another/sa/job
-    - identity: spiffe://b.test/ns/far/sa/job
-    - namespace: monitoring
-",
-    );
-    rules.presume(|namespace| namespace != "shop");
-    let accounts: Vec<_> = rules
-        .known
-        .accounts
-        .iter()
-        .map(|(at, name)| format!("{at}/{name}"))
-        .collect();
-    assert_eq!(accounts, ["another/job", "other/cron"]);
-    let namespaces: Vec<_> = rules.known.namespaces.keys().collect();
-    assert_eq!(namespaces, ["another", "monitoring", "other"]);
-}
 
 fn named(text: &str) -> Subject {
     text.parse().unwrap()
@@ -85,6 +55,21 @@ fn where_not_even_namespaces_may_be_listed_one_has_to_be_named() {
         of_mesh(&server.mesh(Some("shop"))).unwrap().policies.len(),
         1
     );
+}
+
+#[test]
+fn who_is_not_known_needs_other_credentials_and_no_rights() {
+    let server = readable().refuses_credentials(&own_rules("shop"));
+    let said = of_mesh(&server.mesh(Some("shop"))).unwrap_err().to_string();
+    assert!(said.contains("log in again"), "{said}");
+    assert!(!said.contains("clusterrolebinding"), "{said}");
+    let server = Server::start().has(
+        "/api/v1/namespaces/shop",
+        json!({"metadata": {"name": "shop"}}),
+    );
+    let said = of_mesh(&server.mesh(Some("shop"))).unwrap_err().to_string();
+    assert!(said.contains("clusterrolebinding"), "{said}");
+    assert!(!said.contains("log in again"), "{said}");
 }
 
 #[test]

@@ -129,15 +129,21 @@ fn a_namespace_is_taken_to_be_set_as_its_records_show_unless_the_files_say_how()
     let shown = simulated(&text, plain());
     assert!(shown.flips.is_empty(), "{shown:?}");
     assert!(shown.warnings[0].contains("palisade.dev/mtls: permissive"));
-    let strict = "---
-apiVersion: palisade.dev/v1alpha1
-kind: Namespace
-metadata: {name: shop, annotations: {palisade.dev/mtls: strict}}
-";
-    let mut rules = rules(&format!("{text}{strict}"));
-    rules.known.is_complete = true;
-    let told = simulate(&rules, &traffic(plain()), NOW);
-    assert_eq!(told.flips[0].becomes, "deny");
+    let namespace = |version: &str, annotations: &str| {
+        let metadata = format!("{{name: shop, annotations: {{{annotations}}}}}");
+        format!("---\napiVersion: {version}\nkind: Namespace\nmetadata: {metadata}\n")
+    };
+    let ours = "palisade.dev/v1alpha1";
+    let strict = "palisade.dev/mtls: strict, palisade.dev/authorization: enforce";
+    for said in [
+        namespace(ours, "palisade.dev/mtls: strict"),
+        namespace(ours, strict),
+        namespace("v1", strict),
+    ] {
+        let told = simulated(&format!("{text}{said}"), plain());
+        assert_eq!(told.flips[0].becomes, "deny", "{said}");
+        assert!(told.warnings.is_empty(), "{:?}", told.warnings);
+    }
 }
 
 #[test]
