@@ -24,7 +24,7 @@ use self::enforced::enforced;
 use self::settled::{Settled, settled};
 use super::apply;
 use super::put::{self, Change, NewFile, Wait};
-use super::rules::{self, Rules, UnreadError};
+use super::rules::{self, Rules, Unknown, UnreadError};
 use super::subject::{self, Called, Caller, Subject, WhoError};
 use crate::args::{MeshArgs, Output};
 
@@ -92,12 +92,8 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
     let policy = policy(&rules, args, (&callers, &called), expires)?;
     let in_clear = in_clear(&args.from, &callers);
     let output = Output::or_by_terminal(args.mesh.output);
-    // What is not known may deny what the others allow.
-    let is_sure = !called
-        .iter()
-        .any(|one| passed_over.iter().any(|it| it.is_in(&one.namespace)));
-    let settled = settled(&rules, &policy, (&callers, &called, args.port), now);
-    let settled = settled.filter(|one| is_sure || !matches!(one, Settled::Allowed(_)));
+    let settled = settled(&rules, &policy, (&callers, &called, args.port), now)
+        .filter(|answer| is_sure(answer, &called, &passed_over));
     if let Some(answer) = settled {
         match output {
             Output::Text => anstream::eprintln!("{answer}"),
@@ -108,10 +104,8 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             Settled::Denied(_) | Settled::Revoked(_) => super::NO,
         });
     }
-    let wait = Wait {
-        patience: Some(args.timeout),
-    };
-    let done = put::put(&args.mesh, &change(&policy), wait)?;
+    let patience = Some(args.timeout);
+    let done = put::put(&args.mesh, &change(&policy), Wait { patience })?;
     super::warn(in_clear.as_slice());
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
@@ -147,6 +141,14 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(apply::code(done.progress.as_ref()))
+}
+
+/// Whether rules that are passed over do not touch what the others say: one of them may deny what those allow.
+fn is_sure(answer: &Settled, called: &[Called], passed_over: &[Unknown]) -> bool {
+    let mut touching = called
+        .iter()
+        .flat_map(|one| passed_over.iter().filter(|it| it.is_in(&one.namespace)));
+    !matches!(answer, Settled::Allowed(_)) || touching.next().is_none()
 }
 
 /// What closes does so whatever a rule allows.
