@@ -1,6 +1,7 @@
 //! The mesh of a cluster, as the kubeconfig's user may see it. Nothing here changes an object.
 
 pub(crate) mod client;
+pub(crate) mod definitions;
 pub(crate) mod exec;
 pub(crate) mod forward;
 pub(crate) mod logs;

@@ -6,7 +6,7 @@ use palisade_api::cluster;
 use palisade_api::spiffe::TrustDomain;
 
 pub(crate) use palisade_control::audit::pod::{
-    asks, exempt, is_finished, is_member, key, owner, sidecar,
+    asks, exempt, is_finished, is_member, key, opts_out, owner, sidecar,
 };
 
 use crate::records::filter::Replica;

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use kube::ResourceExt;
 use palisade_api::policy::AuthorizationPolicy;
@@ -16,7 +17,7 @@ use palisade_control::audit::{self, rules as objects};
 use time::OffsetDateTime;
 
 use crate::kubernetes::client::{self, KubeArgs, Scope, ScopeArgs};
-use crate::kubernetes::{self, namespace, pod, warn};
+use crate::kubernetes::{self, definitions, namespace, pod, warn};
 use crate::policy::rules;
 
 /// `palisade policy networkpolicies`.
@@ -89,6 +90,9 @@ async fn of_cluster(args: &NetworkPoliciesArgs) -> anyhow::Result<Rules> {
         let why = namespace::refused(&client, &scope, &error);
         anyhow::anyhow!("cannot read the rules: {why}")
     })?;
+    if let Some(why) = definitions::unlisted(&client, &listed.undefined).await {
+        bail!(why);
+    }
     for one in &listed.unreadable {
         warn(&format!(
             "you may not list the rules of {one}; it is left out"

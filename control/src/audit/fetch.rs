@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DynamicObject, GroupVersionKind, ListParams};
@@ -12,7 +13,7 @@ use palisade_api::in_force::InForce;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::list::{self, Listed, Scope, in_words, is_undefined};
+use super::list::{self, Scope, in_words, is_undefined};
 use super::sidecars::Reports;
 use super::slim;
 use super::snapshot::{Certificates, Looked, Platform, Snapshot};
@@ -108,54 +109,83 @@ pub async fn namespaces(client: &Client, scope: &Scope) -> Looked<Vec<Namespace>
     }
 }
 
+/// The rules that hold in a scope.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// Those of namespaces, and the cluster's.
+    pub items: Vec<DynamicObject>,
+    /// The namespaces whose own may not be read.
+    pub unreadable: Vec<String>,
+    /// The definitions that are not there: of their kinds, no rule is listed.
+    pub undefined: Vec<String>,
+}
+
 /// The rules that hold in a scope, the cluster's among them, and the namespaces whose own may not be read.
 ///
 /// # Errors
 ///
 /// Where the API server does not answer, or the rules of the cluster, or all of those of namespaces, may not be read.
-pub async fn policies(
-    client: &Client,
-    scope: &Scope,
-) -> Result<Listed<DynamicObject>, kube::Error> {
+pub async fn policies(client: &Client, scope: &Scope) -> Result<Policies, kube::Error> {
     let [own, of_cluster] = KINDS;
     let whole = ListParams::default();
+    let mut policies = Policies::default();
     let api = |part: &Scope| api_of(client, part, own);
-    let found = list::list_by(client, scope, api, &whole, slim::nothing).await;
-    let mut listed = found.or_else(|error| match is_undefined(&error) {
-        true => Ok(Listed {
-            items: Vec::new(),
-            unreadable: Vec::new(),
-        }),
-        false => Err(error),
-    })?;
-    named(&mut listed.items, own);
-    listed
-        .items
-        .extend(of_one_kind(client, scope, of_cluster).await?);
-    Ok(listed)
+    match list::list_by(client, scope, api, &whole, slim::nothing).await {
+        Ok(mut listed) => {
+            named(&mut listed.items, own);
+            policies.items = listed.items;
+            policies.unreadable = listed.unreadable;
+        }
+        Err(error) if is_undefined(&error) => policies.undefined.push(definition(own)),
+        Err(error) => return Err(error),
+    }
+    match of_one_kind(client, scope, of_cluster).await? {
+        Some(found) => policies.items.extend(found),
+        None => policies.undefined.push(definition(of_cluster)),
+    }
+    Ok(policies)
+}
+
+/// Whether control is there, which is where a mesh is, whatever else of it is gone.
+///
+/// # Errors
+///
+/// Where that may not be read, in words.
+pub async fn is_installed(client: &Client, system: &str) -> Looked<bool> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), system);
+    let found = deployments.get_opt(cluster::CONTROL).await;
+    let found = found.map_err(|error| in_words(&error))?;
+    Ok(found.is_some())
 }
 
 /// As objects of which the API server need not know the schema.
 async fn of_kind(client: &Client, scope: &Scope, kind: (&str, &str)) -> Looked<Vec<DynamicObject>> {
     let found = of_one_kind(client, scope, kind).await;
-    found.map_err(|error| in_words(&error))
+    // No CRD is no rule: that is said elsewhere.
+    let found = found.map_err(|error| in_words(&error))?;
+    Ok(found.unwrap_or_default())
 }
 
-/// No CRD is no rule: that is said elsewhere.
+/// None where there is no such definition.
 async fn of_one_kind(
     client: &Client,
     scope: &Scope,
     kind: (&str, &str),
-) -> Result<Vec<DynamicObject>, kube::Error> {
+) -> Result<Option<Vec<DynamicObject>>, kube::Error> {
     let api = api_of(client, scope, kind);
     match list::pages(&api, &ListParams::default(), slim::nothing).await {
         Ok(mut found) => {
             named(&mut found, kind);
-            Ok(found)
+            Ok(Some(found))
         }
-        Err(error) if is_undefined(&error) => Ok(Vec::new()),
+        Err(error) if is_undefined(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Its name.
+fn definition((_, plural): (&str, &str)) -> String {
+    format!("{plural}.{}", cluster::GROUP)
 }
 
 fn api_of(client: &Client, scope: &Scope, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
@@ -190,7 +220,11 @@ async fn reports(client: &Client, system: &str) -> Looked<Reports> {
 }
 
 /// What control recorded of the rules; nothing where there is no mesh yet.
-async fn in_force(client: &Client, system: &str) -> Looked<Vec<(String, InForce)>> {
+///
+/// # Errors
+///
+/// Where that may not be read, or is no such record, in words.
+pub async fn in_force(client: &Client, system: &str) -> Looked<Vec<(String, InForce)>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), system);
     let found = api.get_opt(cluster::RULES_CONFIG_MAP).await;
     let found = found.map_err(|error| in_words(&error))?;

@@ -40,12 +40,15 @@ pub fn allows_opt_out(namespace: &Namespace) -> bool {
     allowed.is_some_and(|value| value == "true")
 }
 
+/// Whether a pod asks to be left out of the mesh, whether its namespace lets it or not.
+pub fn opts_out(pod: &Pod) -> bool {
+    let disabled = |value: Option<&String>| value.is_some_and(|value| value == cluster::DISABLED);
+    disabled(pod.annotations().get(cluster::INJECT)) || disabled(pod.labels().get(cluster::INJECT))
+}
+
 /// Why a pod of a meshed namespace is left alone by the injector; none where it should have a sidecar.
 pub fn exempt(pod: &Pod, namespace: &Namespace) -> Option<&'static str> {
     let spec = pod.spec.as_ref()?;
-    let disabled = |value: Option<&String>| value.is_some_and(|value| value == cluster::DISABLED);
-    let opted_out = disabled(pod.annotations().get(cluster::INJECT))
-        || disabled(pod.labels().get(cluster::INJECT));
     if is_finished(pod) {
         Some("it has ended")
     } else if spec.host_network == Some(true) {
@@ -54,7 +57,7 @@ pub fn exempt(pod: &Pod, namespace: &Namespace) -> Option<&'static str> {
         Some("the kubelet made it from a file")
     } else if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         Some("it runs on Windows")
-    } else if opted_out && allows_opt_out(namespace) {
+    } else if opts_out(pod) && allows_opt_out(namespace) {
         Some("it has opted out")
     } else {
         None

@@ -3,9 +3,9 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use palisade_api::cluster;
-use palisade_api::policy::{AuthorizationPolicy, Effect, From};
+use palisade_api::policy::{AuthorizationPolicy, Effect, From, Target};
 use serde::Deserialize;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -57,6 +57,8 @@ pub(super) fn each(
 pub struct Status {
     /// The generation that it is about.
     pub observed_generation: Option<i64>,
+    /// The newest good one, which proxies are sent; none where control knows of none.
+    pub enforced_generation: Option<i64>,
     /// How many proxies it concerns.
     pub proxies: u64,
     /// How many of them enforce it.
@@ -209,19 +211,27 @@ fn plaintext(object: &DynamicObject, snapshot: &Snapshot) -> Option<Finding> {
 ///
 /// What is wrong with it.
 pub fn parse(object: &DynamicObject) -> Result<AuthorizationPolicy, String> {
+    kubernetes::policy(&document(object)).map_err(|mistakes| mistakes.join("; "))
+}
+
+/// About whom an object with mistakes is: about everybody where that cannot be read.
+pub fn target(object: &DynamicObject) -> Target {
+    kubernetes::target(document(object))
+}
+
+fn document(object: &DynamicObject) -> Value {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
     let mut metadata = Map::new();
     metadata.insert("name".into(), object.name_any().into());
     if let Some(namespace) = object.namespace() {
         metadata.insert("namespace".into(), namespace.into());
     }
-    let document = json!({
+    json!({
         "apiVersion": palisade_api::sidecar::API_VERSION,
         "kind": kind.unwrap_or_default(),
         "metadata": metadata,
         "spec": object.data.get("spec"),
-    });
-    kubernetes::policy(&document).map_err(|mistakes| mistakes.join("; "))
+    })
 }
 
 /// `AuthorizationPolicy shop/orders`.

@@ -33,7 +33,7 @@ pub(crate) use authority::load_or_create as authority;
 pub(crate) use facts::is_sidecar;
 pub(crate) use leader::{Cluster, Selecting, lead};
 pub(crate) use lease::elect;
-pub(crate) use policies::read as policy;
+pub(crate) use policies::{read as policy, target};
 pub(crate) use record::{Records, recorded};
 pub(crate) use report::held;
 

@@ -3,9 +3,10 @@
 pub(super) mod call;
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
+use palisade_api::cluster::{DISABLED, ENABLED, INJECT};
 use palisade_api::sidecar;
 use palisade_control::audit::{Finding, Looked, look};
 
@@ -53,6 +54,11 @@ fn told(recorded: &Recorded, pods: &[Pod]) -> Vec<Finding> {
         let owner = owners.get(key).cloned();
         owner.unwrap_or_else(|| format!("Pod {key}"))
     };
+    let opted_out: BTreeSet<_> = pods
+        .iter()
+        .filter(|one| pod::opts_out(one))
+        .map(pod::key)
+        .collect();
     let mut last: BTreeMap<_, &Call> = BTreeMap::new();
     for call in &recorded.calls {
         let caller = match &call.caller {
@@ -66,8 +72,14 @@ fn told(recorded: &Recorded, pods: &[Pod]) -> Vec<Finding> {
         }
     }
     let each = last.into_iter();
-    each.map(|((called, caller, port), call)| finding(called, &caller, &port, call))
-        .collect()
+    each.map(|((called, caller, port), call)| {
+        let join = |key: &str| match opted_out.contains(key) {
+            true => opt_in(&caller),
+            false => annotate(key),
+        };
+        finding(called, &caller, &port, (call, remedy(call, join)))
+    })
+    .collect()
 }
 
 /// `shop/web-0`, and `Deployment shop/web`.
@@ -77,7 +89,7 @@ fn owned(one: &Pod) -> (String, String) {
     (pod::key(one), format!("{kind} {namespace}/{by}"))
 }
 
-fn finding(called: String, caller: &str, port: &str, call: &Call) -> Finding {
+fn finding(called: String, caller: &str, port: &str, (call, remedy): (&Call, String)) -> Finding {
     let at = call.at.time();
     let at = format!("{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second());
     let verdict = match &call.verdict {
@@ -86,15 +98,25 @@ fn finding(called: String, caller: &str, port: &str, call: &Call) -> Finding {
         Verdict::Refused => "refused, as it came in plaintext".to_owned(),
     };
     let what = format!("{caller} was {verdict}, at port {port}, last at {at}");
-    Finding::warning("callers", called, what, remedy(call))
+    Finding::warning("callers", called, what, remedy)
 }
 
-fn remedy(call: &Call) -> String {
-    let mesh = |key: &str| {
-        let namespace = key.split_once('/').map_or(key, |(namespace, _)| namespace);
-        let annotation = format!("{}=enabled", palisade_api::cluster::INJECT);
-        format!("kubectl annotate namespace {namespace} {annotation}, and restart it")
-    };
+/// How a pod gets a sidecar.
+fn annotate(key: &str) -> String {
+    let namespace = key.split_once('/').map_or(key, |(namespace, _)| namespace);
+    format!("kubectl annotate namespace {namespace} {INJECT}={ENABLED}, and restart it")
+}
+
+/// The same of one that asks for none itself, whatever its namespace asks for.
+fn opt_in(owner: &str) -> String {
+    if owner.starts_with("Pod ") {
+        return format!("make it again without `{INJECT}: {DISABLED}`");
+    }
+    format!("take `{INJECT}: {DISABLED}` out of the pod template of {owner}, which starts new pods")
+}
+
+/// What to do. `mesh` says how a pod gets a sidecar.
+fn remedy(call: &Call, mesh: impl Fn(&str) -> String) -> String {
     match (&call.caller, &call.verdict) {
         (Caller::Workload(key), Verdict::Refused) => format!(
             "bring it into the mesh: {}; or let its network in by a rule with an `unauthenticated` source",

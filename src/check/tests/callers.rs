@@ -30,10 +30,11 @@ fn judged(calls: Vec<Call>) -> Vec<Finding> {
 }
 
 fn judged_without(calls: Vec<Call>, unread: BTreeSet<String>) -> Vec<Finding> {
-    let pod = |name: &str| {
+    let pod = |name: &str, inject: &str| {
         json!({
             "metadata": {
                 "namespace": "shop", "name": name, "labels": {"pod-template-hash": "5d"},
+                "annotations": {"palisade.dev/inject": inject},
                 "ownerReferences": [
                     {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u", "controller": true},
                 ],
@@ -49,7 +50,11 @@ fn judged_without(calls: Vec<Call>, unread: BTreeSet<String>) -> Vec<Finding> {
     };
     judge(
         &Ok(recorded),
-        &Ok(all(vec![pod("web-5d-a"), pod("web-5d-b")])),
+        &Ok(all(vec![
+            pod("web-5d-a", "enabled"),
+            pod("web-5d-b", "enabled"),
+            pod("web-5d-out", "disabled"),
+        ])),
     )
 }
 
@@ -136,4 +141,26 @@ fn logs_that_cannot_be_read_are_told_and_are_no_error() {
         ]
     );
     assert_eq!(exit_code(&findings), 0);
+}
+
+#[test]
+fn a_caller_that_opted_out_is_told_to_opt_in_and_not_what_its_namespace_has() {
+    let from = |name: &str| {
+        let over = json!({"src.namespace": "shop", "src.workload": name});
+        judged(let_in("shop/web-5d-a", over).into_iter().collect())
+    };
+    let out = &from("web-5d-out")[0].remedy;
+    assert!(
+        out.starts_with(
+            "bring it into the mesh: take `palisade.dev/inject: disabled` out of the pod template of Deployment shop/web, \
+             which starts new pods; then remove"
+        ),
+        "{out}"
+    );
+    // One that is as old as the namespace was without it.
+    let old = &from("web-5d-b")[0].remedy;
+    assert!(
+        old.contains("kubectl annotate namespace shop palisade.dev/inject=enabled"),
+        "{old}"
+    );
 }

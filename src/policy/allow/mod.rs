@@ -24,8 +24,8 @@ use self::enforced::enforced;
 use self::settled::{Settled, settled};
 use super::apply;
 use super::put::{self, Change, NewFile, Wait};
-use super::rules::{self, Rules};
-use super::subject::{self, Called, Caller, Subject};
+use super::rules::{self, Rules, Unknown, UnreadError};
+use super::subject::{self, Called, Caller, Subject, WhoError};
 use crate::args::{MeshArgs, Output};
 
 /// `palisade policy allow`.
@@ -82,16 +82,19 @@ fn reason(text: &str) -> Result<String, String> {
 
 /// Lets them in.
 pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
-    let (rules, presumed) = load(args)?;
+    let (mut rules, presumed) = load(args)?;
+    let passed_over = rules.pass_over_what_is_in_force();
     let callers = subject::callers(&rules, &args.from)?;
-    let called = subject::called(&rules, &args.to, &BTreeMap::new())?;
+    let called = subject::called(&rules, &args.to, &BTreeMap::new()).map_err(closed)?;
     let without_sidecar = enforced(&rules, &called, args.port)?;
     let now = OffsetDateTime::now_utc();
     let expires = end(now, args.span)?;
     let policy = policy(&rules, args, (&callers, &called), expires)?;
     let in_clear = in_clear(&args.from, &callers);
     let output = Output::or_by_terminal(args.mesh.output);
-    if let Some(answer) = settled(&rules, &policy, (&callers, &called, args.port), now) {
+    let settled = settled(&rules, &policy, (&callers, &called, args.port), now)
+        .filter(|answer| is_sure(answer, &called, &passed_over));
+    if let Some(answer) = settled {
         match output {
             Output::Text => anstream::eprintln!("{answer}"),
             Output::Json => anstream::println!("{}", answer.json()),
@@ -101,10 +104,8 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
             Settled::Denied(_) | Settled::Revoked(_) => super::NO,
         });
     }
-    let wait = Wait {
-        patience: Some(args.timeout),
-    };
-    let done = put::put(&args.mesh, &change(&policy), wait)?;
+    let patience = Some(args.timeout);
+    let done = put::put(&args.mesh, &change(&policy), Wait { patience })?;
     super::warn(in_clear.as_slice());
     let until = expires.format(&Rfc3339)?;
     let was = sooner(&rules, &policy)
@@ -140,6 +141,22 @@ pub(crate) fn run(args: &AllowArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(apply::code(done.progress.as_ref()))
+}
+
+/// Whether rules that are passed over do not touch what the others say: one of them may deny what those allow.
+fn is_sure(answer: &Settled, called: &[Called], passed_over: &[Unknown]) -> bool {
+    let mut touching = called
+        .iter()
+        .flat_map(|one| passed_over.iter().filter(|it| it.is_in(&one.namespace)));
+    !matches!(answer, Settled::Allowed(_)) || touching.next().is_none()
+}
+
+/// What closes does so whatever a rule allows.
+fn closed(error: WhoError) -> anyhow::Error {
+    if let WhoError::Unread(UnreadError::Unknown(why)) = error {
+        return anyhow!("nothing was done, as no rule would let anybody in there: {why}");
+    }
+    error.into()
 }
 
 /// What the name of somebody without an identity comes to.
@@ -178,7 +195,7 @@ fn change(policy: &AuthorizationPolicy) -> Change {
 
 /// The rules, and whether the caller is only taken for the service account of its name: its pods may not be read.
 fn load(args: &AllowArgs) -> anyhow::Result<(Rules, bool)> {
-    let rules = rules::of_mesh_with(&args.mesh, &subject::sought([&args.from]))?;
+    let rules = rules::of_mesh_as_listed(&args.mesh, &subject::sought([&args.from]))?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
     let doubt = subject::doubt(&rules, &args.from);

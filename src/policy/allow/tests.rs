@@ -297,3 +297,30 @@ spec: {{identities: [spiffe://cluster.local/ns/shop/sa/{account}]}}
     assert_eq!(settled(&revoked("keeper"), "10.2.0.7"), None);
     assert_eq!(settled(&revoked("web"), "shop/cron"), None);
 }
+
+/// Where an older version is in force, a rule beside it may let them in; where none is, sidecars close.
+#[test]
+fn beside_an_object_with_mistakes_a_rule_is_put_where_it_can_let_in() {
+    let refused = |said: &str, good| {
+        let objects = sample::list(&[sample::mistaken(said, good)]);
+        let server = sample::readable().has(&sample::own_rules("shop"), objects);
+        let args = AllowArgs {
+            mesh: server.mesh(Some("shop")),
+            ..args("shop/orders")
+        };
+        run(&args).unwrap_err().to_string()
+    };
+    let closed = refused("proxies stay with what it said before", None);
+    let nothing = "nothing was done, as no rule would let anybody in there: AuthorizationPolicy shop/orders has mistakes: ";
+    assert!(closed.starts_with(nothing), "{closed}");
+    assert!(
+        closed.contains("put it right and apply it again, or delete it"),
+        "{closed}"
+    );
+    // It was tried, which this user may not.
+    let tried = refused("generation 3 stays in force: no", Some(3));
+    assert!(
+        tried.contains("break-glass-shop.orders-to-shop.orders-8080 is refused"),
+        "{tried}"
+    );
+}

@@ -25,6 +25,7 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
         known: mesh.known.clone(),
         revoked: mesh.revoked.clone(),
         policies: files.policies,
+        unknown: mesh.unknown.clone(),
         places: files.places,
         documents: files.documents,
         doubtful: Vec::new(),
@@ -108,6 +109,9 @@ pub(super) fn is_within(mesh: &mut Rules, files: &Rules) -> Result<(), UnreadErr
     let is_everywhere = |policy: &AuthorizationPolicy| {
         policy.namespace.is_none() && policy.target.namespaces.is_empty()
     };
+    if files.policies.iter().any(is_everywhere) {
+        mesh.sure_in(None)?;
+    }
     let mut all = mesh.policies.iter().chain(&files.policies);
     if !mesh.is_of_all() && all.any(is_everywhere) {
         mesh.warnings.push(PARTLY_READ.to_owned());
@@ -209,5 +213,34 @@ metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
             .replace(", namespace: shop", "");
         assert_eq!(is_within(&mut shop, &rules(&everywhere)), Ok(()));
         assert_eq!(shop.warnings, [PARTLY_READ]);
+    }
+
+    #[test]
+    fn beside_an_object_with_mistakes_nothing_is_compared() {
+        use crate::policy::rules::{of_mesh, sample};
+
+        let server = |path: &str, mut object: serde_json::Value, namespace: Option<&str>| {
+            object["metadata"]["namespace"] = namespace.into();
+            sample::readable().has(path, sample::list(&[object]))
+        };
+        let bad = || sample::mistaken("generation 3 stays in force: no", Some(3));
+        let of_cluster = "/apis/palisade.dev/v1alpha1/clusterauthorizationpolicies";
+        let own = server(&sample::own_rules("shop"), bad(), Some("shop"));
+        let all = server(of_cluster, bad(), None);
+        let in_shop = rules(&policy("new", "web"));
+        let everywhere = policy("new", "web")
+            .replace("kind: Auth", "kind: ClusterAuth")
+            .replace(", namespace: shop", "");
+        let everywhere = rules(&everywhere);
+        for (mesh, files, is_told) in [
+            (&own, &in_shop, false),
+            // Of all others.
+            (&own, &everywhere, true),
+            (&all, &in_shop, false),
+            (&all, &everywhere, false),
+        ] {
+            let mut mesh = of_mesh(&mesh.mesh(None)).unwrap();
+            assert_eq!(is_within(&mut mesh, files).is_ok(), is_told, "{files:?}");
+        }
     }
 }

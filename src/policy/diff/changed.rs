@@ -201,5 +201,7 @@ pub(super) fn namespaces(sides: Sides<'_>) -> BTreeSet<&str> {
         let workloads = side.known.workloads.iter();
         all.extend(workloads.map(|one| one.namespace.as_str()));
     }
+    // What rules decide that are not known is left out, which was said.
+    all.retain(|namespace| sides.before.sure_in(Some(namespace)).is_ok());
     all
 }

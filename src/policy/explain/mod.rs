@@ -20,7 +20,7 @@ use time::format_description::well_known::Rfc3339;
 use super::beside;
 use super::excluded::is_excluded;
 use super::revoked::Refused;
-use super::rules::{Rules, RulesArgs, Sought};
+use super::rules::{self, LoadRulesError, Rules, RulesArgs, Sought};
 use super::subject::{self, Called, Caller, Subject};
 use super::traffic::TrafficArgs;
 use crate::args::Output;
@@ -180,7 +180,7 @@ pub(crate) struct InShadow {
 
 /// Prints why.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let rules = args.rules.load(&callers(args))?;
+    let rules = load(args)?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
@@ -206,6 +206,14 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         // Whoever takes that for a no would trust a wall that is not there.
         Some(_) => ExitCode::from(super::UNANSWERED),
     })
+}
+
+fn load(args: &ExplainArgs) -> Result<Rules, LoadRulesError> {
+    match &args.proxy {
+        // A sidecar knows what it enforces, whatever the API server lists.
+        Some(_) => rules::of_mesh_as_listed(&args.rules.mesh, &callers(args)),
+        None => args.rules.load(&callers(args)),
+    }
 }
 
 /// Who is looked up, besides those whose rules are asked.

@@ -12,7 +12,7 @@ fn ask(server: &Server, words: &[&str]) -> anyhow::Result<Vec<Explained>> {
     let words = with.into_iter().chain(words.iter().copied());
     let matches = command.try_get_matches_from_mut(words).unwrap();
     let args = ExplainArgs::from_arg_matches(&matches).unwrap();
-    let rules = args.rules.load(&callers(&args))?;
+    let rules = load(&args)?;
     let (from, port) = (args.from.as_ref().unwrap(), args.port.unwrap());
     asked(&rules, &args, (from, port), OffsetDateTime::now_utc())
 }
@@ -78,4 +78,21 @@ fn who_may_not_forward_ports_is_told_which_right_it_takes() {
             && error.contains("on pods/portforward in shop"),
         "{error}"
     );
+}
+
+#[test]
+fn a_sidecar_is_found_also_where_nobody_lists_what_it_enforces() {
+    let of_cluster = "/apis/palisade.dev/v1alpha1/clusterauthorizationpolicies";
+    let server = readable().knows_nothing_of(of_cluster);
+    let call = ["--from", "shop/orders", "--port", "8080"];
+    let said = |called: [&str; 2]| {
+        let words = [&call[..], &called, &["-n", "shop"]].concat();
+        ask(&server, &words).unwrap_err().to_string()
+    };
+    let refused = said(["--to", "shop/orders"]);
+    assert!(refused.contains("are listed nowhere"), "{refused}");
+    // It was looked for, and the API server knows no way to it.
+    let asked = said(["--proxy", "shop/orders-0"]);
+    assert!(!asked.contains("are listed nowhere"), "{asked}");
+    assert!(asked.contains("orders-0"), "{asked}");
 }

@@ -18,7 +18,7 @@ use super::heard::{Heard, hearing};
 use super::progress::OfPolicy;
 use super::{Change, Done, Progress, Put, Unapplied, Wait, Warning};
 use crate::args::MeshArgs;
-use crate::kubernetes::{client, list};
+use crate::kubernetes::{client, definitions, list};
 
 /// Tries all objects without effect first, then applies them, and waits.
 pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
@@ -174,6 +174,10 @@ async fn apply(
     let applied = api(client, policy)
         .patch(&policy.name, &params, &Patch::Apply(object))
         .await;
+    let undefined = match &applied {
+        Err(error) if list::is_undefined(error) => Some(undefined(client, policy).await),
+        Ok(_) | Err(_) => None,
+    };
     applied.map_err(|error| {
         let code = if let kube::Error::Api(status) = &error {
             Some(status.code)
@@ -181,10 +185,7 @@ async fn apply(
             None
         };
         let policy = policy.title();
-        let why = match list::is_undefined(&error) {
-            true => NO_MESH.to_owned(),
-            false => list::in_words(&error),
-        };
+        let why = undefined.unwrap_or_else(|| list::in_words(&error));
         if !dry && code.is_none_or(|code| code >= 500) {
             return ApplyError::Unknown { policy, why };
         }
@@ -198,6 +199,16 @@ async fn apply(
         };
         ApplyError::Refused(format!("{policy} is refused: {why}{hint}"))
     })
+}
+
+/// Why the API server knows no such kind.
+async fn undefined(client: &Client, policy: &AuthorizationPolicy) -> String {
+    let plural = match policy.namespace {
+        Some(_) => POLICIES,
+        None => CLUSTER_POLICIES,
+    };
+    let missing = definitions::missing(client, &format!("{plural}.{GROUP}")).await;
+    missing.unwrap_or_else(|| NO_MESH.to_owned())
 }
 
 /// Looks at the status of all until every sidecar enforces each policy as it is written, or patience ends. How long one took
@@ -423,10 +434,22 @@ mod tests {
             let put = kubernetes::complete(put(&mesh, &change, wait));
             put.err().unwrap().to_string()
         };
-        let none = said(Server::start().knows_nothing_of(path));
+        let control = "/apis/apps/v1/namespaces/palisade-system/deployments/palisade-control";
+        let undefined = || Server::start().knows_nothing_of(path);
+        let none = said(undefined().has_none_named(control, "palisade-control"));
         assert!(none.contains("no mesh is installed"), "{none}");
         assert!(none.contains("palisade install --mesh-cidr"), "{none}");
         assert!(none.ends_with("; nothing was applied"), "{none}");
+        let gone = "the definition authorizationpolicies.palisade.dev is missing: rules that are in force are listed";
+        let deleted = said(undefined().has(control, json!({"metadata": {}})));
+        assert!(deleted.contains(gone), "{deleted}");
+        assert!(!deleted.contains("no mesh"), "{deleted}");
+        // Who may not see whether one is there is not told that none is.
+        let unknown = said(undefined());
+        assert!(
+            unknown.contains("whether a mesh is installed cannot be told"),
+            "{unknown}"
+        );
         let elsewhere = said(Server::start().has_none_named(path, "shop"));
         assert!(!elsewhere.contains("install"), "{elsewhere}");
     }

@@ -216,8 +216,9 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     let rules = rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
-    if let Some(what) = &args.what {
-        what.is_there(&rules)?;
+    match &args.what {
+        Some(what) => what.is_there(&rules)?,
+        None => rules.sure_in(None)?,
     }
     let Heard { usage, doubts } = crate::usage::heard(&args.mesh)?;
     super::warn(&doubts);
@@ -235,6 +236,9 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
          in half a minute",
         few(&silent)
     );
+    if args.what.is_none() && report.ready {
+        rules.sure_of_all()?;
+    }
     if let Some(cut_off) = counted::cut_off(&sidecars, &usage) {
         ensure!(!report.ready, "it cannot be told: {cut_off}");
         super::warn(&[cut_off]);

@@ -42,6 +42,9 @@ pub(crate) enum UnreadError {
     /// Another one was asked about.
     #[error("the rules of {0} were not read; ask with -n {0}, or without -n")]
     Elsewhere(String),
+    /// An object has mistakes, or the API server lists it no more: this one, and what to do.
+    #[error("{0}")]
+    Unknown(String),
     /// They may not be read.
     #[error("the rules of {0} were not read; ask for `list` on authorizationpolicies in {0}")]
     Forbidden(String),
@@ -80,12 +83,22 @@ impl Namespaces {
 }
 
 impl Rules {
-    /// Nothing, where the rules of a namespace are among those that were read: all are, of files and of a local mesh.
+    /// Nothing, where it is known what decides in a namespace: of files and of a local mesh, it is.
     ///
     /// # Errors
     ///
-    /// Where they are not: what decides there is not known.
+    /// Where it is not: its rules were not read, or an object that is in force there has mistakes.
     pub(crate) fn reach(&self, namespace: &str) -> Result<(), UnreadError> {
+        self.were_read(namespace)?;
+        self.sure_in(Some(namespace))
+    }
+
+    /// Nothing, where the objects of a namespace are among those that were read.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not.
+    pub(crate) fn were_read(&self, namespace: &str) -> Result<(), UnreadError> {
         match self.known.extent.as_ref().map(|extent| &extent.rules) {
             Some(Namespaces::Only(own)) if !own.contains(namespace) => {
                 Err(UnreadError::Elsewhere(namespace.to_owned()))

@@ -8,11 +8,13 @@ mod list;
 mod local;
 mod names;
 mod objects;
+mod others;
 #[cfg(test)]
 pub(crate) mod sample;
 mod split;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ use crate::kubernetes::meant::{Meant, meant};
 pub(crate) use extent::{Extent, Sought, UnreadError};
 pub(crate) use files::Texts;
 pub(crate) use objects::Misset;
+pub(crate) use others::others;
+pub(crate) use unknown::Unknown;
 
 /// Which rules are meant.
 #[derive(Debug, Args)]
@@ -51,6 +55,8 @@ pub(crate) struct Rules {
     /// That of the workloads.
     pub(crate) trust_domain: TrustDomain,
     pub(crate) policies: Vec<AuthorizationPolicy>,
+    /// What is in force beside them, and is not known.
+    pub(crate) unknown: Vec<Unknown>,
     /// Where each rule is written, for people: `rules/orders.yaml:7`.
     pub(crate) places: BTreeMap<RuleName, String>,
     pub(crate) known: Known,
@@ -153,6 +159,19 @@ pub(crate) fn of_mesh_with(
 ) -> Result<Rules, LoadRulesError> {
     match meant(mesh)? {
         Meant::Local => local::in_force(mesh.name.as_deref()),
+        Meant::Cluster => Ok(cluster::read(mesh, callers)?
+            .listed()
+            .map_err(anyhow::Error::from)?),
+    }
+}
+
+/// The same, also where a cluster does not list all that is in force.
+pub(crate) fn of_mesh_as_listed(
+    mesh: &MeshArgs,
+    callers: &BTreeSet<Sought>,
+) -> Result<Rules, LoadRulesError> {
+    match meant(mesh)? {
+        Meant::Local => local::in_force(mesh.name.as_deref()),
         Meant::Cluster => Ok(cluster::read(mesh, callers)?),
     }
 }
@@ -184,7 +203,7 @@ pub(crate) fn texts_of_directory(directory: &Path) -> anyhow::Result<Texts> {
 pub(crate) fn all_of_mesh(mesh: &MeshArgs) -> anyhow::Result<Rules> {
     match meant(mesh)? {
         Meant::Local => local::read(mesh.name.as_deref()),
-        Meant::Cluster => cluster::read(mesh, &BTreeSet::new()),
+        Meant::Cluster => Ok(cluster::read(mesh, &BTreeSet::new())?.listed()?),
     }
 }
 
@@ -199,41 +218,13 @@ pub(crate) fn expectations(texts: &BTreeMap<String, String>) -> (Vec<PolicyTest>
     (tests, mistakes)
 }
 
-/// What stands in a file and is for no mesh's rules.
-#[derive(Debug)]
-pub(crate) struct Others {
-    /// As people call it: `Deployment shop/web` of Kubernetes's objects.
-    pub(crate) titles: Vec<String>,
-    /// Whether the file describes a local mesh.
-    pub(crate) is_mesh: bool,
-    /// The file's text without it.
-    pub(crate) left: String,
-}
-
-/// What stands in files and is for no mesh's rules, by file.
-pub(crate) fn others(texts: &BTreeMap<String, String>) -> BTreeMap<String, Others> {
-    let others = texts.iter().map(|(file, text)| {
-        let split = split::split(text);
-        let mesh = split.is_mesh.then(|| "LocalMesh".to_owned());
-        let others = Others {
-            titles: mesh
-                .into_iter()
-                .chain(split.others.iter().map(objects::title))
-                .collect(),
-            is_mesh: split.is_mesh,
-            left: split.alone,
-        };
-        (file.clone(), others)
-    });
-    others.collect()
-}
-
 impl Rules {
     /// Nobody, and nothing.
     fn of(trust_domain: TrustDomain) -> Self {
         Self {
             trust_domain,
             policies: Vec::new(),
+            unknown: Vec::new(),
             places: BTreeMap::new(),
             known: Known::default(),
             revoked: Revoked::default(),
@@ -273,8 +264,11 @@ impl Rules {
             }
         }
         self.trust_domain = mesh.trust_domain;
+        let of_its_rules: Vec<_> = mesh.unknown.iter().map(Unknown::warning).collect();
+        let others = mesh.warnings.into_iter();
+        self.warnings
+            .extend(others.filter(|one| !of_its_rules.contains(one)));
         self.misset.extend(mesh.misset);
-        self.warnings.extend(mesh.warnings);
     }
 
     /// Where a rule is written; its name again where that is not known.

@@ -61,6 +61,22 @@ pub(crate) fn rule(namespace: &str) -> Value {
     })
 }
 
+/// The policy `shop/orders` in its fourth generation, which has a mistake; what control says of it.
+pub(crate) fn mistaken(said: &str, good: Option<i64>) -> Value {
+    let mut status = json!({
+        "observedGeneration": 4,
+        "conditions": [{"type": "Ready", "reason": "Invalid", "message": said}],
+    });
+    if let Some(generation) = good {
+        status["enforcedGeneration"] = generation.into();
+    }
+    json!({
+        "metadata": {"namespace": "shop", "name": "orders", "generation": 4},
+        "spec": {"rules": [{"name": "r", "effect": "allow", "from": [{"serviceAccount": "shop/*"}]}]},
+        "status": status,
+    })
+}
+
 /// An API server that shows a user the namespace `shop`, the names of all namespaces, and the cluster's own rules.
 pub(crate) fn readable() -> Server {
     let named = |name: &str| json!({"metadata": {"name": name}});

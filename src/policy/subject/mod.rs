@@ -287,7 +287,17 @@ pub(crate) fn called(
             (at.namespace.clone(), at.name.clone())
         }
     };
-    rules.reach(&namespace)?;
+    rules.were_read(&namespace)?;
+    let kinds = kinds(rules, (namespace, name), labels)?;
+    kinds.iter().try_for_each(|one| rules.sure_of(one))?;
+    Ok(kinds)
+}
+
+fn kinds(
+    rules: &Rules,
+    (namespace, name): (String, String),
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<Called>, WhoError> {
     let selected = selected_labels(rules);
     if labels.is_empty() {
         let found = named(&rules.known, &namespace, &name);
@@ -352,15 +362,14 @@ pub(crate) fn without_sidecar(workloads: &[&Workload]) -> Vec<String> {
 
 /// The keys of labels that some rule selects by.
 pub(crate) fn selected_labels(rules: &Rules) -> BTreeSet<&str> {
-    let labels = rules
-        .policies
-        .iter()
-        .flat_map(|policy| policy.target.labels.keys());
+    let policies = rules.policies.iter().chain(rules.about_unknown());
+    let labels = policies.flat_map(|policy| policy.target.labels.keys());
     labels.map(String::as_str).collect()
 }
 
 pub(crate) fn selects_by_labels(rules: &Rules, namespace: &str) -> bool {
-    rules.policies.iter().any(|policy| {
+    let mut policies = rules.policies.iter().chain(rules.about_unknown());
+    policies.any(|policy| {
         let concerns = policy
             .namespace
             .as_deref()

@@ -68,6 +68,10 @@ pub(super) struct Calls {
     pub(super) passing: u64,
     /// These rules, with their reasons.
     pub(super) passing_by: BTreeSet<String>,
+    /// Those of the ports at which some were let in by what lasts, as the called side says.
+    pub(super) lasting: BTreeSet<u16>,
+    /// Those at which only the caller's side tells of some.
+    pub(super) one_sided: BTreeSet<u16>,
     /// Rules that deny it whatever is allowed.
     pub(super) denied_by: BTreeSet<String>,
     /// Rules that may, by who is at its address.
@@ -272,6 +276,8 @@ impl Calls {
         };
         let rule = edge.rule.as_deref().filter(|_| edge.was == Was::Denied);
         let passing = &edge.passing;
+        let known = allowed.saturating_sub(passing.count.saturating_add(edge.one_sided));
+        let at = |count: u64| (count > 0).then_some(edge.port).into_iter().collect();
         let passing_by = passing.rule.as_deref().map(|rule| match &passing.because {
             Some(because) => format!("{rule} ({because})"),
             None => rule.to_owned(),
@@ -287,6 +293,8 @@ impl Calls {
             refused_by: rule.map(str::to_owned).into_iter().collect(),
             passing: passing.count,
             passing_by: passing_by.into_iter().collect(),
+            lasting: at(known),
+            one_sided: at(edge.one_sided.min(allowed)),
             denied_by,
             may_be_denied_by: BTreeSet::new(),
             unanswered: BTreeSet::new(),
@@ -307,6 +315,8 @@ impl Calls {
         self.refused_by.extend(other.refused_by);
         self.passing = self.passing.saturating_add(other.passing);
         self.passing_by.extend(other.passing_by);
+        self.lasting.extend(other.lasting);
+        self.one_sided.extend(other.one_sided);
         self.denied_by.extend(other.denied_by);
         self.may_be_denied_by.extend(other.may_be_denied_by);
         self.unanswered.extend(other.unanswered);

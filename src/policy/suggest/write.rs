@@ -297,6 +297,18 @@ fn otherwise(calls: &Calls) -> Vec<String> {
             format!("allowed only by a rule that ends, {all}: {rules}")
         });
     }
+    // A caller does not know by which rule it came in: it may be one that ends.
+    let one_sided: BTreeSet<u16> = calls
+        .one_sided
+        .difference(&calls.lasting)
+        .copied()
+        .collect();
+    if !one_sided.is_empty() {
+        let at = ports::shown(&one_sided);
+        otherwise.push(format!(
+            "only the caller's records tell of it at {at}: by which rule it was let in is not known"
+        ));
+    }
     otherwise
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Edge {
     pub(crate) conn: u128,
     /// How many of them were let in for a while.
     pub(crate) passing: Passing,
+    /// How many of them were let in by nobody knows which rule: only the calling side tells of them.
+    pub(crate) one_sided: u64,
     /// How many of them reached nobody, though they were let in: the application was not there.
     pub(crate) unanswered: u64,
 }
@@ -186,6 +188,7 @@ impl Edges {
         }
         if let Some(edge) = self.edges.get_mut(before.edge) {
             edge.count = edge.count.saturating_sub(1);
+            edge.one_sided = edge.one_sided.saturating_sub(1);
         }
         if let Some(edge) = self.count(line, told, (at, conn)) {
             let is_decided = true;
@@ -215,6 +218,9 @@ impl Edges {
         let edge = self.edges.get_mut(index)?;
         edge.count = edge.count.saturating_add(line.count());
         edge.first = edge.first.min(at);
+        if told == Told::WentWell {
+            edge.one_sided = edge.one_sided.saturating_add(line.count());
+        }
         if line.is_unanswered() {
             edge.unanswered = edge.unanswered.saturating_add(line.count());
         }
@@ -263,6 +269,7 @@ impl Edges {
             last: at,
             conn,
             passing: Passing::default(),
+            one_sided: 0,
             unanswered: 0,
         };
         let index = self.edges.len();

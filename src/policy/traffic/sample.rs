@@ -29,6 +29,7 @@ pub(crate) fn edge(from: &str, to: &str, port: u16, was: Was) -> Edge {
         last: datetime!(2026-11-22 02:30:00 UTC),
         conn: 0xa1,
         passing: Passing::default(),
+        one_sided: 0,
         unanswered: 0,
     }
 }

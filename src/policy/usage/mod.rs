@@ -102,6 +102,10 @@ pub(crate) enum Wanted {
 pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
     let rules = super::rules::of_mesh(&args.mesh)?;
     super::warn(&rules.warnings);
+    rules.sure_in(None)?;
+    if let Some(namespace) = &args.mesh.scope.namespace {
+        rules.sure_in(Some(namespace))?;
+    }
     let usage = crate::usage::usage(&args.mesh)?;
     let sidecars: Vec<_> = counted::sidecars(&rules).map(|(_, name)| name).collect();
     super::warn(counted::cut_off(&sidecars, &usage).as_slice());

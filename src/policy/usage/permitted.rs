@@ -65,6 +65,8 @@ pub(super) fn find(
     let callers = by_called(edges, &rules.trust_domain);
     let nobody = Callers::default();
     let meshed = rules.known.workloads.iter().filter(|one| one.meshed);
+    // What is permitted by rules that are not known is left out, which was said.
+    let meshed = meshed.filter(|one| rules.sure_in(Some(&one.namespace)).is_ok());
     let protected: BTreeSet<Called> = meshed
         .map(|one| subject::of(one, &workloads.selected))
         .collect();

@@ -115,10 +115,12 @@ pub(super) fn used(rules: &Rules, usage: &Usage, now: OffsetDateTime) -> Vec<Rul
 const SHADOW: &str = Mode::Shadow.as_str();
 
 fn each_rule(rules: &Rules) -> impl Iterator<Item = (RuleName, &Rule)> {
-    rules
-        .policies
-        .iter()
-        .flat_map(|policy| policy.rule_names().zip(&policy.rules))
+    let policies = rules.policies.iter();
+    let known = policies.filter(|policy| {
+        let mut own = policy.namespace.iter();
+        own.all(|own| rules.sure_in(Some(own)).is_ok())
+    });
+    known.flat_map(|policy| policy.rule_names().zip(&policy.rules))
 }
 
 /// Says of rules that never decided which others do what they say.

@@ -401,3 +401,21 @@ fn what_a_rule_did_in_its_other_mode_is_not_what_it_does() {
         assert!(line.ends_with(before), "{line}");
     }
 }
+
+#[test]
+fn of_a_namespace_with_rules_that_are_not_known_nothing_is_told() {
+    use crate::policy::rules::{of_mesh, sample};
+
+    let report = |objects: &[serde_json::Value]| {
+        let server = sample::readable().has(&sample::own_rules("shop"), sample::list(objects));
+        let rules = of_mesh(&server.mesh(None)).unwrap();
+        let now = OffsetDateTime::now_utc();
+        let report = report(&rules, &counts(&[]), (Wanted::All, 10), now);
+        (report.rules.unwrap().len(), report.unused.unwrap().len())
+    };
+    let mut good = sample::rule("shop");
+    assert_eq!(report(&[good.clone()]), (1, 1));
+    good["metadata"]["name"] = "other".into();
+    let bad = sample::mistaken("generation 3 stays in force: no", Some(3));
+    assert_eq!(report(&[bad, good]), (0, 0));
+}

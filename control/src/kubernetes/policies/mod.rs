@@ -38,7 +38,7 @@ use palisade_api::policy::AuthorizationPolicy;
 
 use super::facts::Name;
 
-pub(crate) use object::{Kind, Object, read};
+pub(crate) use object::{Kind, Object, read, target};
 use state::State;
 pub(crate) use state::{Definition, Notice, SETTLE};
 

@@ -98,15 +98,10 @@ impl Object {
     /// A proxy refuses it whole, as nothing that it understands. So one that has a good version keeps that, and one
     /// that has none closes: the object may hold a denial.
     pub(super) fn unreadable(&self, kind: Kind, name: &Name) -> AuthorizationPolicy {
-        let mut document = self.document(kind, name);
-        if let Some(rules) = document.pointer_mut("/spec/rules") {
-            *rules = json!([{"name": "any", "effect": "deny", "from": [{"namespace": "any"}]}]);
-        }
-        let target = read(&document).map_or_else(|_errors| Target::default(), |read| read.target);
         AuthorizationPolicy {
             namespace: (kind == Kind::Namespaced).then(|| name.namespace.clone()),
             name: name.name.clone(),
-            target,
+            target: target(self.document(kind, name)),
             rules: Vec::new(),
         }
     }
@@ -122,6 +117,14 @@ impl Object {
         document.insert("metadata".into(), metadata);
         Value::Object(document)
     }
+}
+
+/// About whom an object with mistakes is: about everybody where that cannot be read.
+pub(crate) fn target(mut document: Value) -> Target {
+    if let Some(rules) = document.pointer_mut("/spec/rules") {
+        *rules = json!([{"name": "any", "effect": "deny", "from": [{"namespace": "any"}]}]);
+    }
+    read(&document).map_or_else(|_errors| Target::default(), |read| read.target)
 }
 
 /// The rule that a whole object is, or each of its mistakes.

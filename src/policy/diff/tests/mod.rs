@@ -1,6 +1,7 @@
 mod cluster;
 mod names;
 mod revoked;
+mod unknown;
 
 use time::macros::datetime;
 

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unknown_tests;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,10 +19,10 @@ use serde_json::json;
 
 use super::extent::{Extent, Namespaces, Sought};
 use super::objects::settings;
-use super::{Rules, Workload};
+use super::{Rules, Unknown, Workload};
 use crate::args::MeshArgs;
 use crate::kubernetes::client::{self, Scope};
-use crate::kubernetes::{self, list, namespace, pod};
+use crate::kubernetes::{self, definitions, list, namespace, pod};
 
 /// Reads the rules and who is in the namespaces that are meant: all, unless one was named; and, as far as that is allowed,
 /// `callers`.
@@ -78,6 +80,10 @@ impl Rules {
                 false => anyhow!("cannot read the rules: {why}"),
             }
         })?;
+        if let Some(why) = definitions::unlisted(client, &listed.undefined).await {
+            self.warnings.push(why.clone());
+            self.unknown.push(Unknown::unlisted(why));
+        }
         if !listed.unreadable.is_empty() {
             let names = listed.unreadable.join(", ");
             let warning = format!("you may not list the rules of {names}; they are left out");
@@ -182,7 +188,13 @@ impl Rules {
 
     fn take_object(&mut self, object: &DynamicObject) {
         let place = objects::place(object);
-        match objects::parse(object) {
+        let read = objects::parse(object);
+        let mistakes = read.as_ref().err().map(String::as_str);
+        if let Some(unknown) = Unknown::object(object, mistakes) {
+            self.warnings.push(unknown.warning());
+            self.unknown.push(unknown);
+        }
+        match read {
             Ok(policy) => {
                 for (index, name) in policy.rule_names().enumerate() {
                     self.places
@@ -191,7 +203,6 @@ impl Rules {
                 self.policies.push(policy);
             }
             Err(why) => {
-                self.warnings.push(format!("{place} is left out: {why}"));
                 self.mistakes.push(Diagnostic {
                     file: place,
                     line: 0,

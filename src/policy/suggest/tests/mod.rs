@@ -338,7 +338,22 @@ fn what_was_decided_otherwise_or_for_a_while_is_marked() {
     let all = format!("allowed only by a rule that ends, 10 times: {rule}");
     assert_eq!(unsure(vec![emergency.clone()]), (10, all));
     let some = format!("allowed 10 of 20 times by a rule that ends: {rule}");
-    assert_eq!(unsure(vec![emergency, allowed()]), (20, some));
+    assert_eq!(
+        unsure(vec![emergency.clone(), allowed()]),
+        (20, some.clone())
+    );
+    // The called pod is gone, and its records with it; what another one says of the same port is enough.
+    let gone = Edge {
+        one_sided: 10,
+        ..edge(&of_shop("web"), "orders-1", 8080, Was::Allowed)
+    };
+    let not_known = "only the caller's records tell of it at port 8080: by which rule it was let in is not known";
+    assert_eq!(unsure(vec![gone.clone()]), (10, not_known.to_owned()));
+    assert_eq!(unsure(vec![gone.clone(), allowed()]), (20, String::new()));
+    assert_eq!(
+        unsure(vec![gone, emergency]),
+        (20, format!("{some}; {not_known}"))
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_connection_counts_once_whatever_was_written_of_it() {
     let [edge] = found.as_slice() else {
         panic!("{found:?}");
     };
-    assert_eq!(edge.count, 3);
+    assert_eq!((edge.count, edge.one_sided), (3, 0));
     assert_eq!(moment(edge.first), "2026-11-22 02:23:12Z");
     assert_eq!(moment(edge.last), "2026-11-22 02:23:40Z");
     assert_eq!(edge.conn(), format!("{:0>32}", "c3"));
@@ -70,6 +70,7 @@ fn a_connection_counts_once_whatever_was_written_of_it() {
 fn what_only_the_calling_side_tells_counts_where_it_went_well() {
     let (found, read) = edges(&[outbound("a1")]);
     assert_eq!((found.len(), found[0].was), (1, Was::Allowed));
+    assert_eq!((found[0].count, found[0].one_sided), (1, 1));
     assert_eq!(read.undecided, 0);
     let mut failed = outbound("a1");
     failed["error"] = "not_ready".into();
