@@ -39,6 +39,7 @@ fn rules_outlive_their_definition() {
     let now = OffsetDateTime::now_utc();
     shop.answered("client", now);
     shop.failed("stranger", now);
+    nothing_is_told_of_rules_that_are_not_listed(&mesh, &shop);
     mesh.mend();
     shop.namespace.apply(&shop.rule(5432));
     shop.enforced_by(1);
@@ -58,6 +59,21 @@ fn rules_outlive_their_definition() {
             .iter()
             .all(|call| !call.answered)
     );
+}
+
+/// By the rules that are listed, everybody would be denied.
+fn nothing_is_told_of_rules_that_are_not_listed(mesh: &Mesh, shop: &Shop) {
+    let name = shop.namespace.name();
+    let [client, server] = ["client", "server"].map(|who| format!("{name}/{who}"));
+    let explain = [
+        "policy", "explain", "-n", name, "--from", &client, "--port", "5432",
+    ];
+    let to = mesh.palisade(&[&explain[..], &["--to", &server]].concat());
+    assert_eq!(to.status.code(), Some(2), "{to:?}");
+    let said = text(&to.stderr);
+    assert!(said.contains(DEFINITION_OF_ALLOWANCES), "{said}");
+    let proxy = mesh.palisade(&[&explain[..], &["--proxy", &server]].concat());
+    assert!(proxy.status.success(), "the sidecar knows: {proxy:?}");
 }
 
 #[test]

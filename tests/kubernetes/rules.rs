@@ -147,6 +147,7 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
             .iter()
             .all(|call| !call.answered)
     );
+    who_decides(&mesh, &shop, "generation 1 stays in force", 0);
     // One that never was right may hold a denial, and whom it is about cannot be read: all are closed.
     put_wrong(&mesh, &shop, "another", "was never right");
     shop.failed("client", OffsetDateTime::now_utc());
@@ -155,6 +156,7 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     assert_eq!(invalid["observedGeneration"], 1);
     assert_eq!(invalid.get("enforcedGeneration"), None);
     found_by_check(&mesh, &shop);
+    who_decides(&mesh, &shop, "closes", 1);
     stdout(
         &shop
             .namespace
@@ -166,6 +168,23 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
     shop.failed("client", OffsetDateTime::now_utc());
     shop.enforced_by(1);
     mesh.mend();
+}
+
+/// What such an object decides is told by nobody but a sidecar.
+fn who_decides(mesh: &Mesh, shop: &Shop, what_is_so: &str, code: i32) {
+    let name = shop.namespace.name();
+    let [client, server] = ["client", "server"].map(|who| format!("{name}/{who}"));
+    let explain = [
+        "policy", "explain", "-n", name, "--from", &client, "--port", "5432",
+    ];
+    let to = mesh.palisade(&[&explain[..], &["--to", &server]].concat());
+    assert_eq!(to.status.code(), Some(2), "{to:?}");
+    let said = text(&to.stderr);
+    for part in [what_is_so, "palisade policy explain --proxy"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let proxy = mesh.palisade(&[&explain[..], &["--proxy", &server]].concat());
+    assert_eq!(proxy.status.code(), Some(code), "{proxy:?}");
 }
 
 /// Posts it past every check, and waits for what control says of it.
