@@ -4,12 +4,11 @@ mod outside;
 mod print;
 #[cfg(test)]
 mod tests;
+mod what;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -23,12 +22,12 @@ use time::OffsetDateTime;
 use super::beside;
 use super::counted::{self, Edge, Workloads, few};
 use super::revoked::Refused;
-use super::rules::{self, Rules, Workload};
-use super::subject::Called;
+use super::rules::{self, Rules};
 use super::unshadowed;
 use crate::args::{MeshArgs, Output};
 use crate::usage::Heard;
 use outside::Outside;
+use what::What;
 
 /// `palisade policy readiness`.
 #[derive(Debug, Args)]
@@ -66,76 +65,6 @@ fn since(text: &str) -> Result<Duration, String> {
 }
 
 const LEAST: Duration = Duration::from_secs(20);
-
-/// A part of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
-    Namespace(String),
-    Workload(String, String),
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
-            Self::Workload(namespace, name) => write!(f, "workload {namespace}/{name}"),
-        }
-    }
-}
-
-impl FromStr for What {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_name = |text: &str| !text.is_empty() && !text.contains('/');
-        match text.split_once('/') {
-            None if is_name(text) => Ok(Self::Namespace(text.to_owned())),
-            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
-                Ok(Self::Workload(namespace.to_owned(), name.to_owned()))
-            }
-            _ => Err("name a namespace (shop) or a workload (shop/orders)".to_owned()),
-        }
-    }
-}
-
-impl What {
-    /// Nobody of that name is no reason to say that all is well, nor somebody of whom nothing is counted.
-    fn is_there(&self, rules: &Rules) -> anyhow::Result<()> {
-        let known = &rules.known;
-        let (Self::Namespace(namespace) | Self::Workload(namespace, _)) = self;
-        rules.reach(namespace)?;
-        let is_there = match self {
-            Self::Namespace(namespace) => known.namespaces.contains_key(namespace),
-            Self::Workload(..) => known.workloads.iter().any(|one| self.names(one)),
-        };
-        ensure!(
-            is_there,
-            "there is no {self}; `palisade ps` lists who there is"
-        );
-        let mut asked = known.workloads.iter().filter(|one| self.names(one));
-        let is_empty = asked.clone().next().is_none();
-        ensure!(
-            is_empty || asked.any(|one| one.meshed),
-            "there is no sidecar in {self}: nothing of it is counted, and nothing can be enforced there"
-        );
-        Ok(())
-    }
-
-    fn has(&self, called: &Called) -> bool {
-        self.is_of(&called.namespace, &called.name)
-    }
-
-    fn names(&self, workload: &Workload) -> bool {
-        self.is_of(&workload.namespace, &workload.name)
-    }
-
-    fn is_of(&self, of: &str, called: &str) -> bool {
-        match self {
-            Self::Namespace(namespace) => of == namespace,
-            Self::Workload(namespace, name) => (of, called) == (namespace, name),
-        }
-    }
-}
 
 /// Whether everything could be enforced.
 #[derive(Debug, Serialize)]
