@@ -63,16 +63,11 @@ fn rules_outlive_their_definition() {
 
 /// By the rules that are listed, everybody would be denied.
 fn nothing_is_told_of_rules_that_are_not_listed(mesh: &Mesh, shop: &Shop) {
-    let name = shop.namespace.name();
-    let [client, server] = ["client", "server"].map(|who| format!("{name}/{who}"));
-    let explain = [
-        "policy", "explain", "-n", name, "--from", &client, "--port", "5432",
-    ];
-    let to = mesh.palisade(&[&explain[..], &["--to", &server]].concat());
+    let to = shop.explained(mesh, "--to");
     assert_eq!(to.status.code(), Some(2), "{to:?}");
     let said = text(&to.stderr);
     assert!(said.contains(DEFINITION_OF_ALLOWANCES), "{said}");
-    let proxy = mesh.palisade(&[&explain[..], &["--proxy", &server]].concat());
+    let proxy = shop.explained(mesh, "--proxy");
     assert!(proxy.status.success(), "the sidecar knows: {proxy:?}");
 }
 

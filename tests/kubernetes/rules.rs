@@ -172,18 +172,13 @@ fn without_the_webhook_a_mistyped_rule_widens_nothing() {
 
 /// What such an object decides is told by nobody but a sidecar.
 fn who_decides(mesh: &Mesh, shop: &Shop, what_is_so: &str, code: i32) {
-    let name = shop.namespace.name();
-    let [client, server] = ["client", "server"].map(|who| format!("{name}/{who}"));
-    let explain = [
-        "policy", "explain", "-n", name, "--from", &client, "--port", "5432",
-    ];
-    let to = mesh.palisade(&[&explain[..], &["--to", &server]].concat());
+    let to = shop.explained(mesh, "--to");
     assert_eq!(to.status.code(), Some(2), "{to:?}");
     let said = text(&to.stderr);
     for part in [what_is_so, "palisade policy explain --proxy"] {
         assert!(said.contains(part), "{said}");
     }
-    let proxy = mesh.palisade(&[&explain[..], &["--proxy", &server]].concat());
+    let proxy = shop.explained(mesh, "--proxy");
     assert_eq!(proxy.status.code(), Some(code), "{proxy:?}");
 }
 

@@ -1,5 +1,7 @@
 //! Servers, a client that a rule may let in, and a stranger that none does: what tests of rules look at.
 
+use std::process::Output;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -52,6 +54,15 @@ spec:
   - {{name: callers, effect: allow, from: [{{serviceAccount: {namespace}/client}}], ports: [{port}]}}
 "
         )
+    }
+
+    /// What `palisade policy explain` says of the client and the server: by the rules (`--to`), or by its sidecar
+    /// (`--proxy`).
+    pub(crate) fn explained(&self, mesh: &Mesh, by: &str) -> Output {
+        let name = self.namespace.name();
+        let [client, server] = ["client", "server"].map(|who| format!("{name}/{who}"));
+        let call = ["-n", name, "--from", &client, "--port", "5432"];
+        mesh.palisade(&[&["policy", "explain", by, &server], &call[..]].concat())
     }
 
     /// What a caller said of its calls since then.

@@ -157,14 +157,8 @@ async fn apply(
     let text = manifest::print(policy);
     let mut object: Value =
         serde_saphyr::from_str(&text).context("the policy cannot be written")?;
-    if let Some(metadata) = object.pointer_mut("/metadata") {
-        if let Some(label) = change.label {
-            metadata["labels"] = json!({label: "true"});
-        }
-        if dry {
-            // Of what changes nothing the API server asks no webhook, and nobody would be warned again. It is never kept.
-            metadata["annotations"] = json!({TRIAL: "true"});
-        }
+    if let (Some(label), Some(metadata)) = (change.label, object.pointer_mut("/metadata")) {
+        metadata["labels"] = json!({label: "true"});
     }
     let params = PatchParams {
         dry_run: dry,
@@ -213,7 +207,5 @@ async fn undefined(client: &Client, policy: &AuthorizationPolicy) -> String {
 
 /// Who manages the fields that are applied.
 const MANAGER: &str = "palisade";
-/// An annotation of what is only tried.
-const TRIAL: &str = "palisade.dev/trial";
 const NO_MESH: &str = "the cluster has no definition of such rules, as no mesh is installed there; first \
                        `palisade install --mesh-cidr PODS,SERVICES | kubectl apply -f -`";
