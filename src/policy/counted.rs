@@ -202,8 +202,8 @@ pub(crate) fn sidecars(rules: &Rules) -> impl Iterator<Item = (&Workload, String
 }
 
 /// Those of some sidecars that have no connection to control: it will hear later what they count, or never. What that
-/// means, for people.
-pub(crate) fn cut_off(sidecars: &[String], usage: &Usage) -> Option<String> {
+/// means, for people; where not `all` replicas of control could be asked, they may have one to another.
+pub(crate) fn cut_off(sidecars: &[String], usage: &Usage, all: bool) -> Option<String> {
     let cut = sidecars
         .iter()
         .filter(|name| !usage.connected.contains(*name));
@@ -213,8 +213,12 @@ pub(crate) fn cut_off(sidecars: &[String], usage: &Usage) -> Option<String> {
         1 => "has",
         _ => "have",
     };
+    let to = match all {
+        true => "control",
+        false => "a replica of control that could be asked",
+    };
     Some(format!(
-        "{} {have} no connection to control, and what is counted there is not known; `palisade check` says more",
+        "{} {have} no connection to {to}, and what is counted there is not known; `palisade check` says more",
         few(&cut)
     ))
 }

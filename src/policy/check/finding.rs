@@ -27,7 +27,7 @@ pub(super) enum Code {
     Unknown,
     /// An annotation of a namespace that is not understood, and counts as closed
     Annotation,
-    /// A target that selects nothing
+    /// A target that selects nothing, or nobody who has a sidecar
     SelectsNothing,
     /// A rule that allows only what is denied
     Unreachable,

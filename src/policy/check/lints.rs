@@ -8,7 +8,9 @@ use palisade_api::workload::Mtls;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::super::counted::few;
 use super::super::rules::Rules;
+use super::super::subject;
 use super::finding::{Code, Finding, Placed};
 use super::seen::Seen;
 
@@ -55,6 +57,7 @@ pub(super) fn lints(asked: &Asked<'_>) -> Vec<Finding> {
     for placed in asked.each().chain(rules_of(&asked.rules.doubtful)) {
         found.extend(expires_soon(asked, &placed));
         found.extend(permissive_denial(&placed, &permissive));
+        found.extend(without_sidecar(asked.rules, &placed));
         found.extend(accounts(asked, &placed, &shared));
     }
     found
@@ -133,6 +136,27 @@ fn permissive_denial(placed: &Placed<'_>, permissive: &[&str]) -> Option<Finding
     let (message, remedy) = said.split_once("; ").unwrap_or((&said, ""));
     let at = placed.place.name;
     Some(placed.warning(Code::PermissiveDenial, at, message, remedy))
+}
+
+/// A policy that nothing enforces, told of at its first rule.
+fn without_sidecar(rules: &Rules, placed: &Placed<'_>) -> Option<Finding> {
+    let policy = placed.policy;
+    if policy.rules.first() != Some(placed.rule) {
+        return None;
+    }
+    let known = rules.known.workloads.iter();
+    let selected = known
+        .filter(|one| policy.selects(&one.namespace, &one.service_account, &one.labels))
+        .collect::<Vec<_>>();
+    if selected.is_empty() || selected.iter().any(|one| one.meshed) {
+        return None;
+    }
+    let names = few(&subject::without_sidecar(&selected));
+    let message =
+        format!("nothing enforces these rules: whom they protect has no sidecar ({names})");
+    let remedy = "bring them into the mesh, or remove the rules";
+    let at = placed.place.name;
+    Some(placed.warning(Code::SelectsNothing, at, message, remedy))
 }
 
 /// The workloads of each account that more than one has.

@@ -15,6 +15,7 @@ spec:
   - {name: orders, namespace: shop, command: [x], ports: [8080]}
   - {name: mail, namespace: shop, serviceAccount: jobs, command: [x]}
   - {name: clean, namespace: shop, serviceAccount: jobs, command: [x]}
+  - {name: old, namespace: legacy, meshed: false, command: [x]}
 ";
 
 fn policy(rules: &str) -> String {
@@ -54,6 +55,18 @@ fn found_with(rules: &str, seen: Option<&Seen>) -> Vec<String> {
 
 fn found(rules: &str) -> Vec<String> {
     found_with(&policy(rules), None)
+}
+
+#[test]
+fn what_nobody_with_a_sidecar_is_protected_by_is_told_once() {
+    let rules = policy(
+        "  - {name: a, effect: deny, from: [{serviceAccount: shop/web}]}
+  - {name: b, effect: allow, from: [{serviceAccount: shop/orders}]}
+",
+    );
+    let rules = rules.replace("namespace: shop}", "namespace: legacy}");
+    let old = rules.replace("{app: orders}", "{app: old}");
+    assert_eq!(found_with(&old, None), ["selects-nothing 7:12"]);
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Place {
     /// As the one side knows it, and the other.
     pub(super) before: Called,
     pub(super) after: Called,
+    /// Ports that none of its sidecars sees: no rule is asked there.
+    pub(super) excluded: BTreeSet<u16>,
     /// What makes it one of those that are not known.
     asked: Option<Asked>,
 }
@@ -41,6 +43,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Inhabitants<'a> {
     by_namespace: HashMap<&'a str, [BTreeSet<Called>; 2]>,
+    /// The ports that all replicas of one exclude.
+    excluded: BTreeMap<Called, BTreeSet<u16>>,
 }
 
 impl<'a> Inhabitants<'a> {
@@ -49,16 +53,24 @@ impl<'a> Inhabitants<'a> {
         let mut keys = subject::selected_labels(sides.before);
         keys.extend(subject::selected_labels(sides.after));
         let mut by_namespace: HashMap<&str, [BTreeSet<Called>; 2]> = HashMap::new();
+        let mut excluded: BTreeMap<Called, BTreeSet<u16>> = BTreeMap::new();
         let is_meshed = |one: &&Workload| one.meshed;
-        for one in sides.before.known.workloads.iter().filter(is_meshed) {
-            let [before, _] = by_namespace.entry(&one.namespace).or_default();
-            before.insert(subject::of(one, &keys));
+        for (side, rules) in [sides.before, sides.after].into_iter().enumerate() {
+            for one in rules.known.workloads.iter().filter(is_meshed) {
+                let called = subject::of(one, &keys);
+                let ports = excluded.entry(called.clone());
+                let ports = ports.or_insert_with(|| one.excluded_ports.clone());
+                ports.retain(|port| one.excluded_ports.contains(port));
+                let known = by_namespace.entry(&one.namespace).or_default();
+                if let Some(of_side) = known.get_mut(side) {
+                    of_side.insert(called);
+                }
+            }
         }
-        for one in sides.after.known.workloads.iter().filter(is_meshed) {
-            let [_, after] = by_namespace.entry(&one.namespace).or_default();
-            after.insert(subject::of(one, &keys));
+        Self {
+            by_namespace,
+            excluded,
         }
-        Self { by_namespace }
     }
 
     /// Those of a namespace, as both sides know them.
@@ -80,6 +92,7 @@ impl<'a> Inhabitants<'a> {
             let (before, after) = sides.unwrap_or_else(|| (called.clone(), called.clone()));
             Place {
                 shown: called.to_string(),
+                excluded: self.excluded.get(&after).cloned().unwrap_or_default(),
                 before,
                 after,
                 asked: None,
@@ -229,6 +242,7 @@ fn standing(asked: Asked, (namespace, shown): (&str, &str), account: String) -> 
         shown: asked.shown(shown, true),
         before: called.clone(),
         after: called,
+        excluded: BTreeSet::new(),
         asked: Some(asked),
     }
 }

@@ -34,7 +34,11 @@ pub(super) struct Namespace {
     /// Whether these are all of the namespace.
     pub(super) is_everybody: bool,
     pub(super) flips: Vec<Flip>,
+    /// By its name for people: the ports at which one would be told of, if its sidecar saw them.
+    pub(super) excluded: Excluded,
 }
+
+type Excluded = BTreeMap<String, BTreeSet<u16>>;
 
 /// One question that both sides answer otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,11 +122,15 @@ pub(super) fn compare(
     };
     let namespaces = all
         .into_iter()
-        .map(|(shown, settings, is_everybody, asked)| Namespace {
-            shown,
-            is_everybody,
-            flips: decider.flips(&asked, settings),
-            places: asked.into_iter().map(|(place, _)| place).collect(),
+        .map(|(shown, settings, is_everybody, asked)| {
+            let (flips, excluded) = decider.flips(&asked, settings);
+            Namespace {
+                shown,
+                is_everybody,
+                flips,
+                excluded,
+                places: asked.into_iter().map(|(place, _)| place).collect(),
+            }
         });
     let namespaces = namespaces.collect();
     Ok(Compared {
@@ -228,6 +236,20 @@ fn together(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
     all
 }
 
+/// The parts of a range that do not exclude a port.
+fn seen(ports: PortRange, excluded: &BTreeSet<u16>) -> Vec<PortRange> {
+    let unseen = excluded.range(ports.first..=ports.last).copied();
+    let firsts = unseen.clone().map(|port| port.checked_add(1));
+    let firsts = std::iter::once(Some(ports.first)).chain(firsts);
+    let lasts = unseen.map(|port| port.checked_sub(1));
+    let lasts = lasts.chain(std::iter::once(Some(ports.last)));
+    let ranges = firsts.zip(lasts).filter_map(|(first, last)| {
+        let (first, last) = (first?, last?);
+        Some(PortRange { first, last }).filter(|_| first <= last)
+    });
+    ranges.collect()
+}
+
 struct Decider<'a> {
     sides: Sides<'a>,
     policies: [Policy; 2],
@@ -236,11 +258,16 @@ struct Decider<'a> {
 }
 
 impl Decider<'_> {
-    fn flips(&self, asked: &[(Place, Questions)], settings: [NamespaceSettings; 2]) -> Vec<Flip> {
+    /// What flips, and where it would if a sidecar saw the port.
+    fn flips(
+        &self,
+        asked: &[(Place, Questions)],
+        settings: [NamespaceSettings; 2],
+    ) -> (Vec<Flip>, Excluded) {
         let [old, new] = &self.policies;
         let (was, is) = (self.sides.before, self.sides.after);
         let [set_before, set_after] = settings;
-        let mut flips = Vec::new();
+        let (mut flips, mut excluded) = (Vec::new(), Excluded::new());
         for (to, questions) in asked {
             let domain = self.sides.trust_domain;
             let before = to.before.destination(domain, set_before);
@@ -254,18 +281,25 @@ impl Decider<'_> {
                     let at = (ports.first, self.now);
                     let before = was.revoked.decide(old, caller, &before, at);
                     let after = is.revoked.decide(new, caller, &after, at);
-                    if let Some(why) = Why::of(&before, &after) {
-                        flips.push(Flip {
-                            why,
-                            from: (*from).clone(),
-                            to: to.clone(),
-                            ports: *ports,
-                        });
+                    let Some(why) = Why::of(&before, &after) else {
+                        continue;
+                    };
+                    let unseen = to.excluded.range(ports.first..=ports.last);
+                    if unseen.clone().next().is_some() {
+                        let held = excluded.entry(to.shown.clone()).or_default();
+                        held.extend(unseen);
                     }
+                    let seen = seen(*ports, &to.excluded).into_iter();
+                    flips.extend(seen.map(|ports| Flip {
+                        why: why.clone(),
+                        from: (*from).clone(),
+                        to: to.clone(),
+                        ports,
+                    }));
                 }
             }
         }
-        flips
+        (flips, excluded)
     }
 }
 

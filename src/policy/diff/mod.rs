@@ -28,8 +28,8 @@ use clap::Args;
 use palisade_api::spiffe::TrustDomain;
 use time::OffsetDateTime;
 
-use super::explain;
 use super::rules::{self, Rules};
+use super::{explain, ports};
 use crate::args::{MeshArgs, Output};
 use crate::kubernetes::meant::{Meant, meant};
 
@@ -129,6 +129,7 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     };
     let now = args.at.unwrap_or_else(OffsetDateTime::now_utc);
     let compared = compare::compare(sides, now, args.most).map_err(|error| anyhow!(error))?;
+    super::warn(&excluded(&compared));
     let lines = merge::lines(&compared, trust_domain);
     let mut out = anstream::AutoStream::auto(std::io::stdout()).lock();
     match Output::or_by_terminal(args.mesh.output) {
@@ -140,6 +141,18 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     } else {
         super::NO
     })
+}
+
+/// Where nothing is told of, as no rule is asked.
+fn excluded(compared: &compare::Compared) -> Vec<String> {
+    let excluded = compared.namespaces.iter().flat_map(|one| &one.excluded);
+    let told = excluded.map(|(name, ports)| {
+        let at = ports::shown(ports);
+        format!(
+            "{name} {at}: excluded from its sidecar, so no rule is asked there, and it is left out"
+        )
+    });
+    told.collect()
 }
 
 /// The rules as they are, and as they would be.

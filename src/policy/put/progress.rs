@@ -71,7 +71,9 @@ impl Progress {
     }
 
     /// What is known of each of several policies; of one alone it is what is known of all.
-    pub(super) fn of_policies(&mut self, policies: Vec<OfPolicy>) {
+    pub(super) fn of_policies(&mut self, mut policies: Vec<OfPolicy>) {
+        // Of one that was not looked at, it is not known whom it concerns.
+        policies.retain(|one| one.proxies > 0 || !self.unsettled.contains_key(&one.policy));
         match policies.as_slice() {
             [] => {}
             [one] => self.not_running = one.not_running,
@@ -207,6 +209,13 @@ mod tests {
         assert_eq!(said.get("proxies"), None);
         assert_eq!(said["policies"][0]["enforcing"], 2);
         assert_eq!(said["unsettled"]["c"], "why");
+
+        let mut changed = Progress::default();
+        changed.unsettled("a".to_owned(), "why".to_owned());
+        changed.of_policies(vec![of("a", 0, 0, 0), of("b", 1, 1, 0), of("c", 0, 0, 0)]);
+        let expected =
+            "b: enforced by 1 of 1 sidecars\nc: no running workload is concerned\na: why";
+        assert_eq!(changed.lines().join("\n"), expected);
 
         let mut alone = Progress::default();
         alone.enforces(Duration::from_millis(4));

@@ -161,14 +161,14 @@ pub(crate) fn run(args: &ReadinessArgs) -> anyhow::Result<ExitCode> {
     let silent = silent(&sidecars, &usage);
     ensure!(
         !report.ready || doubts.is_empty() || silent.is_empty(),
-        "it cannot be told yet: replicas of control begin or end, and those that answer have heard nothing of {}; ask again \
-         in half a minute",
+        "it cannot be told yet: not every replica of control could be asked, or one began just now, and nothing was heard of \
+         {}; ask again in half a minute; `palisade ps` says whether a pod ends, as those of a node do that is lost",
         few(&silent)
     );
     if args.what.is_none() && report.ready {
         rules.sure_of_all()?;
     }
-    if let Some(cut_off) = counted::cut_off(&sidecars, &usage) {
+    if let Some(cut_off) = counted::cut_off(&sidecars, &usage, doubts.is_empty()) {
         ensure!(!report.ready, "it cannot be told: {cut_off}");
         super::warn(&[cut_off]);
     }

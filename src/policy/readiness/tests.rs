@@ -276,12 +276,17 @@ fn sidecars_that_are_cut_off_from_control_are_named_and_those_that_do_not_run_ar
         connected: all.iter().cloned().collect(),
         ..Usage::default()
     };
-    assert_eq!(counted::cut_off(&all, &usage), None);
+    assert_eq!(counted::cut_off(&all, &usage, true), None);
     let cut = all.first().unwrap();
     usage.connected.remove(cut);
-    let said = counted::cut_off(&all, &usage).unwrap();
+    let said = counted::cut_off(&all, &usage, true).unwrap();
     assert!(
         said.starts_with(&format!("{cut} has no connection to control")),
+        "{said}"
+    );
+    let said = counted::cut_off(&all, &usage, false).unwrap();
+    assert!(
+        said.contains("no connection to a replica of control that could be asked"),
         "{said}"
     );
     let (namespace, name) = cut.split_once('/').unwrap();
@@ -289,7 +294,10 @@ fn sidecars_that_are_cut_off_from_control_are_named_and_those_that_do_not_run_ar
         .known
         .idle
         .insert((namespace.to_owned(), name.to_owned()));
-    assert_eq!(counted::cut_off(&sidecars(&rules, None), &usage), None);
+    assert_eq!(
+        counted::cut_off(&sidecars(&rules, None), &usage, true),
+        None
+    );
 }
 
 #[test]

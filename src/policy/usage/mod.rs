@@ -24,6 +24,7 @@ use self::rules::RuleUse;
 use super::counted::{self, Workloads};
 use super::rules::Rules;
 use crate::args::{MeshArgs, Output};
+use crate::usage::Heard;
 
 /// `palisade policy usage`.
 #[derive(Debug, Args)]
@@ -106,9 +107,10 @@ pub(crate) fn run(args: &UsageArgs) -> anyhow::Result<ExitCode> {
     if let Some(namespace) = &args.mesh.scope.namespace {
         rules.sure_in(Some(namespace))?;
     }
-    let usage = crate::usage::usage(&args.mesh)?;
+    let Heard { usage, doubts } = crate::usage::heard(&args.mesh)?;
+    super::warn(&doubts);
     let sidecars: Vec<_> = counted::sidecars(&rules).map(|(_, name)| name).collect();
-    super::warn(counted::cut_off(&sidecars, &usage).as_slice());
+    super::warn(counted::cut_off(&sidecars, &usage, doubts.is_empty()).as_slice());
     let wanted = match (args.unused, args.denied) {
         (true, _) => Wanted::Unused,
         (false, true) => Wanted::Denied,
