@@ -218,7 +218,7 @@ pub(crate) fn cut_off(sidecars: &[String], usage: &Usage, all: bool) -> Option<S
         false => "a replica of control that could be asked",
     };
     Some(format!(
-        "{} {have} no connection to {to}, and what is counted there is not known; `palisade check` says more",
+        "{} {have} no connection to {to}, and what is counted there is not known; see `palisade ps`",
         few(&cut)
     ))
 }

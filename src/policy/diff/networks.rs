@@ -18,7 +18,7 @@ pub(super) struct InClear {
     name: String,
     /// In their order, at least one.
     pub(super) addresses: Vec<IpAddr>,
-    /// The narrowest network that is named and has them.
+    /// The narrowest network that is named and has them beside others.
     pub(super) within: Option<IpNet>,
 }
 
@@ -76,11 +76,12 @@ impl Networks {
         }
     }
 
-    /// The narrowest network that is named and has this address.
+    /// The narrowest network that is named and has this address beside others.
     fn around(&self, addr: IpAddr, lengths: &BTreeSet<u8>) -> Option<IpNet> {
         let mut nets = lengths.iter().rev().filter_map(|length| {
             let net = IpNet::new(addr, *length).ok()?.trunc();
-            self.named.contains(&net).then_some(net)
+            let is_wider = net.prefix_len() < net.max_prefix_len();
+            (is_wider && self.named.contains(&net)).then_some(net)
         });
         nets.next()
     }
@@ -120,17 +121,20 @@ fn nobody_at(addr: IpAddr) -> Stands {
     }
 }
 
-/// What addresses have in common that no rule tells apart: who is there, and the narrowest network.
-type Alike<'a> = (&'a At, Option<IpNet>);
+/// What addresses have in common that no rule tells apart: who is there, and the narrowest network around; one that is named
+/// itself has nothing in common with others.
+type Alike<'a> = (&'a At, Option<IpNet>, Option<IpAddr>);
 
 fn in_clear(networks: &Networks, classes: &mut Classes) {
     let lengths = networks.named.iter().map(IpNet::prefix_len).collect();
     let mut together: BTreeMap<Alike<'_>, Vec<IpAddr>> = BTreeMap::new();
     for (addr, at) in &networks.known {
         let around = networks.around(*addr, &lengths);
-        together.entry((at, around)).or_default().push(*addr);
+        let is_named = networks.named.contains(&IpNet::from(*addr));
+        let own = is_named.then_some(*addr);
+        together.entry((at, around, own)).or_default().push(*addr);
     }
-    for ((at, within), addresses) in together {
+    for ((at, within, _), addresses) in together {
         let names: Vec<&str> = at.names.iter().map(String::as_str).collect();
         if let Some(first) = addresses.first().copied() {
             let stands = Stands {

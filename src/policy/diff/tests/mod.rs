@@ -280,6 +280,14 @@ spec: {serviceAccount: web, addresses: [10.2.0.7]}
         )],
         "nobody sheds a denied identity"
     );
+    let its_address = "effect: deny, from: [{unauthenticated: {cidr: 10.2.0.7/32}}]";
+    assert_eq!(
+        diff(&side(&[its_address]), &side(&[plain, its_address])),
+        [format!(
+            "+ addresses in 10.2.0.0/16, but not of shop/web, without an identity {line}"
+        )],
+        "an exception is told of by who is known there"
+    );
     let other = "effect: allow, from: [{serviceAccount: shop/batch}]";
     assert_eq!(
         diff(&side(&[other]), &side(&[plain, other])),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::example::json_lines;
-use crate::harness::{BOUND, Mesh, stdout, text, wait_for};
+use crate::harness::{BOUND, Mesh, stdout, text, wait_for, wait_or_say};
 use crate::shop::Shop;
 
 fn policy(mesh: &Mesh, arguments: &[&str]) -> Output {
@@ -154,12 +154,13 @@ fn counted(mesh: &Mesh, name: &str, stranger: &str) {
     assert_eq!(usage["unused"], Value::Array(Vec::new()), "{usage}");
     // Who was let in for a while is kept out already. A replica of control that begins may not have heard of all.
     for scope in [&["-n", name][..], &[]] {
-        wait_for("all to be ready", BOUND, || {
+        wait_or_say("all to be ready", BOUND, || {
             let asked = [&["readiness", name][..], scope].concat();
             let output = policy(mesh, &asked);
             let said = json_lines(&text(&output.stdout));
-            let report = said.first()?;
-            (output.status.code() == Some(0) && report["edges"].as_u64() >= Some(2)).then_some(())
+            let edges = said.first().and_then(|report| report["edges"].as_u64());
+            let is_ready = output.status.code() == Some(0) && edges >= Some(2);
+            is_ready.then_some(()).ok_or_else(|| format!("{output:?}"))
         });
     }
     // Of the whole mesh unless a namespace is named, whatever the kubeconfig says.
