@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{BOUND, Cluster, Mesh, Process, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, Mesh, Process, stdout, text, wait_for, wait_or_say};
 use crate::load::{Load, ready};
 
 #[test]
@@ -130,6 +130,7 @@ fn without_the_injector_meshed_namespaces_refuse_new_pods_and_others_do_not() {
             said.contains("pods.palisade.dev") && said.contains("palisade-injector"),
             "{said}"
         );
+        let refused_since = Instant::now();
         load.namespace.apply(WAITS);
         let why = why_refused(&load);
         println!("a ReplicaSet says: {why}");
@@ -154,8 +155,9 @@ fn without_the_injector_meshed_namespaces_refuse_new_pods_and_others_do_not() {
             "a new pod is ready {:.1?} after the injector was started",
             back.elapsed()
         );
-        // Nobody does anything for it.
-        load.namespace.rolled_out("deployment/waits");
+        // Nobody does anything for it: it is tried again when as long a time has gone by as at the last try.
+        let bound = BOUND + refused_since.elapsed();
+        load.namespace.rolled_out_within("deployment/waits", bound);
         println!(
             "a refused Deployment is rolled out {:.1?} after the injector was started",
             back.elapsed()
@@ -304,11 +306,25 @@ fn end(mesh: &Mesh, part: &str) {
     let pods = words(mesh, part, NAMES);
     let programs: Vec<Process> = pods.iter().map(|pod| process(mesh, part, pod)).collect();
     scale(mesh, part, 0);
+    // Until its ReplicaSets are told so too, others would come for those that go.
+    wait_or_say("nobody who makes others", BOUND, || {
+        let wanted = replicas(mesh, part);
+        let is_over = wanted.iter().all(|replicas| replicas == "0");
+        is_over.then_some(()).ok_or_else(|| wanted.join(" "))
+    });
     force_away(mesh, &pods.iter().map(String::as_str).collect::<Vec<_>>());
     programs.iter().for_each(Process::kill);
     wait_for("the end of its pods", BOUND, || {
         words(mesh, part, NAMES).is_empty().then_some(())
     });
+}
+
+/// How many pods each ReplicaSet of a part is to have.
+fn replicas(mesh: &Mesh, part: &str) -> Vec<String> {
+    let selector = format!("app.kubernetes.io/name=palisade-{part}");
+    let path = "jsonpath={.items[*].spec.replicas}";
+    let said = stdout(&mesh.system(&["get", "replicasets", "--selector", &selector, "-o", path]));
+    said.split_whitespace().map(str::to_owned).collect()
 }
 
 fn force_away(mesh: &Mesh, pods: &[&str]) {

@@ -1,6 +1,7 @@
 //! A test's own namespace.
 
 use std::process::Output;
+use std::time::Duration;
 
 use super::{BOUND, Cluster, stdout};
 
@@ -41,7 +42,11 @@ impl Namespace {
 
     /// Waits for all replicas of `deployment/web` or `statefulset/db`.
     pub(crate) fn rolled_out(&self, what: &str) {
-        let bound = format!("--timeout={}s", BOUND.as_secs());
+        self.rolled_out_within(what, BOUND);
+    }
+
+    pub(crate) fn rolled_out_within(&self, what: &str, bound: Duration) {
+        let bound = format!("--timeout={}s", bound.as_secs());
         let output = self.kubectl(&["rollout", "status", what, &bound]);
         if !output.status.success() {
             let pods = self.kubectl(&["describe", "pods"]);
