@@ -22,10 +22,6 @@ impl Shown {
             return shown;
         }
         for edge in edges.iter().filter(|edge| edge.was == Was::Allowed) {
-            // Who says strict and enforced says what is so without a word, and is to be heard nevertheless.
-            if rules.known.told.contains(&*edge.namespace) {
-                continue;
-            }
             let known = NamespaceSettings::default();
             let settings = match edge.reason.as_deref() {
                 Some("permissive") => NamespaceSettings {
@@ -47,7 +43,17 @@ impl Shown {
                 held.closing = settings.closing;
             }
         }
+        // Who says strict and enforced says what is so without a word, and is to be heard nevertheless.
+        let (told, untold): (BTreeMap<_, _>, _) = shown
+            .settings
+            .into_iter()
+            .partition(|(namespace, _)| rules.known.told.contains(namespace));
+        shown.settings = untold;
         shown.warnings = shown.settings.iter().map(taken_for).collect();
+        let unlike = told
+            .iter()
+            .filter_map(|told| unlike(told, rules.known.settings(told.0)));
+        shown.warnings.extend(unlike);
         shown
     }
 
@@ -58,6 +64,41 @@ impl Shown {
 }
 
 fn taken_for((namespace, settings): (&String, &NamespaceSettings)) -> String {
+    format!(
+        "the namespace {namespace} is taken to have the annotations that its records show ({}); put its Namespace beside \
+         the rules to have it otherwise",
+        annotations(*settings)
+    )
+}
+
+/// A Namespace without annotations may be meant to take them away, and may stand there for other reasons.
+fn unlike(
+    (namespace, shown): (&String, &NamespaceSettings),
+    told: NamespaceSettings,
+) -> Option<String> {
+    let default = NamespaceSettings::default();
+    let of_records = NamespaceSettings {
+        mtls: if told.mtls == shown.mtls {
+            default.mtls
+        } else {
+            shown.mtls
+        },
+        closing: if told.closing == shown.closing {
+            default.closing
+        } else {
+            shown.closing
+        },
+    };
+    (of_records != default).then(|| {
+        format!(
+            "the namespace {namespace} is taken as its Namespace in the files sets it, without what its records show ({}); \
+             leave it out to have it as the records show it",
+            annotations(of_records)
+        )
+    })
+}
+
+fn annotations(settings: NamespaceSettings) -> String {
     let mut annotations = Vec::new();
     if settings.mtls == Mtls::Permissive {
         annotations.push("palisade.dev/mtls: permissive");
@@ -65,9 +106,5 @@ fn taken_for((namespace, settings): (&String, &NamespaceSettings)) -> String {
     if settings.closing == Closing::Shadow {
         annotations.push("palisade.dev/authorization: shadow");
     }
-    let annotations = annotations.join(", ");
-    format!(
-        "the namespace {namespace} is taken to have the annotations that its records show ({annotations}); put its \
-         Namespace beside the rules to have it otherwise"
-    )
+    annotations.join(", ")
 }

@@ -142,8 +142,18 @@ fn a_namespace_is_taken_to_be_set_as_its_records_show_unless_the_files_say_how()
     ] {
         let told = simulated(&format!("{text}{said}"), plain());
         assert_eq!(told.flips[0].becomes, "deny", "{said}");
-        assert!(told.warnings.is_empty(), "{:?}", told.warnings);
+        let [unlike] = told.warnings.as_slice() else {
+            panic!("{:?}", told.warnings);
+        };
+        let shown = "as its Namespace in the files sets it, without what its records show (palisade.dev/mtls: permissive)";
+        assert!(unlike.contains(shown), "{unlike}");
     }
+    let as_shown = namespace("v1", "palisade.dev/mtls: permissive");
+    let told = simulated(&format!("{text}{as_shown}"), plain());
+    assert!(
+        told.flips.is_empty() && told.warnings.is_empty(),
+        "{told:?}"
+    );
 }
 
 #[test]
