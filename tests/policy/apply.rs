@@ -1,13 +1,14 @@
 //! What `palisade policy apply` puts where, and what it warns of.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
 use super::tools::{answer, policy, shown};
 use super::{CALLERS, ORDERS, RULES};
-use crate::harness::{Mesh, allow, json_lines, palisade, stdout, text};
+use crate::harness::{Mesh, allow, json_lines, palisade, signal, stdout, text, wait_until};
 
 /// As an object of a cluster is replaced by its name, so is a policy, in whichever file it stands.
 #[test]
@@ -346,4 +347,44 @@ fn namespace(mode: &str) -> String {
         "---\napiVersion: palisade.dev/v1alpha1\nkind: Namespace\n\
          metadata: {{name: shop, annotations: {{palisade.dev/authorization: {mode}}}}}\n"
     )
+}
+
+/// Whoever applied it waits for nothing that cannot come any more.
+#[test]
+fn a_file_that_somebody_changes_while_sidecars_are_waited_for_is_told() {
+    let mesh = Mesh::up(CALLERS, RULES);
+    let file = mesh.folder().join("edited.yaml");
+    let changed = RULES.replace("serviceAccount: shop/web", "serviceAccount: shop/stranger");
+    std::fs::write(&file, &changed).unwrap();
+    let held = mesh.folder().join("rules/rules.yaml");
+    let before = std::fs::read_to_string(&held).unwrap();
+    let frozen = mesh.pid_of("orders-0", "proxy");
+    signal(frozen, "STOP");
+    let mut apply = mesh.palisade();
+    apply.args([
+        "policy",
+        "apply",
+        "edited.yaml",
+        "--wait",
+        "--timeout",
+        "10m",
+    ]);
+    let apply = apply.args(["-o", "json"]).stdout(Stdio::piped()).spawn();
+    let applied = wait_until("the file", || {
+        std::fs::read_to_string(&held)
+            .ok()
+            .filter(|text| *text != before)
+    });
+    assert!(applied.contains("shop/stranger"), "{applied}");
+    std::fs::write(&held, &before).unwrap();
+    let output = apply.unwrap().wait_with_output().unwrap();
+    signal(frozen, "CONT");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let why = said["enforced"]["unsettled"]["AuthorizationPolicy shop/orders"].as_str();
+    let expected = format!(
+        "it was changed meanwhile, in {}: what is in force is not what was applied",
+        held.display()
+    );
+    assert_eq!(why, Some(&*expected), "{said}");
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::standing::{self, Write};
+use super::watched::Watched;
 use super::{Change, Done, Progress, Put, Wait, files, warning};
 use crate::policy::Mistakes;
 use crate::policy::rules::{self, LoadRulesError, Rules, Texts, Workload};
@@ -45,7 +46,12 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     let now = rules::of_running(name)?;
     let put = placed(change, &running.rules, &writes);
     let progress = match wait.patience {
-        Some(patience) => Some(follow(&state, change, &now, (begun, patience))?),
+        Some(patience) => {
+            let waiting = concerned(change, &now)?;
+            let watched = Watched::of(name, &running.rules, &writes);
+            let bound = (begun, patience);
+            Some(follow(&state, &change.policies, waiting, watched, bound)?)
+        }
         None => None,
     };
     let mut warnings = warning::of_names(change, &now);
@@ -153,16 +159,28 @@ fn counted(spec: &RevocationsSpec) -> String {
     format!("Revocations ({})", parts.join(", "))
 }
 
-/// Looks again and again, until all sidecars that are concerned have all of it, or patience ends.
+/// Looks again and again, until all sidecars that are concerned have all of it, or patience ends, or somebody else wrote
+/// something else instead.
 fn follow(
     state: &Path,
-    change: &Change,
-    now: &Rules,
+    policies: &[AuthorizationPolicy],
+    mut waiting: BTreeMap<String, Vec<Wanted>>,
+    mut watched: Watched<'_>,
     (begun, patience): (Instant, Duration),
 ) -> anyhow::Result<Progress> {
-    let mut waiting = concerned(change, now)?;
     let mut progress = Progress::default();
     loop {
+        for (policy, file) in watched.changed(policies) {
+            let why = format!(
+                "it was changed meanwhile, in {file}: what is in force is not what was applied"
+            );
+            progress.unsettled(policy.title(), why);
+            let (name, _) = policy_digest(policy);
+            waiting.retain(|_, wanted| {
+                wanted.retain(|(channel, held, _)| channel.is_some() || *held != name);
+                !wanted.is_empty()
+            });
+        }
         let proxies = proxies(state)?;
         let proxies: BTreeMap<&str, &Proxy> = proxies
             .iter()

@@ -7,6 +7,7 @@ mod local;
 mod progress;
 mod standing;
 mod warning;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
