@@ -59,7 +59,8 @@ that say how often and when it was seen, and what to look at twice. Ports where 
 left out, and listed in comments, as whoever looks for open ones calls them. What a rule in shadow would admit is a comment: that
 rule is there, and waits for mode: enforce. So is what no rule would admit, as the caller or the called one is revoked, in
 files (-f) or in the mesh. -o json prints objects and evidence instead.
-Exits with 0, also where there is nothing to suggest, and with 2 where records or rules cannot be read.
+Exits with 0, also where there is nothing to suggest, and with 2 where records or rules cannot be read, of some namespace
+at least: one object in it has mistakes, say.
 
   palisade policy suggest > rules/suggested.yaml
   palisade logs -o json > records.jsonl
@@ -83,6 +84,8 @@ pub(crate) struct Suggested {
     pub(crate) targets: Vec<ForTarget>,
     /// Connections that existing rules admit.
     pub(crate) admitted: u64,
+    /// Connections that are left out, as a fault keeps from knowing what is decided there.
+    pub(crate) unknown: u64,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -175,7 +178,7 @@ pub(crate) struct Barred {
 pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
     let rules = load(args)?;
     let mut traffic = traffic::load(&args.traffic, &args.mesh)?;
-    traffic.leave_out_unread(&rules);
+    let unknown = traffic.leave_out_unread(&rules);
     super::warn(&rules.warnings);
     super::warn(rules.revoked.warning().as_slice());
     super::warn(&traffic.warnings);
@@ -189,7 +192,10 @@ pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
         include_denied: args.include_denied,
         mode,
     };
-    let suggested = suggest(&rules, &traffic, wanted, OffsetDateTime::now_utc());
+    let suggested = Suggested {
+        unknown,
+        ..suggest(&rules, &traffic, wanted, OffsetDateTime::now_utc())
+    };
     super::warn(&suggested.warnings);
     let mut out = std::io::stdout().lock();
     // In a pipe too: what is printed is a file of rules.
@@ -198,7 +204,11 @@ pub(crate) fn run(args: &SuggestArgs) -> anyhow::Result<ExitCode> {
         Some(Output::Text) | None => write!(out, "{}", print::yaml(&suggested))?,
     }
     anstream::eprintln!("{}", print::summary(&suggested));
-    Ok(ExitCode::SUCCESS)
+    // What is printed is good, and not all that there may be to suggest.
+    Ok(match unknown {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(super::UNANSWERED),
+    })
 }
 
 fn load(args: &SuggestArgs) -> anyhow::Result<Rules> {
@@ -237,6 +247,7 @@ pub(crate) fn suggest(
     Suggested {
         targets: targets.collect(),
         admitted: gathered.admitted,
+        unknown: 0,
         warnings: gathered.warnings,
     }
 }

@@ -204,6 +204,10 @@ pub(super) fn summary(suggested: &Suggested) -> String {
         ),
         (denied, "denied and left out (--include-denied)"),
         (unanswered, "left out, as nothing answered at their ports"),
+        (
+            suggested.unknown,
+            "left out, as it is not known what is decided there",
+        ),
     ] {
         if count > 0 {
             let _written = write!(text, "; {} {what}", counted(count, "connection"));

@@ -13,7 +13,7 @@ mod stranger;
 mod tests;
 mod whom;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use self::one::One;
 use self::read::Take;
 use crate::args::MeshArgs;
 use crate::kubernetes::meant::{Meant, meant};
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, UnreadError};
 
 pub(crate) use edges::Edge;
 pub(crate) use line::{REFUSED_BY_PEER, Was};
@@ -71,20 +71,31 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Leaves out calls into namespaces of which the rules were not read.
-    pub(crate) fn leave_out_unread(&mut self, rules: &Rules) {
-        let mut unread = BTreeSet::new();
-        self.edges
-            .retain(|edge| match rules.reach(&edge.namespace) {
-                Ok(()) => true,
-                Err(error) => {
-                    unread.insert(error.to_string());
-                    false
-                }
-            });
-        let unread = unread.into_iter();
-        let warnings = unread.map(|why| format!("calls into a namespace are left out: {why}"));
-        self.warnings.extend(warnings);
+    /// Leaves out calls into namespaces of which the rules were not read, or are not known for a fault that is to be mended;
+    /// how many connections the latter were.
+    pub(crate) fn leave_out_unread(&mut self, rules: &Rules) -> u64 {
+        let mut unread: BTreeMap<String, (Option<UnreadError>, u64)> = BTreeMap::new();
+        self.edges.retain(|edge| {
+            let Err(error) = rules.reach(&edge.namespace) else {
+                return true;
+            };
+            let (why, connections) = unread.entry(edge.namespace.to_string()).or_default();
+            *why = Some(error);
+            *connections += edge.count;
+            false
+        });
+        let mut unknown = 0;
+        for (namespace, (why, connections)) in unread {
+            let Some(why) = why else { continue };
+            if let UnreadError::Unknown(_) = why {
+                unknown += connections;
+            }
+            let counted = counted(connections, "connection");
+            self.warnings.push(format!(
+                "calls into {namespace} are left out ({counted}): {why}"
+            ));
+        }
+        unknown
     }
 }
 

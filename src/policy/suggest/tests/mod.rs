@@ -3,7 +3,8 @@ use palisade_api::policy::{From, PortRange};
 use time::macros::datetime;
 
 use super::*;
-use crate::policy::rules::sample::{rules, rules_of};
+use crate::policy::rules::of_mesh;
+use crate::policy::rules::sample::{self, rules, rules_of};
 use crate::policy::traffic::sample::{edge, of_shop, traffic};
 use crate::policy::traffic::{Edge, Was};
 
@@ -394,11 +395,38 @@ fn nothing_is_suggested_where_the_rules_were_not_read() {
     let known = deployment("orders", "orders") + &deployment("db", "db");
     for (namespace, edges) in [("shop", shop().len()), ("other", 0)] {
         let mut seen = traffic(shop());
-        seen.leave_out_unread(&rules_of(namespace, &known));
+        assert_eq!(seen.leave_out_unread(&rules_of(namespace, &known)), 0);
         assert_eq!(seen.edges.len(), edges, "{namespace}");
         let said = seen.warnings.join("\n");
         assert_eq!(said.contains("ask with -n shop"), edges == 0, "{said}");
     }
+}
+
+/// Whoever asks by a script must not take it for all that there is.
+#[test]
+fn what_a_mistake_keeps_from_being_suggested_is_counted() {
+    let bad = sample::mistaken("generation 3 stays in force: no", Some(3));
+    let server = sample::readable().has(&sample::own_rules("shop"), sample::list(&[bad]));
+    let rules = of_mesh(&server.mesh(None)).unwrap();
+    let mut seen = traffic(shop());
+    let all: u64 = seen.edges.iter().map(|edge| edge.count).sum();
+    assert_eq!(seen.leave_out_unread(&rules), all);
+    assert!(seen.edges.is_empty());
+    let said = seen.warnings.join("\n");
+    let left_out = format!(
+        "calls into shop are left out ({all} connections): AuthorizationPolicy shop/orders has"
+    );
+    assert!(said.contains(&left_out), "{said}");
+    let suggested = Suggested {
+        unknown: all,
+        ..Suggested::default()
+    };
+    assert_eq!(
+        print::summary(&suggested),
+        format!(
+            "nothing to suggest; {all} connections left out, as it is not known what is decided there"
+        )
+    );
 }
 
 #[test]
