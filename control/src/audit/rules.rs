@@ -133,7 +133,8 @@ fn behind(place: String, status: &Status, now: OffsetDateTime) -> Option<Finding
             status.proxies,
             names(&status.pending)
         ),
-        "new ones take it up when they are ready; of those without control the check `sidecars` says what to do",
+        "new ones take it up when they are ready, those of a node that is lost when it is back; of those without control \
+         the check `sidecars` says what to do",
     );
     let is_new = status.conditions.iter().any(|condition| {
         let since = condition.last_transition_time.as_deref();

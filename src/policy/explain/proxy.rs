@@ -260,7 +260,11 @@ fn explained(
         // Written no more, and still enforced.
         None => Placed {
             name: name.to_owned(),
-            place: "no longer in the rules as they are written".to_owned(),
+            place: match rules.unknown.iter().any(|one| one.may_have(name)) {
+                true => "of an earlier version: as it is written now, it has mistakes",
+                false => "no longer in the rules as they are written",
+            }
+            .to_owned(),
             says: String::new(),
         },
     };

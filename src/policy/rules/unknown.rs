@@ -106,6 +106,14 @@ impl Unknown {
             && (several.is_empty() || several.iter().any(|one| one == namespace))
     }
 
+    /// Whether a rule of this name may be one of an object's with mistakes.
+    pub(crate) fn may_have(&self, rule: &str) -> bool {
+        let namespace = self.about.namespace.as_deref().unwrap_or("cluster");
+        let rest = rule.strip_prefix(namespace);
+        let rest = rest.and_then(|rest| rest.strip_prefix('/')?.strip_prefix(&*self.about.name));
+        self.state != State::Unlisted && rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+
     fn is_everywhere(&self) -> bool {
         self.about.namespace.is_none() && self.about.target.namespaces.is_empty()
     }

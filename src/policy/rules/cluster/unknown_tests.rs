@@ -173,6 +173,12 @@ fn a_rule_of_the_cluster_with_mistakes_may_decide_anywhere() {
         "{refused}"
     );
     assert!(called(&rules).is_err());
+    let [all] = rules.unknown.as_slice() else {
+        panic!("{:?}", rules.unknown);
+    };
+    let may_have =
+        ["cluster/all/r", "cluster/all-of-it/r", "shop/all/r"].map(|name| all.may_have(name));
+    assert_eq!(may_have, [true, false, false]);
 }
 
 #[test]
