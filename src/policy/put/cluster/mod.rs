@@ -1,15 +1,15 @@
 //! A cluster: its rules are objects, and what its sidecars enforce stands in their status.
 
 mod follow;
+mod object;
 #[cfg(test)]
 mod tests;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use palisade_api::cluster::{CLUSTER_POLICIES, GROUP, POLICIES, VERSION};
-use palisade_api::manifest;
 use palisade_api::policy::AuthorizationPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -19,11 +19,13 @@ use super::{Change, Done, Put, Unapplied, Wait, Warning};
 use crate::args::MeshArgs;
 use crate::kubernetes::{client, definitions, list};
 use follow::{follow, spec};
+use object::Objects;
 
 /// Tries all objects without effect first, then applies them, and waits.
 pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
     let (client, mut heard) = hearing(client::client(&mesh.kube).await?);
-    let trial = apply_all(&client, &mut heard, change, true).await;
+    let objects = Objects::of(change);
+    let trial = apply_all(&client, &mut heard, (change, &objects), true).await;
     if let Some(refused) = trial.refused {
         bail!("{refused}; nothing was applied");
     }
@@ -32,7 +34,7 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
         applied,
         refused,
         warnings: again,
-    } = apply_all(&client, &mut heard, change, false).await;
+    } = apply_all(&client, &mut heard, (change, &objects), false).await;
     // Most were told of the trial, too.
     let new = again.into_iter().filter(|one| !warnings.contains(one));
     let new: Vec<_> = new.collect();
@@ -105,12 +107,12 @@ enum ApplyError {
 async fn apply_all<'a>(
     client: &Client,
     heard: &mut Heard,
-    change: &'a Change,
+    (change, objects): (&'a Change, &Objects),
     dry: bool,
 ) -> Tried<'a> {
     let mut tried = Tried::default();
     for policy in &change.policies {
-        let object = match apply(client, policy, change, dry).await {
+        let object = match apply(client, policy, (change, objects), dry).await {
             Ok(object) => object,
             Err(why) => {
                 tried.refused = Some(why);
@@ -151,12 +153,10 @@ fn api(client: &Client, policy: &AuthorizationPolicy) -> Api<DynamicObject> {
 async fn apply(
     client: &Client,
     policy: &AuthorizationPolicy,
-    change: &Change,
+    (change, objects): (&Change, &Objects),
     dry: bool,
 ) -> Result<DynamicObject, ApplyError> {
-    let text = manifest::print(policy);
-    let mut object: Value =
-        serde_saphyr::from_str(&text).context("the policy cannot be written")?;
+    let mut object = objects.object(policy)?;
     if let (Some(label), Some(metadata)) = (change.label, object.pointer_mut("/metadata")) {
         metadata["labels"] = json!({label: "true"});
     }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use palisade_api::manifest;
 use palisade_control::audit::rules::Status;
 use tokio::time::Instant;
 

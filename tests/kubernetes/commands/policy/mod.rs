@@ -68,10 +68,15 @@ fn warned_each_time(mesh: &Mesh, shop: &Shop) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let rule = shop.rule(5432).replace(
         "{name: servers}",
-        &format!("{{name: again, namespace: {name}}}"),
+        &format!("{{name: again, namespace: {name}, labels: {{team: shop}}}}"),
     );
-    let rule = rule.replace(&format!("{name}/client"), &format!("{name}/cleint"));
-    std::fs::write(file.path(), rule).unwrap();
+    let rule = rule
+        .replace(&format!("{name}/client"), &format!("{name}/cleint"))
+        .replace(
+            "effect: allow",
+            "effect: allow, mode: enforce, reason: INC-1, expires: 2999-01-01T02:00:00+02:00",
+        );
+    std::fs::write(file.path(), &rule).unwrap();
     let apply = ["apply", file.path().to_str().unwrap(), "-n", name];
     let [first, again] = [(); 2].map(|()| answer(mesh, &apply));
     let warned = first.0["warnings"].to_string();
@@ -80,6 +85,19 @@ fn warned_each_time(mesh: &Mesh, shop: &Shop) {
         "{warned}"
     );
     assert_eq!((&again.0["warnings"], again.1), (&first.0["warnings"], 0));
+    // Another program that applies the same file neither conflicts with it nor changes anything.
+    let generation = || {
+        shop.namespace
+            .words(&["authorizationpolicy", "again"], "{.metadata.generation}")
+    };
+    let before = generation();
+    let kubectl = ["kubectl", "apply", "--server-side", "-f", "-"];
+    stdout(&mesh.cluster().fed(&kubectl, &rule));
+    assert_eq!(generation(), before);
+    let team = shop
+        .namespace
+        .words(&["authorizationpolicy", "again"], "{.metadata.labels.team}");
+    assert_eq!(team, ["shop"]);
     let removed = shop
         .namespace
         .kubectl(&["delete", "authorizationpolicy", "again"]);
