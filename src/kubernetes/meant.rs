@@ -28,13 +28,39 @@ struct Known {
 
 /// Which one is meant.
 pub(crate) fn meant(args: &MeshArgs) -> anyhow::Result<Meant> {
-    let cluster = args.names_a_cluster();
-    let known = Known {
-        named: args.name.is_some(),
-        cluster,
-        running: !cluster && ask::is_running(),
-        kubeconfig: cluster || client::exists(),
-    };
+    chosen(Known::of(args))
+}
+
+/// The same for what changes something: nobody learns by what it did that the other one was there, too.
+pub(crate) fn meant_to_change(args: &MeshArgs) -> anyhow::Result<Meant> {
+    let known = Known::of(args);
+    if let Some(doubt) = doubt(known) {
+        super::warn(doubt);
+    }
+    chosen(known)
+}
+
+impl Known {
+    fn of(args: &MeshArgs) -> Self {
+        let cluster = args.names_a_cluster();
+        Self {
+            named: args.name.is_some(),
+            cluster,
+            running: !cluster && ask::is_running(),
+            kubeconfig: cluster || client::exists(),
+        }
+    }
+}
+
+fn doubt(known: Known) -> Option<&'static str> {
+    let is_said = known.named || known.cluster;
+    (!is_said && known.running && known.kubeconfig).then_some(
+        "this is about the mesh that runs on this machine, though there is a kubeconfig, too; say which you mean: the \
+         cluster with -n, -A or --kubeconfig, this one with --name",
+    )
+}
+
+fn chosen(known: Known) -> anyhow::Result<Meant> {
     match choose(known) {
         Some(meant) => Ok(meant),
         None => bail!(
@@ -75,6 +101,25 @@ mod tests {
             (known(false, false, false, false), None),
         ] {
             assert_eq!(choose(known), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_in_doubt_where_both_are_there_and_neither_was_said() {
+        for (named, cluster, running, kubeconfig, expected) in [
+            (false, false, true, true, true),
+            (true, false, true, true, false),
+            (false, true, false, true, false),
+            (false, false, true, false, false),
+            (false, false, false, true, false),
+        ] {
+            let known = Known {
+                named,
+                cluster,
+                running,
+                kubeconfig,
+            };
+            assert_eq!(doubt(known).is_some(), expected, "{known:?}");
         }
     }
 }

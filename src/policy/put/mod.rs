@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::revoked::DENY_INSTEAD;
 use crate::args::MeshArgs;
-use crate::kubernetes::meant::{Meant, meant};
+use crate::kubernetes::meant::{Meant, meant_to_change};
 
 pub(super) use progress::Progress;
 pub(super) use warning::Warning;
@@ -97,7 +97,7 @@ pub(super) struct Done {
 /// Puts policies in force: all of them, or none where one is not as it must be. Where a cluster refuses one that it would
 /// have taken a moment before, it is told which are in force and which are not.
 pub(super) fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow::Result<Done> {
-    let meant = meant(mesh)?;
+    let meant = meant_to_change(mesh)?;
     if meant == Meant::Cluster && change.policies.is_empty() {
         let mut others = change.others_in_force();
         let revokes = others.any(|one| matches!(one, Manifest::Revocations(_)));

@@ -1,6 +1,6 @@
 //! What rules permit and nobody ever did, whichever rule would let it in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use palisade_api::policy::{From, Policy, PortRange, RuleName, Source, Verdict};
 use palisade_api::spiffe::SpiffeId;
@@ -67,20 +67,26 @@ pub(super) fn find(
     let meshed = rules.known.workloads.iter().filter(|one| one.meshed);
     // What is permitted by rules that are not known is left out, which was said.
     let meshed = meshed.filter(|one| rules.sure_in(Some(&one.namespace)).is_ok());
-    let protected: BTreeSet<Called> = meshed
-        .map(|one| subject::of(one, &workloads.selected))
-        .collect();
+    // What no sidecar sees is in no count: where all replicas keep a port from theirs, nobody knows whether it is used.
+    let mut protected: BTreeMap<Called, BTreeSet<u16>> = BTreeMap::new();
+    for one in meshed {
+        let own = &one.excluded_ports;
+        let unseen = protected.entry(subject::of(one, &workloads.selected));
+        unseen
+            .and_modify(|unseen| unseen.retain(|port| own.contains(port)))
+            .or_insert_with(|| own.clone());
+    }
     let judge = Judge {
         rules,
         policy: rules.compiled(),
         now,
     };
     let (mut lines, mut found) = (Widest::new(most), Found::default());
-    for called in &protected {
+    for (called, unseen) in &protected {
         let callers = callers.get(called).unwrap_or(&nobody);
         for permitted in allowances.of_called(called) {
             permitted.served(callers, &mut found.instead);
-            lines.extend(permitted.unused(called, callers, &judge));
+            lines.extend(permitted.unused((called, unseen), callers, &judge));
         }
     }
     let (kept, more) = lines.finish();
@@ -93,7 +99,7 @@ impl<'a> Permitted<'a> {
     /// What nobody did of it; of who did something, only ports that rules name.
     fn unused<'c>(
         &self,
-        called: &'c Called,
+        (called, unseen): (&'c Called, &BTreeSet<u16>),
         callers: &Callers<'_>,
         judge: &Judge<'_>,
     ) -> Option<Line<'c>>
@@ -110,7 +116,7 @@ impl<'a> Permitted<'a> {
         let wanted = if is_everywhere {
             vec![ALL]
         } else {
-            ports::without(&ports::together(named.collect()), used.keys())
+            ports::without(&ports::together(named.collect()), used.keys().chain(unseen))
         };
         let left = judge.not_denied(self.from, called, wanted);
         if left.is_empty() {

@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
+
 use palisade_api::usage::{Caller, Counted, Decided, EdgeKey, Seen, Totals, Use};
 
 use super::*;
+use crate::policy::rules::Workload;
 
 /// A shop whose `orders` two may reach, of whom one did.
 pub(in crate::policy) fn shop(rest: &str) -> Rules {
@@ -108,6 +111,27 @@ fn unused(report: &Report) -> Vec<(&str, String, String)> {
     let edges = report.unused.iter().flatten();
     let told = edges.map(|one| (&*one.from, one.ports.join(","), one.rules.join(",")));
     told.collect()
+}
+
+#[test]
+fn ports_that_no_sidecar_sees_are_not_told_as_never_used() {
+    let mut rules = shop("");
+    let told_at_80 = |rules: &Rules| {
+        let report = told(rules, &counts(&[]), Wanted::All);
+        unused(&report).iter().any(|(_, ports, _)| ports == "80")
+    };
+    assert!(told_at_80(&rules));
+    let orders = |one: &&mut Workload| one.name == "orders";
+    let orders = rules.known.workloads.iter_mut().find(orders).unwrap();
+    orders.excluded_ports.insert(80);
+    let seen = Workload {
+        excluded_ports: BTreeSet::new(),
+        ..orders.clone()
+    };
+    assert!(!told_at_80(&rules));
+    // A replica whose sidecar sees it counts.
+    rules.known.workloads.push(seen);
+    assert!(told_at_80(&rules));
 }
 
 #[test]
