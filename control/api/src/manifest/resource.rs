@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::name::Form;
 use super::near::{did_you_mean, nearest};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::read::{Fields, Found, Left, Places, Reader, listed, quoted};
 use super::{Manifest, ServiceSpec, WorkloadSpec, expectation, namespace, policy, rule, trust};
 use crate::workload::ServicePort;
@@ -37,6 +37,10 @@ pub(super) fn document(places: Places<'_>, node: &Node) -> Result<Manifest, Refu
 }
 
 fn by_kind(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest> {
+    if is_no_object(node) {
+        let message = "`document` is no object: it has neither `kind` nor `metadata` nor `spec`";
+        return reader.refuse(node.at, message, NO_OBJECT_REMEDY);
+    }
     let fields = reader.fields(
         node,
         "document",
@@ -57,6 +61,16 @@ fn by_kind(reader: &mut Reader<'_>, node: &Node) -> Option<Manifest> {
         }
         _ => trust::trust_bundle(reader, &fields),
     }
+}
+
+/// Whether a document is something else as a whole, such as what helm and kustomize read: then nothing in it is a mistake of
+/// its own.
+fn is_no_object(node: &Node) -> bool {
+    let Value::Map(entries) = &node.value else {
+        return false;
+    };
+    let is_of_object = |key: &str| nearest(key, ["kind", "metadata", "spec"]).is_some();
+    !entries.iter().any(|entry| is_of_object(&entry.key))
 }
 
 /// Refuses any version but ours. What the document says is read all the same.
@@ -287,6 +301,8 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<IpAddr> {
 
 pub(super) const VERSION: &str = "palisade.dev/v1alpha1";
 pub(super) const VERSION_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`";
+const NO_OBJECT_REMEDY: &str = "write `apiVersion: palisade.dev/v1alpha1`, `kind:`, `metadata:` and `spec:`; of what helm or \
+                                kustomize reads, check what they make of it: `kustomize build . | palisade policy check -`";
 pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 const PROJECT: &str = "palisade";
 const KINDS: [&str; 7] = [

@@ -7,6 +7,20 @@ fn a_mistake_around_the_rules_is_refused_where_it_stands() {
     refuses(POLICY, AROUND);
 }
 
+/// What helm and kustomize read lies beside rules, and is not to be mended field by field.
+#[test]
+fn what_is_no_object_is_one_mistake() {
+    let other = "apiVersion: v2\nname: shop\nversion: 0.1.0\n";
+    assert_eq!(
+        said(other),
+        "f:1:1: `document` is no object: it has neither `kind` nor `metadata` nor `spec`; write `apiVersion: \
+         palisade.dev/v1alpha1`, `kind:`, `metadata:` and `spec:`; of what helm or kustomize reads, check what they make of \
+         it: `kustomize build . | palisade policy check -`"
+    );
+    let misspelt = said("apiVersion: palisade.dev/v1alpha1\nkimd: Namespace\n");
+    assert!(misspelt.contains("did you mean `kind`?"), "{misspelt}");
+}
+
 /// Of a rule that is wrong, whatever is wrong around it.
 #[test]
 fn a_mistake_around_the_rules_hides_none_within() {
