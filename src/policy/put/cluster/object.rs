@@ -1,6 +1,6 @@
 //! Policies as objects: as somebody wrote them, so that whoever applies the same file by another program agrees with it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use anyhow::Context;
 use palisade_api::manifest;
@@ -11,11 +11,14 @@ use super::super::Change;
 
 /// The objects of a change, by the title of their policies.
 #[derive(Debug)]
-pub(super) struct Objects(BTreeMap<String, Value>);
+pub(super) struct Objects(HashMap<String, Value>);
 
 impl Objects {
     /// Of what no file says, or another parser reads otherwise than the validator did, none.
     pub(super) fn of(change: &Change) -> Self {
+        let policies = change.policies.iter();
+        let meant: HashMap<String, &AuthorizationPolicy> =
+            policies.map(|policy| (policy.title(), policy)).collect();
         let pieces = change.files.iter().flat_map(|file| {
             let pieces = manifest::apart(&file.text).into_iter();
             pieces.map(|(_, piece)| piece)
@@ -27,8 +30,8 @@ impl Objects {
                 return None;
             };
             let policy = document.manifest.policy()?;
-            let is_meant = change.policies.contains(policy);
-            is_meant.then(|| (policy.title(), kept(object)))
+            let title = policy.title();
+            (meant.get(&title) == Some(&policy)).then(|| (title, kept(object)))
         });
         Self(written.collect())
     }
