@@ -20,6 +20,7 @@ pub(crate) mod rules;
 mod simulate;
 mod subject;
 mod suggest;
+mod taken;
 mod test;
 mod traffic;
 mod unshadowed;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use palisade_api::policy::AuthorizationPolicy;
-use palisade_api::workload::{Closing, Mtls, NamespaceSettings};
+use palisade_api::workload::NamespaceSettings;
 
-use crate::policy::revoked::{DENY_INSTEAD, Revoked};
 use crate::policy::rules::{Rules, UnreadError};
+use crate::policy::taken;
 
 /// The rules of a mesh where those of files were added, or took the place of policies of the same kind and name; what is
 /// revoked adds up. Who there
@@ -59,12 +59,7 @@ pub(super) fn applied(mesh: &Rules, files: Rules) -> Rules {
 
 /// Leaves out of files what a cluster does not take of them, and says so where it would change something.
 pub(super) fn leave_out(files: &mut Rules, cluster: &Rules) {
-    if !files.revoked.is_empty() {
-        files.revoked = Revoked::default();
-        files.warnings.push(format!(
-            "a cluster takes no Revocations: what they revoke is left out; {DENY_INSTEAD}"
-        ));
-    }
+    taken::leave_out_revocations(files);
     for name in std::mem::take(&mut files.known.told) {
         let settings = files
             .known
@@ -73,26 +68,13 @@ pub(super) fn leave_out(files: &mut Rules, cluster: &Rules) {
         let is_so =
             cluster.known.told.contains(&name) && settings == Some(cluster.known.settings(&name));
         if !is_so {
-            let settings = annotations(settings.unwrap_or_default());
+            let annotate = taken::annotate(&name, settings.unwrap_or_default());
             files.warnings.push(format!(
                 "a cluster takes no Namespace from files of rules: how {name} would be set is left out; to set it so: \
-                 kubectl annotate --overwrite namespace {name} {settings}"
+                 {annotate}"
             ));
         }
     }
-}
-
-/// As kubectl has them typed.
-fn annotations(settings: NamespaceSettings) -> String {
-    let mtls = match settings.mtls {
-        Mtls::Strict => "strict",
-        Mtls::Permissive => "permissive",
-    };
-    let closing = match settings.closing {
-        Closing::Enforce => "enforce",
-        Closing::Shadow => "shadow",
-    };
-    format!("palisade.dev/mtls={mtls} palisade.dev/authorization={closing}")
 }
 
 /// Whether all that files say is about namespaces of which the mesh's rules were read: where others decide, there is no

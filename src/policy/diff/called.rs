@@ -20,6 +20,8 @@ pub(super) struct Place {
     pub(super) after: Called,
     /// Ports that none of its sidecars sees: no rule is asked there.
     pub(super) excluded: BTreeSet<u16>,
+    /// How many are called so, this one among them: rules tell replicas of one workload apart.
+    pub(super) namesakes: usize,
     /// What makes it one of those that are not known.
     asked: Option<Asked>,
 }
@@ -93,12 +95,22 @@ impl<'a> Inhabitants<'a> {
             Place {
                 shown: called.to_string(),
                 excluded: self.excluded.get(&after).cloned().unwrap_or_default(),
+                namesakes: 1,
                 before,
                 after,
                 asked: None,
             }
         });
-        places.collect()
+        let places: BTreeSet<Place> = places.collect();
+        let mut namesakes: HashMap<String, usize> = HashMap::new();
+        for place in &places {
+            *namesakes.entry(place.shown.clone()).or_default() += 1;
+        }
+        let counted = places.into_iter().map(|place| Place {
+            namesakes: namesakes.get(&place.shown).copied().unwrap_or(1),
+            ..place
+        });
+        counted.collect()
     }
 }
 
@@ -243,6 +255,7 @@ fn standing(asked: Asked, (namespace, shown): (&str, &str), account: String) -> 
         before: called.clone(),
         after: called,
         excluded: BTreeSet::new(),
+        namesakes: 1,
         asked: Some(asked),
     }
 }

@@ -123,7 +123,9 @@ impl<'a> Names<'a> {
             .by_name
             .get(&*place.shown)
             .map_or(&[][..], Vec::as_slice);
-        if same.iter().all(|one| told.contains(one)) {
+        // Of some, nothing may be told at all.
+        let is_all = same.len() == place.namesakes && same.iter().all(|one| told.contains(one));
+        if is_all {
             return place.shown.clone();
         }
         let account = &place.after.service_account;

@@ -20,10 +20,12 @@ use time::OffsetDateTime;
 
 use super::explain::{self, Placed};
 use super::revoked::{Answer, Refused, Revoked};
-use super::rules::{self, Rules};
+use super::rules::{self, Known, Rules};
 use super::subject::Called;
+use super::taken;
 use super::traffic::{self, Beside, Denials, Edge, Traffic, TrafficArgs, Was, Workloads};
 use crate::args::{MeshArgs, Output};
+use crate::kubernetes::meant::{Meant, meant};
 
 /// `palisade policy simulate`.
 #[derive(Debug, Args)]
@@ -175,18 +177,42 @@ fn load(args: &SimulateArgs) -> anyhow::Result<Rules> {
         rules.know(rules::of_files(&args.who, args.trust_domain.clone())?);
     }
     let is_of_mesh = args.traffic.records.is_empty() || args.mesh.names_a_cluster();
+    let is_of_cluster = is_of_mesh && meant(&args.mesh)? == Meant::Cluster;
     if is_of_mesh && rules.known.workloads.is_empty() {
         let mesh = rules::of_mesh(&args.mesh)?;
+        if is_of_cluster {
+            of_cluster(&mut rules, &mesh.known);
+        }
         stay_revoked(&mut rules, mesh.revoked.clone());
         rules.know(mesh);
         if let Some(own) = &args.trust_domain {
             rules.trust_domain = own.clone();
         }
     } else if is_of_mesh {
+        if is_of_cluster {
+            of_cluster(&mut rules, &Known::default());
+        }
         let revoked = rules::revoked_in_mesh(&args.mesh)?;
         stay_revoked(&mut rules, revoked);
     }
     Ok(rules)
+}
+
+/// What is not put in force by applying the files to a cluster is left out, or named.
+fn of_cluster(rules: &mut Rules, cluster: &Known) {
+    taken::leave_out_revocations(rules);
+    let set = rules.known.told.iter().filter(|name| {
+        !cluster.told.contains(*name) || cluster.settings(name) != rules.known.settings(name)
+    });
+    let set = set.map(|name| {
+        let annotate = taken::annotate(name, rules.known.settings(name));
+        format!(
+            "{name} is taken to be set as its Namespace in the files says, which a cluster does not take from files of \
+             rules; to set it so: {annotate}"
+        )
+    });
+    let set: Vec<_> = set.collect();
+    rules.warnings.extend(set);
 }
 
 /// What the mesh revokes stays so, unless the edited rules say of revocations themselves, or have edited the file.

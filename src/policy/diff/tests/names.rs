@@ -51,6 +51,12 @@ fn replicas_that_rules_tell_apart_are_one_where_the_same_is_said_of_them() {
             "+ shop/web → shop/orders (app=orders, track=canary) 1-8, 10-65535",
         ]
     );
+    // Nothing is told of the other one.
+    let only = |rule: &str| policy("{labels: {track: canary}}", &[rule]) + &known;
+    assert_eq!(
+        diff(&only(NOBODY), &only(WEB)),
+        ["+ shop/web → shop/orders (track=canary) all ports"]
+    );
 }
 
 #[test]

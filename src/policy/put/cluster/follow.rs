@@ -75,8 +75,14 @@ impl<'a> Followed<'a> {
         let object = match api(client, policy).get(&policy.name).await {
             Ok(object) => object,
             Err(error) => {
-                let why = list::in_words(&error);
-                let why = format!("it is applied, and how far it is cannot be read: {why}");
+                let is_gone = matches!(&error, kube::Error::Api(status) if status.code == 404);
+                let why = match (is_gone, list::is_undefined(&error)) {
+                    (true, false) => "it was deleted meanwhile: it is not in force".to_owned(),
+                    (_, _) => {
+                        let why = list::in_words(&error);
+                        format!("it is applied, and how far it is cannot be read: {why}")
+                    }
+                };
                 progress.unsettled(policy.title(), why);
                 self.is_over = true;
                 return;

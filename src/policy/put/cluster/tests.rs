@@ -75,20 +75,7 @@ fn what_somebody_else_wrote_meanwhile_is_not_taken_for_it() {
     let read = manifest::parse("orders.yaml", rules).unwrap();
     let policy = read[0].policy().unwrap();
     let path = "/apis/palisade.dev/v1alpha1/namespaces/shop/authorizationpolicies/orders";
-    let followed = |spec: Value| {
-        let server = Server::start().has(
-            path,
-            json!({
-                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "AuthorizationPolicy",
-                "metadata": {"name": "orders", "namespace": "shop", "generation": 6, "managedFields": [
-                    {"manager": "palisade", "operation": "Apply", "time": "2026-11-22T10:00:00Z"},
-                    {"manager": "control", "operation": "Update", "time": "2026-11-22T10:00:09Z", "subresource": "status"},
-                    {"manager": "kubectl-patch", "operation": "Update", "time": "2026-11-22T10:00:05Z"},
-                ]},
-                "spec": spec,
-                "status": {"observedGeneration": 6, "proxies": 2, "enforcing": 2},
-            }),
-        );
+    let followed = |server: Server| {
         let applied = [Applied {
             policy,
             generation: 5,
@@ -101,14 +88,37 @@ fn what_somebody_else_wrote_meanwhile_is_not_taken_for_it() {
         })
         .unwrap()
     };
-    let theirs = followed(json!({"rules": ["theirs"]}));
+    let says = |spec: Value| {
+        Server::start().has(
+            path,
+            json!({
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "AuthorizationPolicy",
+                "metadata": {"name": "orders", "namespace": "shop", "generation": 6, "managedFields": [
+                    {"manager": "palisade", "operation": "Apply", "time": "2026-11-22T10:00:00Z"},
+                    {"manager": "control", "operation": "Update", "time": "2026-11-22T10:00:09Z", "subresource": "status"},
+                    {"manager": "kubectl-patch", "operation": "Update", "time": "2026-11-22T10:00:05Z"},
+                ]},
+                "spec": spec,
+                "status": {"observedGeneration": 6, "proxies": 2, "enforcing": 2},
+            }),
+        )
+    };
+    let theirs = followed(says(json!({"rules": ["theirs"]})));
     assert!(!theirs.is_done());
     let told = theirs.lines().join("\n");
     let expected = "changed meanwhile (generation 6, by kubectl-patch)";
     assert!(told.contains(expected), "{told}");
     assert!(!told.contains("enforced by"), "{told}");
+    // Somebody took it away.
+    let gone = followed(Server::start().has_none_named(path, "orders"));
+    assert!(!gone.is_done());
+    let told = gone.lines().join("\n");
+    assert!(
+        told.contains("it was deleted meanwhile: it is not in force"),
+        "{told}"
+    );
     // The same, written again.
-    let same = followed(json!({"rules": ["mine"]}));
+    let same = followed(says(json!({"rules": ["mine"]})));
     assert!(same.is_done(), "{:?}", same.lines());
 }
 

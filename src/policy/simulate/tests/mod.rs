@@ -156,6 +156,40 @@ fn a_namespace_is_taken_to_be_set_as_its_records_show_unless_the_files_say_how()
     );
 }
 
+/// What would not be in force is not promised, or it is said what to do.
+#[test]
+fn of_what_a_cluster_does_not_take_it_is_said() {
+    let text = format!(
+        "{RULES}---
+apiVersion: palisade.dev/v1alpha1
+kind: Revocations
+spec: {{identities: [spiffe://cluster.local/ns/shop/sa/web]}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: shop, annotations: {{palisade.dev/mtls: permissive}}}}
+"
+    );
+    let mut edited = rules(&text);
+    let before = edited.known.clone();
+    of_cluster(&mut edited, &Known::default());
+    assert!(edited.revoked.is_empty());
+    let [revocations, namespace] = edited.warnings.as_slice() else {
+        panic!("{:?}", edited.warnings);
+    };
+    assert!(
+        revocations.starts_with("a cluster takes no Revocations"),
+        "{revocations}"
+    );
+    let annotate = "kubectl annotate --overwrite namespace shop palisade.dev/mtls=permissive \
+                    palisade.dev/authorization=enforce";
+    assert!(namespace.ends_with(annotate), "{namespace}");
+    // Where it is set so, there is nothing to do.
+    let mut edited = rules(&text);
+    of_cluster(&mut edited, &before);
+    assert_eq!(edited.warnings.len(), 1, "{:?}", edited.warnings);
+}
+
 #[test]
 fn the_called_sides_own_trust_domain_is_meant_by_a_service_account() {
     let by_account = RULES
