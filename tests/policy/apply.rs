@@ -352,7 +352,8 @@ fn namespace(mode: &str) -> String {
 /// Whoever applied it waits for nothing that cannot come any more.
 #[test]
 fn a_file_that_somebody_changes_while_sidecars_are_waited_for_is_told() {
-    let mesh = Mesh::up(CALLERS, RULES);
+    let two = CALLERS.replace("ports: [8080]}", "ports: [8080], replicas: 2}");
+    let mesh = Mesh::up(&two, RULES);
     let file = mesh.folder().join("edited.yaml");
     let changed = RULES.replace("serviceAccount: shop/web", "serviceAccount: shop/stranger");
     std::fs::write(&file, &changed).unwrap();
@@ -380,6 +381,7 @@ fn a_file_that_somebody_changes_while_sidecars_are_waited_for_is_told() {
     let output = apply.unwrap().wait_with_output().unwrap();
     signal(frozen, "CONT");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(mesh.pod("orders-1").is_object());
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     let why = said["enforced"]["unsettled"]["AuthorizationPolicy shop/orders"].as_str();
     let expected = format!(
@@ -387,4 +389,7 @@ fn a_file_that_somebody_changes_while_sidecars_are_waited_for_is_told() {
         held.display()
     );
     assert_eq!(why, Some(&*expected), "{said}");
+    // Nor is it said that the other one enforces what it did.
+    let counts = ["proxies", "enforcing"].map(|key| said["enforced"][key].as_u64());
+    assert_eq!(counts, [Some(0); 2], "{said}");
 }

@@ -169,6 +169,9 @@ fn follow(
     (begun, patience): (Instant, Duration),
 ) -> anyhow::Result<Progress> {
     let mut progress = Progress::default();
+    let mut concerned = waiting.clone();
+    // By replica, how long it took.
+    let mut enforcing: BTreeMap<String, Duration> = BTreeMap::new();
     loop {
         for (policy, file) in watched.changed(policies) {
             let why = format!(
@@ -176,10 +179,14 @@ fn follow(
             );
             progress.unsettled(policy.title(), why);
             let (name, _) = policy_digest(policy);
-            waiting.retain(|_, wanted| {
-                wanted.retain(|(channel, held, _)| channel.is_some() || *held != name);
-                !wanted.is_empty()
-            });
+            for all in [&mut waiting, &mut concerned] {
+                all.retain(|_, wanted| {
+                    wanted.retain(|(channel, held, _)| channel.is_some() || *held != name);
+                    !wanted.is_empty()
+                });
+            }
+            // Who enforced it, enforces it no more.
+            enforcing.retain(|replica, _| concerned.contains_key(replica));
         }
         let proxies = proxies(state)?;
         let proxies: BTreeMap<&str, &Proxy> = proxies
@@ -190,7 +197,7 @@ fn follow(
             let proxy = proxies.get(workload.as_str());
             let enforces = proxy.is_some_and(|proxy| wanted.iter().all(|one| proxy.holds(one)));
             if enforces {
-                progress.enforces(begun.elapsed());
+                enforcing.insert(workload.clone(), begun.elapsed());
             }
             !enforces
         });
@@ -200,6 +207,9 @@ fn follow(
                 (workload.clone(), why)
             });
             progress.left(stragglers.collect(), 0);
+            for took in enforcing.into_values() {
+                progress.enforces(took);
+            }
             return Ok(progress);
         }
         std::thread::sleep(LOOK);
