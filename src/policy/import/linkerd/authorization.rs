@@ -106,7 +106,10 @@ impl Authorization {
                     server.admitted.push((self.origin.clone(), from.clone()));
                 }
             }
-            Ok(_) | Err(_) => into.refuse(&self.origin, self.reasons),
+            Ok(_) | Err(_) => {
+                of.iter_mut().for_each(|server| server.refused += 1);
+                into.refuse(&self.origin, self.reasons);
+            }
         }
     }
 

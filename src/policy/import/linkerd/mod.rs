@@ -216,7 +216,15 @@ fn convert_server(mut server: Server, settings: &Settings, into: &mut Converted)
         return into.refuse(&server.origin, server.reasons);
     }
     let Some(made) = policy else {
-        let note = "nothing in these files may reach it, which is what Palisade does without a rule: nothing to write";
+        let note = match server.refused {
+            0 => {
+                "nothing in these files may reach it, which is what Palisade does without a rule: nothing to write"
+            }
+            _ => {
+                "what lets somebody in to it is refused, and nobody may reach it until that is written by hand: Palisade \
+                 closes what no rule allows"
+            }
+        };
         return into.note(&server.origin, note);
     };
     let mut of = vec![server.origin];

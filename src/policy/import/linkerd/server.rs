@@ -24,6 +24,8 @@ pub(super) struct Server {
     pub(super) reasons: Reasons,
     /// Who is let in, and by what.
     pub(super) admitted: Vec<(Origin, Vec<From>)>,
+    /// How many that would let somebody in are refused.
+    pub(super) refused: usize,
 }
 
 /// Who may do what no authorization is about.
@@ -88,6 +90,7 @@ impl Server {
             by_default: ByDefault::Nobody,
             reasons: Reasons::default(),
             admitted: Vec::new(),
+            refused: 0,
         };
         let mut reasons = Reasons::default();
         let versions = ["v1beta3", "v1beta2", "v1beta1"];
