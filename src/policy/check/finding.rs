@@ -23,7 +23,7 @@ pub(super) enum Code {
     /// A mistake, for which the file is refused
     #[value(hide = true)]
     Invalid,
-    /// A name of nobody who is known
+    /// A name of nobody, where only Kubernetes manifests say who there is; else it is an error
     Unknown,
     /// An annotation of a namespace that is not understood, and counts as closed
     Annotation,

@@ -49,7 +49,10 @@ pub(super) fn of_texts(texts: Texts) -> anyhow::Result<Rules> {
                 ours.insert(file, described.manifests);
                 directories.push(within(described.rules));
             }
-            Err(found) => rules.mistakes.extend(found),
+            Err(found) => {
+                rules.mistakes.extend(found);
+                rules.known.is_cut = true;
+            }
         }
     }
     for (file, object) in &others {
@@ -119,7 +122,10 @@ pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
             texts.take(path.display().to_string(), Ok(content));
             continue;
         }
-        let found = texts_of_directory(path)?;
+        let mut found = texts_of_directory(path)?;
+        found
+            .by_file
+            .retain(|file, text| !is_kustomization(file, text));
         if found.by_file.is_empty() && found.unreadable.is_empty() {
             bail!(
                 "there is no *.yaml or *.yml file in {}; directories below it are not read, so name them too",
@@ -137,6 +143,14 @@ pub(super) fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
         }));
     }
     Ok(texts)
+}
+
+/// Whether it is what kustomize builds a directory by. It need not say what it is.
+fn is_kustomization(file: &str, text: &str) -> bool {
+    let name = Path::new(file).file_name();
+    let is_named =
+        name.is_some_and(|name| name == "kustomization.yaml" || name == "kustomization.yml");
+    is_named && !text.lines().any(|line| line.starts_with("kind:"))
 }
 
 /// Directories in a directory that have files such as are read.

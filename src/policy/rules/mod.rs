@@ -89,6 +89,8 @@ pub(crate) struct Known {
     pub(crate) idle: BTreeSet<(String, String)>,
     /// Whether that is all: then what is not in it does not exist.
     pub(crate) is_complete: bool,
+    /// Whether a mesh file has mistakes: nobody is held to be not there then.
+    pub(crate) is_cut: bool,
     /// Of a cluster: how much of it was read.
     pub(crate) extent: Option<Extent>,
 }

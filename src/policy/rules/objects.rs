@@ -12,7 +12,9 @@ use super::{Known, Workload};
 /// Takes an object of any kind; those that tell of nobody are passed over. What is wrong with it.
 pub(super) fn take(known: &mut Known, object: &Value) -> Vec<Misset> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let Some(name) = text("/metadata/name") else {
+    // Of what is created anew each time, the API server makes up the end of the name.
+    let made_up = || text("/metadata/generateName").map(|begin| begin.trim_end_matches('-'));
+    let Some(name) = text("/metadata/name").or_else(made_up) else {
         return Vec::new();
     };
     let namespace = text("/metadata/namespace").unwrap_or("default");
@@ -36,7 +38,11 @@ pub(super) fn take(known: &mut Known, object: &Value) -> Vec<Misset> {
             known.tell(name, settings);
             return wrong;
         }
-        _ => return Vec::new(),
+        // Pods are made by kinds of others, too, such as Argo's Rollout.
+        _ => match object.pointer("/spec/template") {
+            Some(template) if template.pointer("/spec/containers").is_some() => template,
+            Some(_) | None => return Vec::new(),
+        },
     };
     let account = template
         .pointer("/spec/serviceAccountName")

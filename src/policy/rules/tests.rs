@@ -200,6 +200,64 @@ spec: {jobTemplate: {spec: {template: {spec: {}}}}}
 }
 
 #[test]
+fn jobs_without_a_name_and_workloads_of_other_kinds_are_somebody() {
+    let workloads = "apiVersion: batch/v1
+kind: Job
+metadata: {generateName: nightly-, namespace: shop}
+spec: {template: {spec: {serviceAccountName: night, containers: [{name: c}]}}}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web, namespace: shop}
+spec: {template: {spec: {serviceAccountName: front, containers: [{name: c}]}}}
+---
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: none, namespace: shop}
+";
+    let known = read(&directory(&[("a.yaml", workloads)])).unwrap().known;
+    let workloads = known.workloads.iter();
+    let workloads: Vec<_> = workloads
+        .map(|one| (&*one.name, &*one.service_account))
+        .collect();
+    assert_eq!(workloads, [("nightly", "night"), ("web", "front")]);
+}
+
+#[test]
+fn what_kustomize_reads_is_passed_over_in_a_directory() {
+    let kustomization = "resources: [orders.yaml]\n";
+    let files = [("orders.yaml", RULE), ("kustomization.yaml", kustomization)];
+    let directory = directory(&files);
+    assert_eq!(read(&directory).unwrap().texts.len(), 1);
+    // Whoever names it, or means something else by it, is told.
+    let named = files::read(&[directory.path().join("kustomization.yaml")], None).unwrap();
+    assert_eq!(named.mistakes.len(), 1, "{:?}", named.mistakes);
+    let rule = RULE.replace("kind: AuthorizationPolicy", "kind: AuthorizationPolice");
+    std::fs::write(directory.path().join("kustomization.yaml"), rule).unwrap();
+    let meant = files::read(&[directory.path().to_owned()], None).unwrap();
+    assert!(!meant.mistakes.is_empty());
+}
+
+#[test]
+fn a_mesh_file_with_mistakes_makes_nobody_of_those_whom_it_names() {
+    let mesh = "apiVersion: palisade.dev/v1alpha1
+kind: LocalMesh
+metadata: {name: m}
+spec: {workloads: [{name: orders, namespace: Shop_, command: [x]}]}
+";
+    let files = [
+        ("mesh.yaml", mesh),
+        ("orders.yaml", RULE),
+        ("other.yaml", DEPLOYMENT),
+    ];
+    let directory = directory(&files);
+    let rules = files::read(&[directory.path().to_owned()], None).unwrap();
+    assert!(!rules.mistakes.is_empty());
+    assert!(!rules.known.accounts.is_empty());
+    assert_eq!(rules.known_to_the_validator(), manifest::Known::default());
+}
+
+#[test]
 fn a_mesh_file_brings_its_rules_and_says_who_there_is() {
     let mesh = "apiVersion: palisade.dev/v1alpha1
 kind: LocalMesh

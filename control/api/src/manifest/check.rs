@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::{Diagnostic, Document, Manifest, Position};
+use crate::policy::{AuthorizationPolicy, RuleName};
 
 /// Checks what was read from all files together: two objects of one name, two owners of one address.
 ///
@@ -35,6 +36,7 @@ type Placed<'a> = (&'a str, Position, &'a Manifest);
 
 fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
     let mut names = HashMap::new();
+    let mut policies = HashMap::new();
     let mut addresses: HashMap<IpAddr, Placed<'_>> = HashMap::new();
     let mut found = Vec::new();
     for &placed in manifests {
@@ -44,6 +46,22 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
             let own = own.unwrap_or_default();
             let message = format!("there are two of {own}, the other {}", place(first, placed));
             found.push(diagnostic(placed, message, "remove or rename one of them"));
+        } else if let Some(own) = manifest.policy()
+            && let Some(first) = claim(&mut policies, called(own), placed)
+        {
+            let (_, _, other) = first;
+            let message = format!(
+                "rules of {} are called as those of {} are, {}: {}/…",
+                own.title(),
+                other.title().unwrap_or_default(),
+                place(first, placed),
+                called(own),
+            );
+            found.push(diagnostic(
+                placed,
+                message,
+                "rename one of them: records could not tell them apart",
+            ));
         }
         for &addr in addresses_of(manifest) {
             if let Some(first) = claim(&mut addresses, addr, placed) {
@@ -63,6 +81,16 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// How the names of its rules begin: a namespace may have the name that stands for the cluster.
+fn called(policy: &AuthorizationPolicy) -> String {
+    let rule = RuleName {
+        namespace: policy.namespace.clone(),
+        policy: policy.name.clone(),
+        rule: String::new(),
+    };
+    rule.to_string().trim_end_matches('/').to_owned()
 }
 
 /// Takes a key, or tells who has it.

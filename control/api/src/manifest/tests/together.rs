@@ -57,6 +57,20 @@ fn what_rules_get_wrong_together_is_told_beside_what_each_gets_wrong() {
     );
 }
 
+/// Rules of the cluster are called as if it were a namespace.
+#[test]
+fn rules_that_records_could_not_tell_apart_are_refused() {
+    let cluster = CLUSTER.replace("baseline", "orders");
+    let own = POLICY.replace("namespace: shop", "namespace: cluster");
+    assert_ne!(own, POLICY);
+    assert_eq!(
+        said(&[&cluster, &own].map(|text| text.as_str()).join("---\n")),
+        "f:9:1: rules of AuthorizationPolicy cluster/orders are called as those of ClusterAuthorizationPolicy orders are, \
+         the other in line 1: cluster/orders/…; rename one of them: records could not tell them apart"
+    );
+    assert_eq!(said(&[&*cluster, POLICY].join("---\n")), "");
+}
+
 #[test]
 fn two_objects_of_one_name_are_refused() {
     let two = "the other in line 1; remove or rename one of them";
