@@ -158,6 +158,15 @@ pub async fn is_installed(client: &Client, system: &str) -> Looked<bool> {
     Ok(found.is_some())
 }
 
+/// Whether no replica of control is ready: then what the status of rules says is of before. Where there is no control, it is
+/// not known to be down.
+pub async fn is_down(client: &Client, system: &str) -> Looked<bool> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), system);
+    let found = deployments.get_opt(cluster::CONTROL).await;
+    let found = found.map_err(|error| in_words(&error))?;
+    Ok(found.is_some_and(|control| super::installed::ready(&control) == 0))
+}
+
 /// As objects of which the API server need not know the schema.
 async fn of_kind(client: &Client, scope: &Scope, kind: (&str, &str)) -> Looked<Vec<DynamicObject>> {
     let found = of_one_kind(client, scope, kind).await;

@@ -26,7 +26,9 @@ mod tests;
 mod webhook;
 
 pub(crate) use about::about;
-pub use fetch::{Policies, everything, in_force, is_installed, namespaces, platform, policies};
+pub use fetch::{
+    Policies, everything, in_force, is_down, is_installed, namespaces, platform, policies,
+};
 pub use finding::{Finding, Severity, look};
 pub use installed::REINSTALL;
 pub use list::Scope;

@@ -9,8 +9,9 @@ use anyhow::bail;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
-use palisade_api::cluster::{CLUSTER_POLICIES, GROUP, POLICIES, VERSION};
+use palisade_api::cluster::{CLUSTER_POLICIES, GROUP, POLICIES, SYSTEM_NAMESPACE, VERSION};
 use palisade_api::policy::AuthorizationPolicy;
+use palisade_control::audit;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -47,7 +48,11 @@ pub(super) async fn put(mesh: &MeshArgs, change: &Change, wait: Wait) -> anyhow:
         (Some(why), _) if applied.is_empty() => return Err(why.into()),
         (Some(why), _) => (left_out(change, applied.len(), &why), None),
         (None, Some(patience)) => {
-            let progress = follow(&client, &applied, (begun, patience)).await;
+            let mut progress = follow(&client, &applied, (begun, patience)).await;
+            // What was so before may be so no more. Who may not see it is told what the status says.
+            if progress.is_done() && audit::is_down(&client, SYSTEM_NAMESPACE).await == Ok(true) {
+                progress.unsettled("control".to_owned(), NOT_READY.to_owned());
+            }
             (Vec::new(), Some(progress))
         }
         (None, None) => (Vec::new(), None),
@@ -205,6 +210,8 @@ async fn undefined(client: &Client, policy: &AuthorizationPolicy) -> String {
     missing.unwrap_or_else(|| NO_MESH.to_owned())
 }
 
+const NOT_READY: &str = "no replica of it is ready, and what the objects' status says is of before: ask again when one is, \
+                         or ask sidecars by `palisade policy explain --proxy`";
 /// Who manages the fields that are applied.
 const MANAGER: &str = "palisade";
 const NO_MESH: &str = "the cluster has no definition of such rules, as no mesh is installed there; first \

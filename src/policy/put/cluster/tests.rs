@@ -122,6 +122,43 @@ fn what_somebody_else_wrote_meanwhile_is_not_taken_for_it() {
     assert!(same.is_done(), "{:?}", same.lines());
 }
 
+/// A status that nobody writes any more says nothing of now.
+#[test]
+fn without_control_nothing_is_said_to_be_in_force() {
+    let rules = "apiVersion: palisade.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: orders, \
+                 namespace: shop}\nspec: {rules: [{name: a, effect: allow, from: [{namespace: shop}]}]}\n";
+    let read = manifest::parse("orders.yaml", rules).unwrap();
+    let path = "/apis/palisade.dev/v1alpha1/namespaces/shop/authorizationpolicies/orders";
+    let control = "/apis/apps/v1/namespaces/palisade-system/deployments/palisade-control";
+    for (ready, is_done) in [(json!({}), false), (json!({"readyReplicas": 1}), true)] {
+        let object = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "AuthorizationPolicy",
+            "metadata": {"name": "orders", "namespace": "shop", "generation": 1},
+            "spec": {"rules": []},
+            "status": {"observedGeneration": 1, "proxies": 2, "enforcing": 2},
+        });
+        let deployment = json!({"metadata": {"name": "palisade-control"}, "status": ready});
+        let server = Server::start().has(path, object).has(control, deployment);
+        let change = Change {
+            policies: vec![read[0].policy().unwrap().clone()],
+            ..Change::default()
+        };
+        let wait = Wait {
+            patience: Some(Duration::from_secs(5)),
+        };
+        let mesh = server.mesh(Some("shop"));
+        let done = kubernetes::complete(put(&mesh, &change, wait)).unwrap();
+        let progress = done.progress.unwrap();
+        assert_eq!(progress.is_done(), is_done, "{:?}", progress.lines());
+        let told = progress.lines().join("\n");
+        assert_eq!(
+            told.contains("control: no replica of it is ready"),
+            !is_done,
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn what_control_does_not_take_is_not_in_force_however_many_enforce_what_was_before() {
     for (observed, enforcing, reason, expected) in [
