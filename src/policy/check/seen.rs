@@ -1,6 +1,6 @@
 //! What records say was admitted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +23,11 @@ impl Seen {
         let traffic = traffic::of_files(files)?;
         super::super::warn(&traffic.warnings);
         let mut admitted: BTreeMap<Arc<str>, Vec<Edge>> = BTreeMap::new();
+        // Whoever looks for open ports finds nobody there: no rule need admit that.
+        let answered = traffic.edges.iter().filter(|edge| edge.is_answered());
+        let answered: HashSet<_> = answered.map(at).collect();
         for edge in traffic.edges {
-            if edge.was == Was::Allowed {
+            if edge.was == Was::Allowed && answered.contains(&at(&edge)) {
                 let namespace = Arc::clone(&edge.namespace);
                 admitted.entry(namespace).or_default().push(edge);
             }
@@ -47,6 +50,12 @@ impl Seen {
             by_namespace: by_namespace.collect(),
         }
     }
+}
+
+/// Which port of whom was called.
+fn at(edge: &Edge) -> (Arc<str>, String, u16) {
+    let name = edge.name().to_owned();
+    (Arc::clone(&edge.namespace), name, edge.port)
 }
 
 /// A call, and whom it came to.

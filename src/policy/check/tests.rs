@@ -199,6 +199,11 @@ metadata: {name: shop, annotations: {palisade.dev/mtls: permissive}}
 
 /// Records of callers and ports that the rule `shop/orders/a` admitted.
 fn seen(callers: &[(&str, u16)]) -> Seen {
+    recorded(callers, &[])
+}
+
+/// The same, where nobody was at some ports.
+fn recorded(callers: &[(&str, u16)], unanswered: &[u16]) -> Seen {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let called = r#""dst.namespace": "shop", "dst.workload": "orders-0", "dst.identity": "spiffe://cluster.local/ns/shop/sa/orders""#;
     for (conn, (caller, port)) in callers.iter().enumerate() {
@@ -207,9 +212,13 @@ fn seen(callers: &[(&str, u16)]) -> Seen {
         } else {
             format!(r#""src.addr": "{caller}:4000""#)
         };
+        let why = match unanswered.contains(port) {
+            true => r#", "error": "connect""#,
+            false => "",
+        };
         writeln!(
             file,
-            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "{conn}", "event": "close", "direction": "inbound", {who}, {called}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"}}"#
+            r#"{{"time": "2026-11-22T02:23:12Z", "conn.id": "{conn}", "event": "close", "direction": "inbound", {who}, {called}, "dst.port": {port}, "policy.decision": "allow", "policy.rule": "shop/orders/a"{why}}}"#
         )
         .unwrap();
         // The caller's side decides nothing.
@@ -284,6 +293,18 @@ fn rules_are_held_against_the_traffic_of_records_whatever_admitted_it() {
     assert_eq!(found(&rule("shop/orders", 8080)), unused);
     let of_another = rule("shop/web", 8080).replace("app: orders", "app: mail");
     assert_eq!(found(&of_another), unused);
+}
+
+#[test]
+fn no_rule_need_admit_to_a_port_where_nobody_is() {
+    let web = "spiffe://cluster.local/ns/shop/sa/web";
+    let rule = policy(
+        "  - {name: a, effect: allow, from: [{serviceAccount: shop/web}], ports: [8080, 9000]}\n",
+    );
+    let calls = [(web, 8080), (web, 9000)];
+    assert_eq!(found_with(&rule, Some(&recorded(&calls, &[]))), [""; 0]);
+    let found = found_with(&rule, Some(&recorded(&calls, &[9000])));
+    assert_eq!(found, ["broad 7:80"]);
 }
 
 /// A rule by labels may be about the one that was called, or about another of its namespace.

@@ -116,7 +116,7 @@ pub(super) fn gather(
             in_shadow: BTreeMap::new(),
             revoked: BTreeMap::new(),
         });
-        if is_answered(edge) {
+        if edge.is_answered() {
             seen.answered.insert(edge.port);
         }
         if let Some(id) = says.revoked {
@@ -143,11 +143,6 @@ pub(super) fn gather(
     gathered
 }
 
-/// Whether somebody was there to take at least one of its calls.
-fn is_answered(edge: &Edge) -> bool {
-    edge.was == Was::Allowed && edge.unanswered < edge.count
-}
-
 impl Seen {
     fn take(&mut self, edge: &Edge, wanted: Wanted, says: Says) {
         let mut calls = Calls::of(edge, says.denied_by);
@@ -155,7 +150,7 @@ impl Seen {
         let caller = edge.from.clone();
         if edge.was == Was::Denied && !wanted.include_denied {
             join(&mut self.denied, (caller, edge.port), calls);
-        } else if edge.was == Was::Allowed && !is_answered(edge) && says.in_shadow.is_empty() {
+        } else if edge.was == Was::Allowed && !edge.is_answered() && says.in_shadow.is_empty() {
             join(&mut self.unanswered, (caller, edge.port), calls);
         } else if says.in_shadow.is_empty() {
             join(&mut self.callers, From::Caller(caller), calls);

@@ -180,6 +180,11 @@ impl Edge {
         self.account().or_else(replica).unwrap_or_default()
     }
 
+    /// Whether it was let in and somebody was there.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.was == Was::Allowed && self.unanswered < self.count
+    }
+
     /// `conn.id`, as records have it.
     pub(crate) fn conn(&self) -> String {
         format!("{:032x}", self.conn)
