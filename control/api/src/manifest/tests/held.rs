@@ -31,7 +31,14 @@ pub(super) fn held(text: &str) {
         }
     }
     // As an object, where it is one document.
-    let json = serde_saphyr::from_str::<serde_json::Value>(text).map(|json| json.to_string());
+    // As YAML 1.2 has it. To readers of 1.1, as kubectl is one, `n` and `0_1` are no text: the API server refuses them then.
+    let core_schema = serde_saphyr::options! {
+        leading_zero_numbers_as_strings: true,
+        strict_booleans: true,
+        underscored_numbers_as_strings: true,
+    };
+    let json = serde_saphyr::from_str_with_options::<serde_json::Value>(text, core_schema);
+    let json = json.map(|json| json.to_string());
     let object = check_object(json.as_deref().unwrap_or(text));
     if let Err(found) = &object {
         let has_remedy = |one: &ObjectDiagnostic| !one.message.is_empty() && !one.remedy.is_empty();
