@@ -13,6 +13,7 @@ use palisade_api::in_force::InForce;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
+use super::installed;
 use super::list::{self, Scope, in_words, is_undefined};
 use super::sidecars::Reports;
 use super::slim;
@@ -152,19 +153,24 @@ pub async fn policies(client: &Client, scope: &Scope) -> Result<Policies, kube::
 ///
 /// Where that may not be read, in words.
 pub async fn is_installed(client: &Client, system: &str) -> Looked<bool> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), system);
-    let found = deployments.get_opt(cluster::CONTROL).await;
-    let found = found.map_err(|error| in_words(&error))?;
-    Ok(found.is_some())
+    Ok(control(client, system).await?.is_some())
 }
 
 /// Whether no replica of control is ready: then what the status of rules says is of before. Where there is no control, it is
 /// not known to be down.
+///
+/// # Errors
+///
+/// Where that may not be read, in words.
 pub async fn is_down(client: &Client, system: &str) -> Looked<bool> {
+    let control = control(client, system).await?;
+    Ok(control.is_some_and(|control| installed::ready(&control) == 0))
+}
+
+async fn control(client: &Client, system: &str) -> Looked<Option<Deployment>> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), system);
     let found = deployments.get_opt(cluster::CONTROL).await;
-    let found = found.map_err(|error| in_words(&error))?;
-    Ok(found.is_some_and(|control| super::installed::ready(&control) == 0))
+    found.map_err(|error| in_words(&error))
 }
 
 /// As objects of which the API server need not know the schema.
