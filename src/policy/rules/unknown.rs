@@ -108,9 +108,7 @@ impl Unknown {
 
     /// Whether a rule of this name may be one of an object's with mistakes.
     pub(crate) fn may_have(&self, rule: &str) -> bool {
-        let namespace = self.about.namespace.as_deref().unwrap_or("cluster");
-        let rest = rule.strip_prefix(namespace);
-        let rest = rest.and_then(|rest| rest.strip_prefix('/')?.strip_prefix(&*self.about.name));
+        let rest = rule.strip_prefix(&self.about.called());
         self.state != State::Unlisted && rest.is_some_and(|rest| rest.starts_with('/'))
     }
 

@@ -5,9 +5,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::{Diagnostic, Document, Manifest, Position};
-use crate::policy::{AuthorizationPolicy, RuleName};
 
-/// Checks what was read from all files together: two objects of one name, two owners of one address.
+/// Checks what was read from all files together: two objects of one name, two policies whose rules have one name, two
+/// owners of one address.
 ///
 /// Each comes with the name of its file. Lines are not known any more; the objects are named instead.
 pub fn check(manifests: &[(String, Manifest)]) -> Vec<Diagnostic> {
@@ -47,7 +47,7 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
             let message = format!("there are two of {own}, the other {}", place(first, placed));
             found.push(diagnostic(placed, message, "remove or rename one of them"));
         } else if let Some(own) = manifest.policy()
-            && let Some(first) = claim(&mut policies, called(own), placed)
+            && let Some(first) = claim(&mut policies, own.called(), placed)
         {
             let (_, _, other) = first;
             let message = format!(
@@ -55,7 +55,7 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
                 own.title(),
                 other.title().unwrap_or_default(),
                 place(first, placed),
-                called(own),
+                own.called(),
             );
             found.push(diagnostic(
                 placed,
@@ -81,16 +81,6 @@ fn conflicts(manifests: &[Placed<'_>]) -> Vec<Diagnostic> {
         }
     }
     found
-}
-
-/// How the names of its rules begin: a namespace may have the name that stands for the cluster.
-fn called(policy: &AuthorizationPolicy) -> String {
-    let rule = RuleName {
-        namespace: policy.namespace.clone(),
-        policy: policy.name.clone(),
-        rule: String::new(),
-    };
-    rule.to_string().trim_end_matches('/').to_owned()
 }
 
 /// Takes a key, or tells who has it.

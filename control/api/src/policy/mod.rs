@@ -47,6 +47,12 @@ impl AuthorizationPolicy {
         }
     }
 
+    /// How the names of its rules begin: `shop/orders`, or `cluster/baseline` of a cluster policy. A namespace may have the
+    /// name that stands for the cluster, so this may be that of two policies.
+    pub fn called(&self) -> String {
+        called(self.namespace.as_deref(), &self.name)
+    }
+
     /// Whether all that it says is over.
     pub fn has_expired(&self, now: OffsetDateTime) -> bool {
         self.rules.iter().all(|rule| rule.has_expired(now))
@@ -285,9 +291,14 @@ pub struct RuleName {
 
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let namespace = self.namespace.as_deref().unwrap_or("cluster");
-        write!(f, "{namespace}/{}/{}", self.policy, self.rule)
+        let policy = called(self.namespace.as_deref(), &self.policy);
+        write!(f, "{policy}/{}", self.rule)
     }
+}
+
+fn called(namespace: Option<&str>, policy: &str) -> String {
+    let namespace = namespace.unwrap_or("cluster");
+    format!("{namespace}/{policy}")
 }
 
 /// What was decided, and what rules in shadow would have changed.
