@@ -1,14 +1,32 @@
 //! Ports that pods keep from their sidecars: no rule is asked there.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::ensure;
 
-use super::rules::Rules;
+use super::rules::{Rules, Workload};
 use super::subject::{self, Called};
 
 /// Whether the sidecar of some replica of a called one does not see a port.
 pub(super) fn is_excluded(rules: &Rules, called: &Called, port: u16) -> bool {
     let mut workloads = subject::workloads(rules, called).into_iter();
     workloads.any(|one| one.excluded_ports.contains(&port))
+}
+
+/// Some workloads, and the ports that none of the sidecars of those that rules do not tell apart sees.
+pub(super) fn unseen<'a>(
+    workloads: impl IntoIterator<Item = &'a Workload>,
+    selected: &BTreeSet<&str>,
+) -> BTreeMap<Called, BTreeSet<u16>> {
+    let mut unseen: BTreeMap<Called, BTreeSet<u16>> = BTreeMap::new();
+    for one in workloads {
+        let own = &one.excluded_ports;
+        unseen
+            .entry(subject::of(one, selected))
+            .and_modify(|unseen| unseen.retain(|port| own.contains(port)))
+            .or_insert_with(|| own.clone());
+    }
+    unseen
 }
 
 /// Refuses to make a rule for a port that no sidecar of the called ones sees; warns where some do not.

@@ -7,7 +7,8 @@ use super::callers::unused;
 use super::changed::Sentence;
 use super::targets::{Asked, Targets};
 use super::{Sides, TooManyError};
-use crate::policy::rules::Workload;
+use crate::policy::excluded;
+use crate::policy::rules::Rules;
 use crate::policy::subject::{self, Called};
 
 /// One that is known, or that stands for all that have the same labels and account as far as rules ask for them.
@@ -55,20 +56,17 @@ impl<'a> Inhabitants<'a> {
         let mut keys = subject::selected_labels(sides.before);
         keys.extend(subject::selected_labels(sides.after));
         let mut by_namespace: HashMap<&str, [BTreeSet<Called>; 2]> = HashMap::new();
-        let mut excluded: BTreeMap<Called, BTreeSet<u16>> = BTreeMap::new();
-        let is_meshed = |one: &&Workload| one.meshed;
-        for (side, rules) in [sides.before, sides.after].into_iter().enumerate() {
-            for one in rules.known.workloads.iter().filter(is_meshed) {
-                let called = subject::of(one, &keys);
-                let ports = excluded.entry(called.clone());
-                let ports = ports.or_insert_with(|| one.excluded_ports.clone());
-                ports.retain(|port| one.excluded_ports.contains(port));
-                let known = by_namespace.entry(&one.namespace).or_default();
-                if let Some(of_side) = known.get_mut(side) {
-                    of_side.insert(called);
-                }
-            }
+        let meshed = |side: &'a Rules| side.known.workloads.iter().filter(|one| one.meshed);
+        for one in meshed(sides.before) {
+            let [before, _] = by_namespace.entry(&one.namespace).or_default();
+            before.insert(subject::of(one, &keys));
         }
+        for one in meshed(sides.after) {
+            let [_, after] = by_namespace.entry(&one.namespace).or_default();
+            after.insert(subject::of(one, &keys));
+        }
+        let everybody = meshed(sides.before).chain(meshed(sides.after));
+        let excluded = excluded::unseen(everybody, &keys);
         Self {
             by_namespace,
             excluded,

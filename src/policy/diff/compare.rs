@@ -14,6 +14,7 @@ use super::called::{self, Concerned, Deciding, Inhabitants, Limits, Place};
 use super::callers::{self, Callers, Classes};
 use super::changed::{self, Sentences};
 use super::{Sides, TooManyError};
+use crate::policy::ports;
 use crate::policy::revoked::Answer;
 use crate::policy::traffic::Was;
 
@@ -210,7 +211,7 @@ impl About<'_> {
         let ranges = firsts.iter().copied().zip(ends);
         let is_all = is_set || self.otherwise.iter().any(|rule| rule.ports.is_empty());
         let wanted = self.otherwise.iter().flat_map(|rule| &rule.ports);
-        let wanted = together(wanted.copied().collect());
+        let wanted = ports::together(wanted.copied().collect());
         let is_wanted = |port: u16| {
             let before = wanted.partition_point(|range| range.first <= port);
             let range = before.checked_sub(1).and_then(|number| wanted.get(number));
@@ -221,33 +222,6 @@ impl About<'_> {
             .filter(|range| is_all || is_wanted(range.first))
             .collect()
     }
-}
-
-/// Ranges in their order, of which none meets another.
-fn together(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
-    ranges.sort_unstable();
-    let mut all: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match all.last_mut() {
-            Some(held) if range.first <= held.last => held.last = held.last.max(range.last),
-            _ => all.push(range),
-        }
-    }
-    all
-}
-
-/// The parts of a range that do not exclude a port.
-fn seen(ports: PortRange, excluded: &BTreeSet<u16>) -> Vec<PortRange> {
-    let unseen = excluded.range(ports.first..=ports.last).copied();
-    let firsts = unseen.clone().map(|port| port.checked_add(1));
-    let firsts = std::iter::once(Some(ports.first)).chain(firsts);
-    let lasts = unseen.map(|port| port.checked_sub(1));
-    let lasts = lasts.chain(std::iter::once(Some(ports.last)));
-    let ranges = firsts.zip(lasts).filter_map(|(first, last)| {
-        let (first, last) = (first?, last?);
-        Some(PortRange { first, last }).filter(|_| first <= last)
-    });
-    ranges.collect()
 }
 
 struct Decider<'a> {
@@ -277,19 +251,19 @@ impl Decider<'_> {
                     continue;
                 };
                 let caller = (&stands.caller, &*stands.beside);
-                for ports in ports {
-                    let at = (ports.first, self.now);
+                for asked_at in ports {
+                    let at = (asked_at.first, self.now);
                     let before = was.revoked.decide(old, caller, &before, at);
                     let after = is.revoked.decide(new, caller, &after, at);
                     let Some(why) = Why::of(&before, &after) else {
                         continue;
                     };
-                    let unseen = to.excluded.range(ports.first..=ports.last);
+                    let unseen = to.excluded.range(asked_at.first..=asked_at.last);
                     if unseen.clone().next().is_some() {
                         let held = excluded.entry(to.shown.clone()).or_default();
                         held.extend(unseen);
                     }
-                    let seen = seen(*ports, &to.excluded).into_iter();
+                    let seen = ports::without(&[*asked_at], &to.excluded).into_iter();
                     flips.extend(seen.map(|ports| Flip {
                         why: why.clone(),
                         from: (*from).clone(),

@@ -1,6 +1,6 @@
 //! What rules permit and nobody ever did, whichever rule would let it in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use palisade_api::policy::{From, Policy, PortRange, RuleName, Source, Verdict};
 use palisade_api::spiffe::SpiffeId;
@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use super::allowances::{Allowance, Allowances, Permitted};
 use super::callers::{Callers, by_called};
 use crate::policy::counted::{Edge, Workloads};
-use crate::policy::ports;
 use crate::policy::rules::Rules;
-use crate::policy::subject::{self, Called};
+use crate::policy::subject::Called;
+use crate::policy::{excluded, ports};
 
 /// An edge that rules permit, and that was never used.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -68,14 +68,7 @@ pub(super) fn find(
     // What is permitted by rules that are not known is left out, which was said.
     let meshed = meshed.filter(|one| rules.sure_in(Some(&one.namespace)).is_ok());
     // What no sidecar sees is in no count: where all replicas keep a port from theirs, nobody knows whether it is used.
-    let mut protected: BTreeMap<Called, BTreeSet<u16>> = BTreeMap::new();
-    for one in meshed {
-        let own = &one.excluded_ports;
-        let unseen = protected.entry(subject::of(one, &workloads.selected));
-        unseen
-            .and_modify(|unseen| unseen.retain(|port| own.contains(port)))
-            .or_insert_with(|| own.clone());
-    }
+    let protected = excluded::unseen(meshed, &workloads.selected);
     let judge = Judge {
         rules,
         policy: rules.compiled(),
