@@ -47,10 +47,10 @@ pub(super) fn put(name: Option<&str>, change: &Change, wait: Wait) -> anyhow::Re
     let put = placed(change, &running.rules, &writes);
     let progress = match wait.patience {
         Some(patience) => {
-            let waiting = concerned(change, &now)?;
+            let concerned = concerned(change, &now)?;
             let watched = Watched::of(name, &running.rules, &writes);
             let bound = (begun, patience);
-            Some(follow(&state, &change.policies, waiting, watched, bound)?)
+            Some(follow(&state, &change.policies, concerned, watched, bound)?)
         }
         None => None,
     };
@@ -164,12 +164,11 @@ fn counted(spec: &RevocationsSpec) -> String {
 fn follow(
     state: &Path,
     policies: &[AuthorizationPolicy],
-    mut waiting: BTreeMap<String, Vec<Wanted>>,
+    mut concerned: BTreeMap<String, Vec<Wanted>>,
     mut watched: Watched<'_>,
     (begun, patience): (Instant, Duration),
 ) -> anyhow::Result<Progress> {
     let mut progress = Progress::default();
-    let mut concerned = waiting.clone();
     // By replica, how long it took.
     let mut enforcing: BTreeMap<String, Duration> = BTreeMap::new();
     loop {
@@ -179,12 +178,10 @@ fn follow(
             );
             progress.unsettled(policy.title(), why);
             let (name, _) = policy_digest(policy);
-            for all in [&mut waiting, &mut concerned] {
-                all.retain(|_, wanted| {
-                    wanted.retain(|(channel, held, _)| channel.is_some() || *held != name);
-                    !wanted.is_empty()
-                });
-            }
+            concerned.retain(|_, wanted| {
+                wanted.retain(|(channel, held, _)| channel.is_some() || *held != name);
+                !wanted.is_empty()
+            });
             // Who enforced it, enforces it no more.
             enforcing.retain(|replica, _| concerned.contains_key(replica));
         }
@@ -193,18 +190,22 @@ fn follow(
             .iter()
             .map(|proxy| (proxy.workload.as_str(), proxy))
             .collect();
-        waiting.retain(|workload, wanted| {
-            let proxy = proxies.get(workload.as_str());
-            let enforces = proxy.is_some_and(|proxy| wanted.iter().all(|one| proxy.holds(one)));
-            if enforces {
-                enforcing.insert(workload.clone(), begun.elapsed());
+        for (replica, wanted) in &concerned {
+            if enforcing.contains_key(replica) {
+                continue;
             }
-            !enforces
-        });
-        if waiting.is_empty() || begun.elapsed() >= patience {
-            let stragglers = waiting.iter().map(|(workload, wanted)| {
-                let why = why(proxies.get(workload.as_str()).copied(), wanted);
-                (workload.clone(), why)
+            let proxy = proxies.get(replica.as_str());
+            if proxy.is_some_and(|proxy| wanted.iter().all(|one| proxy.holds(one))) {
+                enforcing.insert(replica.clone(), begun.elapsed());
+            }
+        }
+        if enforcing.len() == concerned.len() || begun.elapsed() >= patience {
+            let waiting = concerned
+                .iter()
+                .filter(|(replica, _)| !enforcing.contains_key(*replica));
+            let stragglers = waiting.map(|(replica, wanted)| {
+                let why = why(proxies.get(replica.as_str()).copied(), wanted);
+                (replica.clone(), why)
             });
             progress.left(stragglers.collect(), 0);
             for took in enforcing.into_values() {

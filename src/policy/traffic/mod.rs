@@ -74,19 +74,18 @@ impl Traffic {
     /// Leaves out calls into namespaces of which the rules were not read, or are not known for a fault that is to be mended;
     /// how many connections the latter were.
     pub(crate) fn leave_out_unread(&mut self, rules: &Rules) -> u64 {
-        let mut unread: BTreeMap<String, (Option<UnreadError>, u64)> = BTreeMap::new();
+        let mut unread: BTreeMap<String, (UnreadError, u64)> = BTreeMap::new();
         self.edges.retain(|edge| {
             let Err(error) = rules.reach(&edge.namespace) else {
                 return true;
             };
-            let (why, connections) = unread.entry(edge.namespace.to_string()).or_default();
-            *why = Some(error);
+            let unread = unread.entry(edge.namespace.to_string());
+            let (_, connections) = unread.or_insert((error, 0));
             *connections += edge.count;
             false
         });
         let mut unknown = 0;
         for (namespace, (why, connections)) in unread {
-            let Some(why) = why else { continue };
             if let UnreadError::Unknown(_) = why {
                 unknown += connections;
             }
