@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::example::json_lines;
-use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for};
+use crate::harness::{BOUND, Cluster, Mesh, Namespace, stdout, text, wait_for, wait_or_say};
 use crate::shop::Shop;
 
 const SERVERS: usize = 12;
@@ -269,9 +269,16 @@ fn apply(namespace: &Namespace, object: &Value, validate: &str) -> Output {
     Cluster::shared().fed(&kubectl, &object.to_string())
 }
 
+/// What all replicas of control have logged. One that goes while kubectl reads makes it fail: it reads again then.
 pub(crate) fn log_of_control(mesh: &Mesh) -> String {
     let control = "app.kubernetes.io/name=palisade-control";
-    stdout(&mesh.system(&["logs", "-l", control, "--tail=-1"]))
+    wait_or_say("the log of control", BOUND, || {
+        let said = mesh.system(&["logs", "-l", control, "--tail=-1"]);
+        let is_whole = said.status.success();
+        is_whole
+            .then(|| text(&said.stdout))
+            .ok_or_else(|| text(&said.stderr))
+    })
 }
 
 /// When connections were closed because of a rule, after this moment.

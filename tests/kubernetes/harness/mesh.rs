@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BOUND, Cluster, Namespace, stdout, wait_for};
+use super::{BOUND, Cluster, Namespace, stdout, text, wait_for, wait_or_say};
 use crate::example::SHOP;
 
 /// The mesh of the shared cluster.
@@ -96,7 +96,7 @@ impl Mesh {
         self.installed_in
     }
 
-    /// Waits until control and the injector are as their Deployments say.
+    /// Waits until control and the injector are as their Deployments say, and rules can be written.
     pub(crate) fn ready(&self) {
         for deployment in [
             "deployment/palisade-control",
@@ -117,6 +117,13 @@ impl Mesh {
             let bundles = stdout(&bundles);
             (bundles.lines().count() >= 4 && bundles.lines().all(|line| !line.is_empty()))
                 .then_some(())
+        });
+        // A definition that was made just now is not served at once.
+        wait_or_say("rules to be served", BOUND, || {
+            let rules = "authorizationpolicies,clusterauthorizationpolicies";
+            let found = self.cluster.kubectl(&["get", rules, "--all-namespaces"]);
+            let is_served = found.status.success();
+            is_served.then_some(()).ok_or_else(|| text(&found.stderr))
         });
     }
 
