@@ -5,11 +5,13 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io::{self, Read as _};
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -292,38 +294,44 @@ thread_local! {
 ///
 /// The kernel's.
 pub fn said(socket: &SockRef<'_>) -> io::Result<Bytes> {
-    with_buffer(SAID_BYTES, |buffer| (&**socket).read(buffer))
+    read_some(&**socket, SAID_BYTES)
 }
 
 /// As [`said`], where the runtime has heard of bytes. A read that leaves room has emptied the socket: the runtime is told,
 /// so that the next one is not tried in vain.
 fn read_at_once(stream: &TcpStream, most: usize) -> io::Result<Bytes> {
-    with_buffer(most, |buffer| {
-        let mut read = None;
-        let tried = stream.try_io(Interest::READABLE, || {
-            let n = (&*SockRef::from(stream)).read(buffer)?;
-            read = Some(n);
-            if 0 < n && n < buffer.len() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(n)
-        });
-        read.map_or(tried, Ok)
-    })
+    let mut read = None;
+    let tried = stream.try_io(Interest::READABLE, || {
+        let bytes = read_some(stream, most)?;
+        let has_emptied_it = !bytes.is_empty() && bytes.len() < most.min(READ_BYTES);
+        read = Some(bytes);
+        if has_emptied_it {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Bytes::new())
+    });
+    read.map_or(tried, Ok)
 }
 
-/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none. What was read is
-/// copied, so that it is held in no more memory than it fills.
-fn with_buffer(
-    most: usize,
-    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-) -> io::Result<Bytes> {
+/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none. What fills half of
+/// it is handed on in it, and the thread gets another; less is copied, so that it is held in no more memory than it fills.
+fn read_some(socket: impl AsFd, most: usize) -> io::Result<Bytes> {
     let mut buffer = BUFFER.take();
-    buffer.resize(READ_BYTES, 0);
-    let room = buffer.get_mut(..most.min(READ_BYTES)).unwrap_or_default();
-    let bytes = read(room).map(|n| Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default()));
+    buffer.reserve_exact(READ_BYTES);
+    let read = if most < buffer.capacity() {
+        let room = buffer.spare_capacity_mut().get_mut(..most);
+        let read = rustix::io::read(socket, room.unwrap_or_default());
+        read.map(|(said, _rest)| Bytes::copy_from_slice(said))
+    } else {
+        let read = rustix::io::read(socket, spare_capacity(&mut buffer));
+        read.map(|n| match n < READ_BYTES / 2 {
+            true => Bytes::copy_from_slice(&buffer),
+            false => Bytes::from(std::mem::take(&mut buffer)),
+        })
+    };
+    buffer.clear();
     BUFFER.set(buffer);
-    bytes
+    Ok(read?)
 }
 
 /// Read from an application at a time: what one write of the mesh takes.

@@ -5,12 +5,13 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::io::{self, BufRead, IoSlice, Write};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use rustls::Connection;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 /// Reads and writes the plaintext of a TLS connection.
@@ -20,10 +21,9 @@ use tokio_rustls::TlsStream;
 pub struct Secured<T> {
     io: T,
     connection: Connection,
-    /// Lent by the thread while it holds records that rustls was not fed yet: those from `fed` to `read`.
+    /// Lent by the thread while it holds records that rustls was not fed yet: those from `fed` on.
     records: Vec<u8>,
     fed: usize,
-    read: usize,
     /// Plaintext that rustls holds.
     plaintext_bytes: usize,
     is_closed_by_peer: bool,
@@ -69,7 +69,6 @@ impl<T> Secured<T> {
             connection,
             records: Vec::new(),
             fed: 0,
-            read: 0,
             plaintext_bytes: state.plaintext_bytes_to_read(),
             is_closed_by_peer: state.peer_has_closed(),
             is_shut: false,
@@ -81,13 +80,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Secured<T> {
     /// Reads what the socket has.
     fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut records = RECORDS.take();
-        records.resize(READ_BYTES, 0);
-        let mut room = ReadBuf::new(&mut records);
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut room);
-        let read = room.filled().len();
-        if matches!(polled, Poll::Ready(Ok(()))) && read > 0 {
-            (self.records, self.fed, self.read) = (records, 0, read);
-            return polled;
+        records.clear();
+        records.reserve_exact(READ_BYTES);
+        let polled = pin!(self.io.read_buf(&mut records)).poll(cx);
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            (self.records, self.fed) = (records, 0);
+            return Poll::Ready(Ok(()));
         }
         RECORDS.set(records);
         ready!(polled)?;
@@ -97,7 +95,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Secured<T> {
 
     /// Gives rustls as much of the records as it takes at once.
     fn feed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut records = self.records.get(self.fed..self.read).unwrap_or_default();
+        let mut records = self.records.get(self.fed..).unwrap_or_default();
         self.fed += self.connection.read_tls(&mut records)?;
         match self.connection.process_new_packets() {
             Ok(state) => {
@@ -110,9 +108,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Secured<T> {
                 return Err(invalid(error));
             }
         }
-        if self.fed >= self.read || self.is_closed_by_peer {
+        if self.fed >= self.records.len() || self.is_closed_by_peer {
             RECORDS.set(std::mem::take(&mut self.records));
-            (self.fed, self.read) = (0, 0);
+            self.fed = 0;
         }
         Ok(())
     }
@@ -143,7 +141,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for Secured<T> {
             if this.is_closed_by_peer {
                 return Poll::Ready(Ok(&[]));
             }
-            if this.fed >= this.read {
+            if this.fed >= this.records.len() {
                 ready!(this.poll_records(cx))?;
             }
             this.feed(cx)?;
