@@ -1,7 +1,9 @@
 //! Where the peers' programs are.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +12,7 @@ use clap::ValueEnum;
 
 use super::{Kind, Peer, palisade};
 use crate::args::Args;
-use crate::pods::succeed;
+use crate::pods::{PROXY_USER, succeed};
 
 /// Everything that was asked for and is there. What is not there is named on stderr, and fails the run where it was asked for
 /// by name or by its path.
@@ -59,8 +61,10 @@ fn name(kind: Kind) -> String {
 }
 
 fn programs(args: &Args, kind: Kind, folder: &Path) -> Result<Vec<PathBuf>> {
-    let one =
-        |given: &Option<PathBuf>, name, remedy| Ok(vec![given_or_found(given, name, remedy)?]);
+    let one = |given: &Option<PathBuf>, name, remedy| {
+        let found = given_or_found(given, name, remedy)?;
+        Ok(vec![for_everybody(folder, &found, name)?])
+    };
     match kind {
         Kind::Direct => Ok(vec![PathBuf::new()]),
         Kind::Floor => Ok(vec![compile(folder, "floor", include_str!("../floor.c"))?]),
@@ -98,6 +102,27 @@ fn given_or_found(given: &Option<PathBuf>, name: &str, remedy: &str) -> Result<P
         Some(path) => bail!("{name}: {} is no program that can be run", path.display()),
         None => in_path(name).ok_or_else(|| anyhow!("{name} is not in PATH: {remedy}")),
     }
+}
+
+/// The same program where the proxies' user may run it: it may not enter every folder.
+fn for_everybody(folder: &Path, found: &Path, name: &str) -> Result<PathBuf> {
+    let mut magic = [0; 4];
+    let is_whole = File::open(found)?.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF";
+    if is_whole {
+        let copy = folder.join(name);
+        fs::copy(found, &copy).with_context(|| found.display().to_string())?;
+        return Ok(copy);
+    }
+    let mut script = Command::new(found);
+    script.arg("--version").uid(PROXY_USER).gid(PROXY_USER);
+    succeed(script).with_context(|| {
+        format!(
+            "{} is a script that the proxies' user, {PROXY_USER}, cannot run: give --{name} the program that it starts \
+             (pip puts Envoy's into site-packages/envoy/_bin)",
+            found.display()
+        )
+    })?;
+    Ok(found.to_owned())
 }
 
 /// Looks for a program where a shell would.
