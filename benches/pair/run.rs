@@ -32,13 +32,23 @@ pub(crate) async fn run(args: &Args) -> Result<Results> {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let peers = peers::find(args, folder.path())?;
     ensure!(!peers.is_empty(), "there is no peer to measure");
+    for asked in &args.work {
+        let is_done = peers.iter().any(|peer| peer.kind.does(*asked));
+        let names = || peers.iter().map(|peer| peer.name.as_str());
+        ensure!(
+            is_done,
+            "{}: this is no work for {}; name another of --peers, too",
+            asked.name(),
+            names().collect::<Vec<_>>().join(", ")
+        );
+    }
     let mut results = Results {
         setting: setting(args, &peers)?,
         measures: Vec::new(),
     };
     save(args, &results)?;
     for round in 0..args.rounds {
-        if work.iter().any(|work| work.is_bulk()) {
+        if work.iter().any(|work| work.takes_cpu()) {
             add(
                 &mut results,
                 (round, CIPHER, CIPHER_WORK),
@@ -83,7 +93,7 @@ async fn measure(
     for &work in work.iter().filter(|work| peer.kind.does(**work)) {
         let figures = work.measure(&pair, args.seconds).await;
         let figures = figures.map_err(|error| anyhow!("{error:#}{}", pair.last_words()));
-        add(results, (round, &peer.name, &name(work)), figures);
+        add(results, (round, &peer.name, &work.name()), figures);
     }
 }
 
@@ -117,11 +127,6 @@ fn add(results: &mut Results, (round, peer, work): (u32, &str, &str), figures: R
         figures,
         failure,
     });
-}
-
-fn name(work: Work) -> String {
-    let value = work.to_possible_value();
-    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn setting(args: &Args, peers: &[Peer]) -> Result<Setting> {

@@ -91,6 +91,21 @@ fn bulk_has_a_physical_floor() {
 }
 
 #[test]
+fn small_requests_have_a_physical_floor_too() {
+    let cipher = || measure(0, CIPHER, CIPHER_WORK, ("both_us_per_exchange", 3.0));
+    let plain = |work| measure(0, "plain", work, ("cpu_us", 20.0));
+    for (work, words) in [
+        ("http64", "| 64 keep-alive: CPU"),
+        ("http1", "| 1 keep-alive: CPU"),
+        ("conn", "| 16 at a time, new: CPU"),
+    ] {
+        let runs = [run(vec![cipher(), plain(work)])];
+        let line = line_of(&runs, words);
+        assert!(line.contains("| 20.0 | 23.0 |"), "{line}");
+    }
+}
+
+#[test]
 fn system_calls_and_memory_are_absolute() {
     let held = |peer, figure| measure(0, peer, "mem", ("held_client_mb", figure));
     let runs = [run(vec![held("envoy", 88.0), held("palisade", 14.1)])];

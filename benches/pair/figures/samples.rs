@@ -31,19 +31,18 @@ impl<'a> Samples<'a> {
         samples
     }
 
-    /// What bulk costs at least: a plain relay on each side, and a cipher between them.
+    /// What a connection's bytes cost at least: a plain relay on each side, and a cipher between them.
     fn add_physical_floor(&mut self) {
-        let Some(cipher) = self.0.get(&(CIPHER, CIPHER_WORK, "both_s_per_gb")).cloned() else {
-            return;
-        };
-        for work in ["bulk1", "bulk4", "bulk1r"] {
-            let Some(plain) = self.0.get(&(PLAIN, work, "cpu_s_per_gb")) else {
+        for (work, figure, cipher) in PHYSICAL {
+            let (Some(plain), Some(cipher)) = (
+                self.0.get(&(PLAIN, work, figure)),
+                self.0.get(&(CIPHER, CIPHER_WORK, cipher)),
+            ) else {
                 continue;
             };
             let sum = |(place, plain): (&Place, &f64)| Some((*place, plain + cipher.get(place)?));
             let sums = plain.iter().filter_map(sum).collect();
-            self.0
-                .insert((PLAIN_AND_CIPHER, work, "cpu_s_per_gb"), sums);
+            self.0.insert((PLAIN_AND_CIPHER, work, figure), sums);
         }
     }
 
@@ -76,5 +75,14 @@ pub(crate) const PALISADE: &str = "palisade";
 pub(crate) const CIPHER: &str = "aes-128-gcm";
 /// Its only work.
 pub(crate) const CIPHER_WORK: &str = "aes";
-/// What bulk costs at least.
+/// What each work is counted in, and the same of the cipher. Handshakes are in none: they can be shared.
+const PHYSICAL: [(&str, &str, &str); 6] = [
+    ("http64", "cpu_us", "both_us_per_exchange"),
+    ("http1", "cpu_us", "both_us_per_exchange"),
+    ("conn", "cpu_us", "both_us_per_exchange"),
+    ("bulk1", "cpu_s_per_gb", "both_s_per_gb"),
+    ("bulk4", "cpu_s_per_gb", "both_s_per_gb"),
+    ("bulk1r", "cpu_s_per_gb", "both_s_per_gb"),
+];
+/// What it costs at least.
 pub(super) const PLAIN_AND_CIPHER: &str = "plain + AES-GCM";

@@ -9,11 +9,28 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::figures::results::{Figures, named};
 use crate::meter::seconds;
 
-/// CPU seconds per GB (10^9) of sealing and of opening records of 16 KiB.
+/// CPU of sealing and of opening: seconds per GB (10^9) in the longest records, and microseconds for a small request and its
+/// answer in a record each.
 pub(crate) fn measure() -> Result<Figures> {
+    let (seal, open) = record(RECORD_BYTES)?;
+    let per_gb = 1e9 / RECORD_BYTES as f64;
+    let (seal, open) = (seal * per_gb, open * per_gb);
+    let (seal_request, open_request) = record(REQUEST_BYTES)?;
+    let (seal_answer, open_answer) = record(ANSWER_BYTES)?;
+    let exchange = seal_request + open_request + seal_answer + open_answer;
+    Ok(named([
+        ("seal_s_per_gb", seal),
+        ("open_s_per_gb", open),
+        ("both_s_per_gb", seal + open),
+        ("both_us_per_exchange", exchange * 1e6),
+    ]))
+}
+
+/// CPU seconds of sealing a record of so many bytes, and of opening it.
+fn record(bytes: usize) -> Result<(f64, f64)> {
     let key = UnboundKey::new(&AES_128_GCM, &[7; 16]).map_err(|_unspecified| refused())?;
     let key = LessSafeKey::new(key);
-    let mut record = vec![0x5a; RECORD_BYTES];
+    let mut record = vec![0x5a; bytes];
     let seal = timed(|| {
         let tag = key.seal_in_place_separate_tag(nonce(), Aad::empty(), &mut record);
         tag.map(|tag| drop(black_box(tag)))
@@ -21,28 +38,24 @@ pub(crate) fn measure() -> Result<Figures> {
     })?;
     let tag = key.seal_in_place_separate_tag(nonce(), Aad::empty(), &mut record);
     let tag = tag.map_err(|_unspecified| refused())?;
-    let mut plain = vec![0; RECORD_BYTES];
+    let mut plain = vec![0; bytes];
     let open = timed(|| {
         let opened =
             key.open_separate_gather(nonce(), Aad::empty(), &record, tag.as_ref(), &mut plain);
         opened.map_err(|_unspecified| refused())
     })?;
     black_box(plain);
-    Ok(named([
-        ("seal_s_per_gb", seal),
-        ("open_s_per_gb", open),
-        ("both_s_per_gb", seal + open),
-    ]))
+    Ok((seal, open))
 }
 
-/// CPU seconds of this thread per GB.
+/// CPU seconds of this thread for one step.
 fn timed(mut step: impl FnMut() -> Result<()>) -> Result<f64> {
     let before = seconds(&getrusage(UsageWho::RUSAGE_THREAD)?);
     for _ in 0..RECORDS {
         step()?;
     }
     let after = seconds(&getrusage(UsageWho::RUSAGE_THREAD)?);
-    Ok((after - before) / (RECORDS * RECORD_BYTES) as f64 * 1e9)
+    Ok((after - before) / RECORDS as f64)
 }
 
 /// The same for all: nothing that is sealed here is kept.
@@ -56,5 +69,8 @@ fn refused() -> anyhow::Error {
 
 /// The most that TLS puts into one record.
 const RECORD_BYTES: usize = 16 << 10;
-/// Half a GB.
+/// What wrk asks for, and what nginx answers with its head.
+const REQUEST_BYTES: usize = 64;
+const ANSWER_BYTES: usize = 1280;
+/// Of the longest, half a GB.
 const RECORDS: usize = 32 << 10;

@@ -9,6 +9,7 @@ mod stall;
 mod syscalls;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::figures::results::Figures;
 use crate::peers::Pair;
@@ -74,9 +75,21 @@ impl Work {
     }
 
     /// Whether its cost is one of bytes.
-    pub(crate) fn is_bulk(self) -> bool {
+    fn is_bulk(self) -> bool {
         use Work::{Bulk1, Bulk1r, Bulk4};
         [Bulk1, Bulk1r, Bulk4].contains(&self)
+    }
+
+    /// Whether the CPU that it takes is measured.
+    pub(crate) fn takes_cpu(self) -> bool {
+        use Work::{Conn, Http1, Http64};
+        self.is_bulk() || [Conn, Http1, Http64].contains(&self)
+    }
+
+    /// As on the command line and in the results.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Whether it needs `strace`.
