@@ -29,8 +29,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     pending: Vec<u8>,
+    at: At,
     closing: bool,
     done: bool,
+}
+
+/// What the thread does: only who it waits for wakes it, as each time is a system call of the data path.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// It starts or writes, and looks for lines by itself.
+    #[default]
+    Work,
+    /// It waits for the first line.
+    Rest,
+    /// It waits for more lines, for a time or until a large write is full.
+    Gathering,
 }
 
 impl Writer {
@@ -64,9 +77,16 @@ impl Writer {
             return;
         }
         state.pending.extend_from_slice(line);
+        let is_waited_for = match state.at {
+            At::Work => false,
+            At::Rest => {
+                state.at = At::Gathering;
+                true
+            }
+            At::Gathering => before < LARGE_WRITE_BYTES && after >= LARGE_WRITE_BYTES,
+        };
         drop(state);
-        // The thread sleeps only before the first byte and until a large write is full.
-        if before == 0 || (before < LARGE_WRITE_BYTES && after >= LARGE_WRITE_BYTES) {
+        if is_waited_for {
             self.shared.work.notify_one();
         }
     }
@@ -100,24 +120,43 @@ impl Shared {
     }
 
     /// Waits for lines, and a little longer for more of them. False at the end.
+    ///
+    /// Who was just written to is likely to be written to again: lines that follow closely are gathered for longer, and
+    /// nobody has to wake the thread for them.
     fn take(&self, batch: &mut Vec<u8>) -> bool {
-        let idle = |state: &mut State| state.pending.is_empty() && !state.closing;
-        let few = |state: &mut State| state.pending.len() < LARGE_WRITE_BYTES && !state.closing;
-        let state = self
-            .work
-            .wait_while(self.lock(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        let (mut state, _) = self
-            .work
-            .wait_timeout_while(state, GATHERING, few)
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.gather(self.lock(), MORE_GATHERING);
+        let mut state = match state.pending.is_empty() && !state.closing {
+            true => self.gather(self.rest(state), GATHERING),
+            false => state,
+        };
         if state.pending.is_empty() {
             state.done = true;
             self.done.notify_all();
             return false;
         }
+        state.at = At::Work;
         std::mem::swap(&mut state.pending, batch);
         true
+    }
+
+    /// Waits for the first line.
+    fn rest<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.at = At::Rest;
+        self.work
+            .wait_while(state, |state| state.at == At::Rest && !state.closing)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for so long, or until a large write is full.
+    fn gather<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.at = At::Gathering;
+        let few = |state: &mut State| state.pending.len() < LARGE_WRITE_BYTES && !state.closing;
+        let waited = self.work.wait_timeout_while(state, time, few);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -154,6 +193,8 @@ const MAX_PENDING_BYTES: usize = 1 << 20;
 const LARGE_WRITE_BYTES: usize = 64 << 10;
 /// How much later a lone line comes, for the sake of fewer writes.
 const GATHERING: Duration = Duration::from_millis(10);
+/// The same for a line that follows others.
+const MORE_GATHERING: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -179,6 +220,21 @@ mod tests {
         assert!(writer.close(Duration::from_secs(10)));
         assert_eq!(reader.join().unwrap().unwrap(), lines.concat());
         assert_eq!(dropped.get(), 0);
+    }
+
+    #[test]
+    fn lines_arrive_whatever_the_thread_does_when_they_come() {
+        let (mut read, write) = io::pipe().unwrap();
+        let writer = Writer::start(write, Counter::default()).unwrap();
+        for at in [At::Rest, At::Gathering, At::Rest] {
+            while writer.shared.lock().at != at {
+                thread::yield_now();
+            }
+            writer.submit(LINE);
+            let mut line = [0; LINE.len()];
+            read.read_exact(&mut line).unwrap();
+            assert_eq!(line, LINE);
+        }
     }
 
     #[test]
