@@ -13,7 +13,6 @@ mod code;
 #[expect(
     dead_code,
     unreachable_pub,
-    unused_imports,
     reason = "the proxy, and the tests in the file, use more of it"
 )]
 #[path = "../src/transport/credit.rs"]
@@ -24,14 +23,23 @@ mod frame;
 #[expect(dead_code, unreachable_pub, reason = "the proxy uses more of it")]
 #[path = "../src/transport/open.rs"]
 mod open;
+#[expect(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the proxy, and the tests in the file, use more of it"
+)]
+#[path = "../src/transport/turns.rs"]
+mod turns;
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
+use tokio::time::Instant;
 
 use code::Code;
-use credit::{Budget, Receive};
+use credit::{Budget, Receive, Windows};
 use frame::{Frame, HEADER_BYTES, SENT_DATA_BYTES};
 use open::Open;
 
@@ -66,7 +74,7 @@ fn frames() -> [(&'static str, Frame<'static>); 8] {
             "CREDIT",
             Frame::Credit {
                 stream,
-                bytes: 128 * 1024,
+                bytes: 512 * 1024,
             },
         ),
         (
@@ -123,7 +131,12 @@ fn decode(criterion: &mut Criterion) {
 /// What a full frame takes depends on where the two buffers happen to lie: some processors copy many times slower to
 /// where an address is a few bytes further in its page than the one that is copied from.
 fn receive(criterion: &mut Criterion) {
-    const WINDOW: u32 = 256 * 1024;
+    const WINDOW: u32 = 2 * 1024 * 1024;
+    let now = Instant::now();
+    let windows = Windows {
+        largest: WINDOW,
+        beside_small: false,
+    };
     let mut group = criterion.benchmark_group("receive");
     for (name, frame) in frames() {
         let Frame::Data { bytes: payload, .. } = frame else {
@@ -139,10 +152,10 @@ fn receive(criterion: &mut Criterion) {
                 let Ok(Some((Frame::Data { bytes, .. }, _))) = decoded else {
                     return 0;
                 };
-                assert!(stream.arrive(bytes));
+                assert!(stream.arrive(now, bytes));
                 let taken = stream.take().map_or(0, |taken| taken.len());
-                if stream.is_grant_due() {
-                    stream.grant(WINDOW);
+                if stream.is_grant_due(false) {
+                    stream.grant(now, windows);
                 }
                 taken
             });

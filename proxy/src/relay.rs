@@ -15,11 +15,16 @@ use rustix::buffer::spare_capacity;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::outcome::{CloseBy, Failure, RefusedReason, Side};
 use crate::telemetry::ByteCounts;
 use crate::tls::Established;
-use crate::transport::{Code, MIN_CREDIT, PIECE_BYTES, SessionEnd, Stream, StreamError};
+use crate::transport::{
+    Code, Kind, MIN_CREDIT, PIECE_BYTES, SHORT_PIECE_BYTES, SessionEnd, Stream, StreamError, Turn,
+    piece_bytes,
+};
 
 /// One end of a relay. Both directions use it at once.
 pub trait End {
@@ -61,14 +66,15 @@ pub async fn relay(
     bytes: ByteCounts,
 ) -> Result<CloseBy, Failure> {
     let first = OnceLock::new();
+    let kind = Kind::default();
     let sent = async {
-        pump(client, server, |n| bytes.sent(n)).await?;
+        pump(client, server, &kind, |n| bytes.sent(n)).await?;
         let has_ended = first.set(CloseBy::Client).is_err();
         bytes.client_ended();
         server.finish(has_ended).map_err(Failed::server)
     };
     let received = async {
-        pump(server, client, |n| bytes.received(n))
+        pump(server, client, &kind, |n| bytes.received(n))
             .await
             .map_err(Failed::mirrored)?;
         let has_ended = first.set(CloseBy::Server).is_err();
@@ -87,19 +93,31 @@ pub async fn relay(
     }
 }
 
-async fn pump(from: &impl End, to: &impl End, count: impl Fn(u64)) -> Result<(), Failed> {
+async fn pump(
+    from: &impl End,
+    to: &impl End,
+    kind: &Kind,
+    count: impl Fn(u64),
+) -> Result<(), Failed> {
+    let mut turn = Turn::default();
     loop {
         let room = tokio::select! {
             biased;
             room = to.room() => room.map_err(Failed::server)?,
             error = from.failed() => return Err(Failed::client(error)),
         };
-        let Some(bytes) = from.read(room).await.map_err(Failed::client)? else {
+        let most = room.min(piece_bytes(Instant::now()));
+        let Some(bytes) = from.read(most).await.map_err(Failed::client)? else {
             return Ok(());
         };
-        let n = bytes.len() as u64;
+        let n = bytes.len();
         to.write(bytes).await.map_err(Failed::server)?;
-        count(n);
+        count(n as u64);
+        let now = Instant::now();
+        kind.moved(now, n);
+        if turn.is_over(now, n) {
+            yield_now().await;
+        }
     }
 }
 
@@ -303,7 +321,7 @@ fn read_at_once(stream: &TcpStream, most: usize) -> io::Result<Bytes> {
     let mut read = None;
     let tried = stream.try_io(Interest::READABLE, || {
         let bytes = read_some(stream, most)?;
-        let has_emptied_it = !bytes.is_empty() && bytes.len() < most.min(READ_BYTES);
+        let has_emptied_it = !bytes.is_empty() && bytes.len() < most.min(buffer_bytes(most));
         read = Some(bytes);
         if has_emptied_it {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -313,18 +331,22 @@ fn read_at_once(stream: &TcpStream, most: usize) -> io::Result<Bytes> {
     read.map_or(tried, Ok)
 }
 
-/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none. What fills half of
-/// it is handed on in it, and the thread gets another; less is copied, so that it is held in no more memory than it fills.
+/// The buffer belongs to the thread and is lent only while bytes move: an idle connection holds none. It is as large as
+/// a piece may be now. What fills half of it is handed on in it, and the thread gets another; less is copied, so that it
+/// is held in no more memory than it fills.
 fn read_some(socket: impl AsFd, most: usize) -> io::Result<Bytes> {
     let mut buffer = BUFFER.take();
-    buffer.reserve_exact(READ_BYTES);
-    let read = if most < buffer.capacity() {
+    let buffer_bytes = buffer_bytes(most);
+    if buffer.capacity() != buffer_bytes {
+        buffer = Vec::with_capacity(buffer_bytes);
+    }
+    let read = if most < buffer_bytes {
         let room = buffer.spare_capacity_mut().get_mut(..most);
         let read = rustix::io::read(socket, room.unwrap_or_default());
         read.map(|(said, _rest)| Bytes::copy_from_slice(said))
     } else {
         let read = rustix::io::read(socket, spare_capacity(&mut buffer));
-        read.map(|n| match n < READ_BYTES / 2 {
+        read.map(|n| match n < buffer_bytes / 2 {
             true => Bytes::copy_from_slice(&buffer),
             false => Bytes::from(std::mem::take(&mut buffer)),
         })
@@ -334,7 +356,15 @@ fn read_some(socket: impl AsFd, most: usize) -> io::Result<Bytes> {
     Ok(read?)
 }
 
-/// Read from an application at a time: what one write of the mesh takes.
+/// The buffer for a read of `most` bytes.
+fn buffer_bytes(most: usize) -> usize {
+    match most {
+        READ_BYTES.. => READ_BYTES,
+        ..READ_BYTES => SHORT_PIECE_BYTES,
+    }
+}
+
+/// Read from an application at a time, at most: what one write of the mesh takes.
 const READ_BYTES: usize = PIECE_BYTES;
 /// Read at most before a stream is opened: the credit that every stream begins with.
 const SAID_BYTES: usize = MIN_CREDIT as usize;
@@ -379,7 +409,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let pumped = async { pump(&stream, &Stalled, |_| {}).await };
+        let pumped = async { pump(&stream, &Stalled, &Kind::default(), |_| {}).await };
         let reset = async {
             client.try_write(b"what is never read").unwrap();
             crate::listen::reset(client);

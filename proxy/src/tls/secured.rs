@@ -34,10 +34,10 @@ thread_local! {
     static RECORDS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is read from the socket at once: some seven full records.
-const READ_BYTES: usize = 128 * 1024;
+/// What is read from the socket at once: sixteen full records, as one write of the mesh makes them.
+const READ_BYTES: usize = 16 * (16 * 1024 + 5 + 1 + 16);
 /// What rustls may hold that is not sent: more than one write of the mesh.
-const UNSENT_BYTES: usize = 256 * 1024;
+const UNSENT_BYTES: usize = 512 * 1024;
 
 impl<T> fmt::Debug for Secured<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::{Duration, Instant};
+
+use super::turns::PIECE_BYTES;
 
 /// The credit that every stream begins with, at least: an opener may count on it before it saw the peer's HELLO.
 pub const MIN_CREDIT: u32 = 16 * 1024;
@@ -17,7 +20,22 @@ pub const MIN_CREDIT: u32 = 16 * 1024;
 pub(super) const LEAST_CREDIT: u32 = MIN_CREDIT / 2;
 
 /// Received bytes are kept, and handed out, in pieces of at most this.
-const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES: usize = PIECE_BYTES;
+
+/// A window may grow by so much of what is left for growing. Of the default budget, 8 streams come to 2 MiB, 16 more to
+/// 1 MiB, another 16 to 512 KiB, and so on.
+const SHARES: usize = 32;
+
+/// While small messages are about, a peer may have so much more to send: two short pieces, each of which is granted
+/// again when it was read. So neither proxy has more than these to do before it looks for the messages.
+const SHORT_WINDOW: u32 = 128 * 1024;
+
+/// Where a short window's bytes take longer than this to come (they are then fewer than a Gbit/s), the path is long, not
+/// the queue.
+const LONG_TIME: Duration = Duration::from_millis(1);
+
+/// So many times in a row: a proxy may be kept from its work now and then.
+const LONG_TIMES: u8 = 8;
 
 /// A piece from which on more is expected to follow at once.
 const LARGE_BYTES: usize = 4 * 1024;
@@ -81,10 +99,13 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Grows only into three quarters of the budget: the last quarter is kept for new streams.
+    /// Grows only into three quarters of the budget: the last quarter is kept for new streams. And only by a small part
+    /// of what of these is left: the more streams have grown, the less the next one may, but none takes from all others.
     fn grow(&mut self, bytes: u32) -> bool {
         let limit = self.budget.0.limit;
-        let grown = self.budget.take(bytes, limit - limit / 4);
+        let to_others = (bytes as usize).saturating_mul(SHARES - 1);
+        let most = (limit - limit / 4).saturating_sub(to_others);
+        let grown = self.budget.take(bytes, most);
         if grown {
             self.bytes += bytes;
         }
@@ -97,6 +118,23 @@ impl Drop for Reservation {
         let used = &self.budget.0.used;
         used.fetch_sub(self.bytes as usize, Ordering::Relaxed);
     }
+}
+
+/// How much may be granted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windows {
+    /// The largest window, in bytes.
+    pub(super) largest: u32,
+    /// Small messages are moved beside the stream.
+    pub(super) beside_small: bool,
+}
+
+/// A grant whose bytes are waited for.
+#[derive(Debug)]
+struct Grant {
+    at: Instant,
+    /// What the peer could still send before.
+    ahead: u32,
 }
 
 /// The receiving half of a stream: what came, what may still come, and what the application took.
@@ -116,6 +154,12 @@ pub(super) struct Receive {
     ran_low: bool,
     /// Credit was what held the peer back: its reader waits for more.
     starved: bool,
+    /// What the peer may have to send while small messages are about.
+    short_window: u32,
+    /// The grant by which the path is measured.
+    measured: Option<Grant>,
+    /// How many grants in a row took a long time.
+    long_times: u8,
 }
 
 impl Receive {
@@ -138,24 +182,54 @@ impl Receive {
             owed: 0,
             ran_low: false,
             starved: false,
+            short_window: SHORT_WINDOW,
+            measured: None,
+            long_times: 0,
         }
     }
 
     /// Takes in what the peer sent; false where that is more than it may. Data nobody waits for is only counted.
-    pub(super) fn arrive(&mut self, bytes: &[u8]) -> bool {
+    pub(super) fn arrive(&mut self, now: Instant, bytes: &[u8]) -> bool {
         let Some(left) = u32::try_from(bytes.len())
             .ok()
             .and_then(|length| self.left.checked_sub(length))
         else {
             return false;
         };
+        let length = self.left - left;
         self.left = left;
+        self.measure(now, length);
         if let Some(reservation) = &self.reservation {
             let window = reservation.bytes;
             self.ran_low |= left < window / 4;
             self.keep(bytes, window);
         }
         true
+    }
+
+    /// Looks how long a grant took to come back as data. A long path needs a larger window, whoever else is about.
+    fn measure(&mut self, now: Instant, length: u32) {
+        let Some(grant) = &mut self.measured else {
+            return;
+        };
+        if let Some(ahead) = grant.ahead.checked_sub(length) {
+            grant.ahead = ahead;
+            return;
+        }
+        let took = now.saturating_duration_since(grant.at);
+        self.measured = None;
+        let long = LONG_TIME * (self.short_window / SHORT_WINDOW);
+        if took < long {
+            self.long_times = 0;
+            if took < long / 2 {
+                self.short_window = SHORT_WINDOW;
+            }
+            return;
+        }
+        self.long_times += 1;
+        if self.long_times >= LONG_TIMES {
+            (self.short_window, self.long_times) = (self.short_window.saturating_mul(2), 0);
+        }
     }
 
     /// Copies, so that a small piece never holds on to the large buffer that it was read into.
@@ -189,25 +263,47 @@ impl Receive {
         Some(chunk.freeze())
     }
 
-    /// Whether so much is owed that the peer should hear of it. Half a window: fewer CREDIT frames, and no stall.
-    pub(super) fn is_grant_due(&self) -> bool {
-        match &self.reservation {
-            Some(reservation) => self.owed >= reservation.bytes / 2,
-            None => false,
+    /// Whether so much is owed that the peer should hear of it: a quarter of a window (few CREDIT frames, and no stall),
+    /// and never little pieces.
+    pub(super) fn is_grant_due(&self, beside_small: bool) -> bool {
+        let Some(reservation) = &self.reservation else {
+            return false;
+        };
+        let window = reservation.bytes;
+        if beside_small && window > self.short_window {
+            let step = self.short_window / 2;
+            return self.owed >= step && self.left <= step;
         }
+        self.owed >= (window / 4).max(LEAST_CREDIT)
     }
 
-    /// Grants what is owed, and a larger window where the credit held the peer back and memory is left.
-    pub(super) fn grant(&mut self, max_window: u32) -> u32 {
+    /// Grants what is owed, and a larger window where the credit held the peer back and memory is left. While small
+    /// messages are about, no more than lets the peer send a short window: the rest stays owed.
+    pub(super) fn grant(&mut self, now: Instant, windows: Windows) -> u32 {
         let Some(reservation) = &mut self.reservation else {
             return 0;
         };
-        let mut granted = std::mem::take(&mut self.owed);
         let window = reservation.bytes;
-        if self.starved && window <= max_window / 2 && reservation.grow(window) {
+        if !windows.beside_small {
+            (self.short_window, self.long_times) = (SHORT_WINDOW, 0);
+        }
+        let is_short = windows.beside_small && window > self.short_window;
+        let (most, largest) = match is_short {
+            true => (self.short_window.saturating_sub(self.left), window),
+            false => (u32::MAX, windows.largest),
+        };
+        let mut granted = self.owed.min(most);
+        self.owed -= granted;
+        if self.starved && window <= largest / 2 && reservation.grow(window) {
             granted += window;
         }
         (self.ran_low, self.starved) = (false, false);
+        if is_short {
+            let ahead = self.left;
+            self.measured.get_or_insert(Grant { at: now, ahead });
+        } else {
+            self.measured = None;
+        }
         self.left += granted;
         granted
     }
@@ -226,10 +322,10 @@ mod tests {
     #[test]
     fn a_reservation_is_given_back_and_growth_leaves_a_quarter() {
         let budget = Budget::new(100);
-        let mut first = budget.reserve(40).unwrap();
-        assert!(first.grow(35));
-        assert!(!first.grow(1), "the last quarter is for new streams");
-        let second = budget.reserve(25).unwrap();
+        let mut first = budget.reserve(43).unwrap();
+        assert!(first.grow(1));
+        assert!(!first.grow(1), "it would be more than its share");
+        let second = budget.reserve(56).unwrap();
         assert!(budget.reserve(1).is_none());
         assert_eq!(budget.used_bytes(), 100);
         drop((first, second));
@@ -237,30 +333,118 @@ mod tests {
     }
 
     #[test]
-    fn a_window_doubles_only_for_a_reader_who_waits_for_a_sender_without_credit() {
-        let budget = Budget::new(1000);
-        let mut receive = Receive::new(budget.reserve(64).unwrap());
-        assert!(receive.arrive(&[1; 64]));
-        assert!(!receive.arrive(&[1]));
-        assert_eq!(receive.take().unwrap().len(), 64);
-        assert!(!receive.is_grant_due(), "the application still holds it");
-        assert!(receive.take().is_none());
-        assert!(receive.is_grant_due());
-        assert_eq!(receive.grant(512), 128);
-        assert_eq!(budget.used_bytes(), 128);
+    fn windows_that_grew_leave_others_room_to_grow() {
+        let budget = Budget::default();
+        let grown = || {
+            let mut reservation = budget.reserve(MIN_CREDIT).unwrap();
+            while reservation.bytes < 2 * 1024 * 1024 && reservation.grow(reservation.bytes) {}
+            reservation
+        };
+        let streams: Vec<_> = std::iter::repeat_with(grown).take(150).collect();
+        let with = |window| streams.iter().filter(|one| one.bytes == window).count();
+        assert_eq!(
+            [2048, 1024, 512, 256, 128, 64].map(|kib| with(kib * 1024)),
+            [8, 16, 16, 16, 16, 16]
+        );
+    }
 
-        assert!(receive.arrive(&[1; 32]));
-        assert!(receive.take().is_some());
+    const KIB: usize = 1024;
+
+    fn reading(window: usize, budget: &Budget) -> Receive {
+        Receive::new(budget.reserve(u32::try_from(window).unwrap()).unwrap())
+    }
+
+    /// The peer sends so much, and the application reads it all and waits for more.
+    fn pass(receive: &mut Receive, now: Instant, bytes: usize) {
+        assert!(receive.arrive(now, &vec![1; bytes]));
+        while receive.take().is_some() {}
+    }
+
+    fn windows(beside_small: bool) -> Windows {
+        Windows {
+            largest: 512 * 1024,
+            beside_small,
+        }
+    }
+
+    #[test]
+    fn a_window_doubles_only_for_a_reader_who_waits_for_a_sender_without_credit() {
+        let (now, alone) = (Instant::now(), windows(false));
+        let budget = Budget::default();
+        let mut receive = reading(64 * KIB, &budget);
+        assert!(receive.arrive(now, &[1; 64 * KIB]));
+        assert!(!receive.arrive(now, &[1]));
+        assert_eq!(receive.take().unwrap().len(), 64 * KIB);
+        assert!(
+            !receive.is_grant_due(false),
+            "the application still holds it"
+        );
         assert!(receive.take().is_none());
-        assert!(!receive.is_grant_due(), "less than half of the window");
-        assert!(receive.arrive(&[1; 32]));
-        assert!(receive.take().is_some());
-        assert!(receive.take().is_none());
-        assert_eq!(receive.grant(512), 64, "the sender had credit left");
+        assert!(receive.is_grant_due(false));
+        assert_eq!(receive.grant(now, alone), 128 * 1024);
+        assert_eq!(budget.used_bytes(), 128 * KIB);
+
+        pass(&mut receive, now, 31 * KIB);
+        assert!(!receive.is_grant_due(false), "less than a quarter of it");
+        pass(&mut receive, now, KIB);
+        assert!(receive.is_grant_due(false));
+        assert_eq!(
+            receive.grant(now, alone),
+            32 * 1024,
+            "the sender had credit left"
+        );
         receive.close();
         assert_eq!(budget.used_bytes(), 0);
-        assert!(receive.arrive(&[1; 128]), "counted, not kept");
-        assert!(!receive.arrive(&[1]));
+        assert!(receive.arrive(now, &[1; 128 * KIB]), "counted, not kept");
+        assert!(!receive.arrive(now, &[1]));
         assert!(receive.take().is_none());
+    }
+
+    #[test]
+    fn beside_small_messages_a_peer_may_send_a_short_window_and_gets_the_rest_later() {
+        let (now, budget) = (Instant::now(), Budget::default());
+        let mut receive = reading(512 * KIB, &budget);
+        pass(&mut receive, now, 384 * KIB);
+        assert!(
+            !receive.is_grant_due(true),
+            "it may still send a short window"
+        );
+        pass(&mut receive, now, 64 * KIB);
+        assert!(receive.is_grant_due(true));
+        assert_eq!(receive.grant(now, windows(true)), 64 * 1024);
+        assert!(!receive.is_grant_due(true));
+        assert!(receive.is_grant_due(false));
+        assert_eq!(receive.grant(now, windows(false)), 384 * 1024);
+        assert!(!receive.arrive(now, &[1; 512 * KIB + 1]));
+        assert!(receive.arrive(now, &[1; 512 * KIB]));
+        assert_eq!(budget.used_bytes(), 512 * KIB);
+    }
+
+    #[test]
+    fn a_short_window_grows_where_the_path_is_long_and_not_where_a_proxy_was_busy_once() {
+        let budget = Budget::default();
+        let granted_after = |slow: &[bool]| {
+            let mut now = Instant::now();
+            let mut receive = reading(512 * KIB, &budget);
+            pass(&mut receive, now, 512 * KIB);
+            let mut granted = receive.grant(now, windows(true));
+            for slow in slow {
+                now += match slow {
+                    true => Duration::from_millis(20),
+                    false => Duration::from_micros(200),
+                };
+                pass(&mut receive, now, granted as usize);
+                assert!(receive.is_grant_due(true));
+                granted = receive.grant(now, windows(true));
+            }
+            granted
+        };
+        let busy_at_times = [[true; 7].as_slice(), &[false]].concat().repeat(4);
+        let then_near = [[true; 8].as_slice(), &[false]].concat();
+        assert_eq!(granted_after(&[false; 40]), SHORT_WINDOW);
+        assert_eq!(granted_after(&busy_at_times), SHORT_WINDOW);
+        assert_eq!(granted_after(&[true; 8]), 2 * SHORT_WINDOW);
+        assert_eq!(granted_after(&[true; 40]), 512 * 1024, "the whole window");
+        assert_eq!(granted_after(&then_near), SHORT_WINDOW);
     }
 }

@@ -5,23 +5,25 @@
 //! move, so an idle session holds none.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::credit::Budget;
 use super::end::{SessionEnd, Violation};
-use super::frame::Frame;
+use super::frame::{Frame, MAX_PAYLOAD_BYTES};
 use super::handle::{Incoming, Opener};
 use super::link::Link;
 use super::output::WRITE_BYTES;
 use super::session::{Role, Session};
 use super::settings::Settings;
+use super::turns::{Turn, small_are_about};
 
 /// Reads and writes in a row before other tasks get their turn.
 const ROUNDS: usize = 8;
@@ -75,6 +77,8 @@ async fn drive<T: AsyncBufRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> 
         is_shut: false,
         is_at_end: false,
         has_let_others: false,
+        turn: Turn::default(),
+        read_bytes: 0,
         timer: Box::pin(sleep_until(now)),
         armed: now,
     };
@@ -94,6 +98,9 @@ struct Driver<T> {
     is_at_end: bool,
     /// The other tasks had their turn since the last write.
     has_let_others: bool,
+    turn: Turn,
+    /// Read in this poll.
+    read_bytes: usize,
     timer: Pin<Box<Sleep>>,
     /// When `timer` fires: never later than the session's deadline, but perhaps earlier, so that it is rarely set.
     armed: Instant,
@@ -109,6 +116,7 @@ impl<T> Drop for Driver<T> {
 
 impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
+        self.read_bytes = 0;
         for _ in 0..ROUNDS {
             let now = Instant::now();
             let end = self.link.with(|session| {
@@ -116,6 +124,7 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
                     Some(waker) => waker.clone_from(cx.waker()),
                     None => session.driver = Some(cx.waker().clone()),
                 }
+                session.beside_small = small_are_about(now);
                 session.tick(now);
                 session.end.clone()
             });
@@ -129,6 +138,14 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
             let wrote = self.poll_transmit(cx, now).is_ready();
             if !read && !wrote && self.poll_timer(cx).is_pending() {
                 return Poll::Pending;
+            }
+            // What was read is handed on while it is at hand, before more is.
+            if self.read_bytes >= PIECES * MAX_PAYLOAD_BYTES {
+                if self.turn.is_over(now, self.read_bytes) {
+                    give_way(cx);
+                    return Poll::Pending;
+                }
+                break;
             }
         }
         cx.waker().wake_by_ref();
@@ -175,6 +192,7 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
                 Poll::Ready(Ok([])) => io::ErrorKind::UnexpectedEof.into(),
                 Poll::Ready(Ok(bytes)) => {
                     let length = bytes.len();
+                    self.read_bytes += length;
                     let is_over = self.link.with(|session| {
                         if let Err(violation) = receive(session, now, &mut self.carry, bytes) {
                             session.violated(violation, now);
@@ -308,6 +326,12 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Lets all that is ready, and what events bring, go before the task whose turn is over. As `yield_now`, for one poll.
+fn give_way(cx: &mut Context<'_>) {
+    let woken_after_events = pin!(yield_now()).poll(cx);
+    debug_assert!(woken_after_events.is_pending());
 }
 
 /// Takes in `bytes`, behind the beginning of a frame that was carried over, and carries over the beginning of the next.

@@ -178,8 +178,9 @@ impl<F> Stream<F> {
         }
     }
 
-    /// The next bytes, at most 64 KiB; `None` only after the peer's FIN. Calling it says that the bytes returned before
-    /// are done with, and lets the peer send more. Cancel safe: bytes are taken only as they are returned.
+    /// The next bytes, at most [`PIECE_BYTES`](super::PIECE_BYTES); `None` only after the peer's FIN. Calling it says that
+    /// the bytes returned before are done with, and lets the peer send more. Cancel safe: bytes are taken only as they are
+    /// returned.
     ///
     /// # Errors
     /// Every end other than FIN, so that no cut looks like an end.

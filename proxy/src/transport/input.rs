@@ -166,7 +166,7 @@ impl Session {
         if stream.ended_there {
             return Err(Violation::AfterEnd);
         }
-        if !stream.receive.arrive(bytes) {
+        if !stream.receive.arrive(now, bytes) {
             return Err(Violation::BeyondCredit);
         }
         let is_bulk = stream.is_bulk_after(now, bytes.len());

@@ -13,6 +13,7 @@
 //!   calls     what the owners of streams ask of it
 //!   stream    one stream of it
 //!   credit    what a peer may send, and the memory that is reserved for it
+//! turns     how bulk makes room for small messages
 //! frame     frames and bytes; `open` and `code` are what some of them carry
 //! ```
 //!
@@ -40,6 +41,7 @@ mod pool;
 mod session;
 mod settings;
 mod stream;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +53,7 @@ pub use end::{OpenError, SessionEnd, StreamError, Violation};
 pub use frame::{FrameError, MAX_PAYLOAD_BYTES, MAX_RULE_BYTES};
 pub use handle::{Incoming, Offered, Opener, SessionHandle, Stream};
 pub use open::{MAX_NAME_BYTES, MAX_OPEN_BYTES, Open, OpenFormatError, Opening};
-pub use output::PIECE_BYTES;
 pub use pool::{Counts, Pool, PoolError};
 pub use session::Load;
 pub use settings::{MIN_STREAMS, Settings};
+pub use turns::{Kind, PIECE_BYTES, SHORT_PIECE_BYTES, Turn, piece_bytes};

@@ -3,16 +3,16 @@
 use tokio::time::{Duration, Instant};
 
 use super::code::Code;
+use super::credit::Windows;
 use super::end::{SessionEnd, Violation};
 use super::frame::{Frame, HEADER_BYTES, Hello, SENT_DATA_BYTES};
 use super::session::{Role, Session};
 use super::stream::{Answer, BULK_SPAN, StreamState};
+use super::turns::PIECE_BYTES;
 
-/// The data of one write: eight full frames. To read as much at once from an application saves calls.
-pub const PIECE_BYTES: usize = 8 * SENT_DATA_BYTES;
-
-/// What is written at once.
-pub(super) const WRITE_BYTES: usize = 8 * (HEADER_BYTES + SENT_DATA_BYTES);
+/// What is written at once: one piece, in its frames.
+pub(super) const WRITE_BYTES: usize =
+    PIECE_BYTES / SENT_DATA_BYTES * (HEADER_BYTES + SENT_DATA_BYTES);
 
 impl Session {
     /// Fills `out` with what is to be written, [`WRITE_BYTES`] and a little at most.
@@ -68,7 +68,11 @@ impl Session {
             return;
         };
         stream.in_line = false;
-        let moved = stream.write(id, self.settings.max_window, out);
+        let windows = Windows {
+            largest: self.settings.max_window,
+            beside_small: self.beside_small,
+        };
+        let moved = stream.write(now, id, windows, out);
         if moved > 0 && stream.is_bulk_after(now, moved) {
             self.bulk_until = Some(now + BULK_SPAN);
         }

@@ -88,6 +88,8 @@ pub(super) struct Session {
     pub(super) idle_since: Instant,
     pub(super) bulk_until: Option<Instant>,
     pub(super) full_rounds: u32,
+    /// Small messages are moved beside what this session carries.
+    pub(super) beside_small: bool,
     pub(super) resets: Allowance,
 }
 
@@ -129,6 +131,7 @@ impl Session {
             idle_since: now,
             bulk_until: None,
             full_rounds: 0,
+            beside_small: false,
         }
     }
 
@@ -198,7 +201,7 @@ impl Session {
     pub(super) fn stand_in_line(&mut self, id: u32) {
         if let Some(stream) = self.streams.get_mut(&id)
             && !stream.in_line
-            && stream.has_output()
+            && stream.has_output(self.beside_small)
         {
             stream.in_line = true;
             self.line.push_back(id);
@@ -218,7 +221,7 @@ impl Session {
             stream.off_wire = true;
             self.on_wire -= 1;
         }
-        if !stream.held && !stream.has_output() {
+        if !stream.held && !stream.has_output(self.beside_small) {
             self.streams.remove(&id);
         }
         if self.streams.is_empty() {

@@ -12,7 +12,7 @@ pub struct Settings {
     pub max_streams: u32,
     /// Credit that the peer has on a new stream, in bytes; default and least 16 KiB.
     pub initial_credit: u32,
-    /// The largest window that a stream may grow to, in bytes; default 512 KiB. Too small slows long paths, too large
+    /// The largest window that a stream may grow to, in bytes; default 2 MiB. Too small slows long paths, too large
     /// lets few streams use up the budget.
     pub max_window: u32,
     /// A session without streams is retired after this; default 90 s. A server waits twice as long, so that it is the
@@ -42,7 +42,7 @@ impl Default for Settings {
         Self {
             max_streams: 1024,
             initial_credit: MIN_CREDIT,
-            max_window: 512 * 1024,
+            max_window: 2 * 1024 * 1024,
             idle_timeout: Duration::from_secs(90),
             hello_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(1),

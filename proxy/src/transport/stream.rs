@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
 use super::code::Code;
-use super::credit::Receive;
+use super::credit::{Receive, Windows};
 use super::end::StreamError;
 use super::frame::{Frame, SENT_DATA_BYTES};
 use super::open::Open;
@@ -128,18 +128,24 @@ impl StreamState {
     }
 
     /// Whether a turn would write something.
-    pub(super) fn has_output(&self) -> bool {
+    pub(super) fn has_output(&self, beside_small: bool) -> bool {
         self.open.is_some()
             || self.opened
             || self.refused.is_some()
             || self.reset.is_some()
             || (!self.ended_here && !self.slot.is_empty() && self.credit > 0)
             || (!self.ended_here && self.slot.is_empty() && self.fin == Fin::Wanted)
-            || (!self.ended_there && self.receive.is_grant_due())
+            || (!self.ended_there && self.receive.is_grant_due(beside_small))
     }
 
     /// Writes what one turn may, and returns how many bytes of data that was.
-    pub(super) fn write(&mut self, stream: u32, max_window: u32, out: &mut Vec<u8>) -> usize {
+    pub(super) fn write(
+        &mut self,
+        now: Instant,
+        stream: u32,
+        windows: Windows,
+        out: &mut Vec<u8>,
+    ) -> usize {
         if let Some(open) = self.open.take() {
             Frame::Open {
                 stream,
@@ -159,8 +165,8 @@ impl StreamState {
             Frame::Reset { stream, code }.encode(out);
             self.ended_here = true;
         }
-        if !self.ended_there && self.receive.is_grant_due() {
-            let bytes = self.receive.grant(max_window);
+        if !self.ended_there && self.receive.is_grant_due(windows.beside_small) {
+            let bytes = self.receive.grant(now, windows);
             Frame::Credit { stream, bytes }.encode(out);
         }
         if self.ended_here {

@@ -41,7 +41,7 @@ struct Flow {
 const PERIOD: usize = 65_521;
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
     let byte = |at: usize| u8::try_from((at * 31 + at / 251) % 256).unwrap();
-    (0..3 * PERIOD).map(|at| byte(at % PERIOD)).collect()
+    (0..6 * PERIOD).map(|at| byte(at % PERIOD)).collect()
 });
 
 fn piece(id: u32, from: usize, length: usize) -> Bytes {
@@ -61,14 +61,14 @@ struct Pair {
     seed: Seed,
 }
 
-const BUDGET_BYTES: usize = 1024 * 1024;
+const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 
 impl Pair {
     fn new(seed: u64) -> Self {
         let (now, budget) = (Instant::now(), Budget::new(BUDGET_BYTES));
         let settings = || Settings {
             max_streams: 32,
-            max_window: 64 * 1024,
+            max_window: 512 * 1024,
             ..Settings::default()
         };
         Self {
@@ -88,6 +88,10 @@ impl Pair {
     fn step(&mut self) {
         self.now += Duration::from_millis(1);
         let side = self.seed.below(2);
+        if self.seed.below(100) == 0 {
+            let session = &mut self.sides[side];
+            session.beside_small = !session.beside_small;
+        }
         match self.seed.below(12) {
             0 => self.open(),
             1 | 2 => self.deliver(side),
