@@ -42,6 +42,7 @@ use code::Code;
 use credit::{Budget, Receive, Windows};
 use frame::{Frame, HEADER_BYTES, SENT_DATA_BYTES};
 use open::Open;
+use turns::Company;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -133,9 +134,10 @@ fn decode(criterion: &mut Criterion) {
 fn receive(criterion: &mut Criterion) {
     const WINDOW: u32 = 2 * 1024 * 1024;
     let now = Instant::now();
+    let company = Company::default();
     let windows = Windows {
         largest: WINDOW,
-        beside_small: false,
+        company,
     };
     let mut group = criterion.benchmark_group("receive");
     for (name, frame) in frames() {
@@ -152,9 +154,9 @@ fn receive(criterion: &mut Criterion) {
                 let Ok(Some((Frame::Data { bytes, .. }, _))) = decoded else {
                     return 0;
                 };
-                assert!(stream.arrive(now, bytes));
+                assert!(stream.arrive(now, company, bytes));
                 let taken = stream.take().map_or(0, |taken| taken.len());
-                if stream.is_grant_due(false) {
+                if stream.is_grant_due(company) {
                     stream.grant(now, windows);
                 }
                 taken

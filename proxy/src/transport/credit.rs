@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Duration, Instant};
 
-use super::turns::PIECE_BYTES;
+use super::turns::{Company, PIECE_BYTES};
 
 /// The credit that every stream begins with, at least: an opener may count on it before it saw the peer's HELLO.
 pub const MIN_CREDIT: u32 = 16 * 1024;
@@ -30,9 +30,12 @@ const SHARES: usize = 32;
 /// again when it was read. So neither proxy has more than these to do before it looks for the messages.
 const SHORT_WINDOW: u32 = 128 * 1024;
 
-/// Where a short window's bytes take longer than this to come (they are then fewer than a Gbit/s), the path is long, not
-/// the queue.
+/// Where a short window's bytes take longer than this to come, and meanwhile this proxy has little to do, the path is
+/// long, not the queue.
 const LONG_TIME: Duration = Duration::from_millis(1);
+
+/// Little is less than this in a millisecond, on all streams together: half a Gbit/s.
+const LITTLE_BYTES: u64 = 64 * 1024;
 
 /// So many times in a row: a proxy may be kept from its work now and then.
 const LONG_TIMES: u8 = 8;
@@ -125,14 +128,16 @@ impl Drop for Reservation {
 pub(super) struct Windows {
     /// The largest window, in bytes.
     pub(super) largest: u32,
-    /// Small messages are moved beside the stream.
-    pub(super) beside_small: bool,
+    /// What is moved beside the stream.
+    pub(super) company: Company,
 }
 
 /// A grant whose bytes are waited for.
 #[derive(Debug)]
 struct Grant {
     at: Instant,
+    /// What this proxy had moved by then.
+    moved_bytes: u64,
     /// What the peer could still send before.
     ahead: u32,
 }
@@ -189,7 +194,7 @@ impl Receive {
     }
 
     /// Takes in what the peer sent; false where that is more than it may. Data nobody waits for is only counted.
-    pub(super) fn arrive(&mut self, now: Instant, bytes: &[u8]) -> bool {
+    pub(super) fn arrive(&mut self, now: Instant, company: Company, bytes: &[u8]) -> bool {
         let Some(left) = u32::try_from(bytes.len())
             .ok()
             .and_then(|length| self.left.checked_sub(length))
@@ -198,7 +203,7 @@ impl Receive {
         };
         let length = self.left - left;
         self.left = left;
-        self.measure(now, length);
+        self.measure(now, company, length);
         if let Some(reservation) = &self.reservation {
             let window = reservation.bytes;
             self.ran_low |= left < window / 4;
@@ -208,7 +213,7 @@ impl Receive {
     }
 
     /// Looks how long a grant took to come back as data. A long path needs a larger window, whoever else is about.
-    fn measure(&mut self, now: Instant, length: u32) {
+    fn measure(&mut self, now: Instant, company: Company, length: u32) {
         let Some(grant) = &mut self.measured else {
             return;
         };
@@ -217,13 +222,15 @@ impl Receive {
             return;
         }
         let took = now.saturating_duration_since(grant.at);
+        let moved_bytes = company.moved_bytes.wrapping_sub(grant.moved_bytes);
         self.measured = None;
         let long = LONG_TIME * (self.short_window / SHORT_WINDOW);
-        if took < long {
+        if took < long / 2 {
+            self.short_window = SHORT_WINDOW;
+        }
+        let has_little = u128::from(moved_bytes / LITTLE_BYTES) < took.as_millis();
+        if took < long || !has_little {
             self.long_times = 0;
-            if took < long / 2 {
-                self.short_window = SHORT_WINDOW;
-            }
             return;
         }
         self.long_times += 1;
@@ -265,12 +272,12 @@ impl Receive {
 
     /// Whether so much is owed that the peer should hear of it: a quarter of a window (few CREDIT frames, and no stall),
     /// and never little pieces.
-    pub(super) fn is_grant_due(&self, beside_small: bool) -> bool {
+    pub(super) fn is_grant_due(&self, company: Company) -> bool {
         let Some(reservation) = &self.reservation else {
             return false;
         };
         let window = reservation.bytes;
-        if beside_small && window > self.short_window {
+        if company.has_small && window > self.short_window {
             let step = self.short_window / 2;
             return self.owed >= step && self.left <= step;
         }
@@ -284,10 +291,11 @@ impl Receive {
             return 0;
         };
         let window = reservation.bytes;
-        if !windows.beside_small {
+        let company = windows.company;
+        if !company.has_small {
             (self.short_window, self.long_times) = (SHORT_WINDOW, 0);
         }
-        let is_short = windows.beside_small && window > self.short_window;
+        let is_short = company.has_small && window > self.short_window;
         let (most, largest) = match is_short {
             true => (self.short_window.saturating_sub(self.left), window),
             false => (u32::MAX, windows.largest),
@@ -299,8 +307,11 @@ impl Receive {
         }
         (self.ran_low, self.starved) = (false, false);
         if is_short {
-            let ahead = self.left;
-            self.measured.get_or_insert(Grant { at: now, ahead });
+            self.measured.get_or_insert(Grant {
+                at: now,
+                moved_bytes: company.moved_bytes,
+                ahead: self.left,
+            });
         } else {
             self.measured = None;
         }
@@ -356,38 +367,47 @@ mod tests {
 
     /// The peer sends so much, and the application reads it all and waits for more.
     fn pass(receive: &mut Receive, now: Instant, bytes: usize) {
-        assert!(receive.arrive(now, &vec![1; bytes]));
+        assert!(receive.arrive(now, ALONE, &vec![1; bytes]));
         while receive.take().is_some() {}
     }
 
-    fn windows(beside_small: bool) -> Windows {
+    const ALONE: Company = Company {
+        has_small: false,
+        moved_bytes: 0,
+    };
+    const BESIDE_SMALL: Company = Company {
+        has_small: true,
+        ..ALONE
+    };
+
+    fn windows(company: Company) -> Windows {
         Windows {
             largest: 512 * 1024,
-            beside_small,
+            company,
         }
     }
 
     #[test]
     fn a_window_doubles_only_for_a_reader_who_waits_for_a_sender_without_credit() {
-        let (now, alone) = (Instant::now(), windows(false));
+        let (now, alone) = (Instant::now(), windows(ALONE));
         let budget = Budget::default();
         let mut receive = reading(64 * KIB, &budget);
-        assert!(receive.arrive(now, &[1; 64 * KIB]));
-        assert!(!receive.arrive(now, &[1]));
+        assert!(receive.arrive(now, ALONE, &[1; 64 * KIB]));
+        assert!(!receive.arrive(now, ALONE, &[1]));
         assert_eq!(receive.take().unwrap().len(), 64 * KIB);
         assert!(
-            !receive.is_grant_due(false),
+            !receive.is_grant_due(ALONE),
             "the application still holds it"
         );
         assert!(receive.take().is_none());
-        assert!(receive.is_grant_due(false));
+        assert!(receive.is_grant_due(ALONE));
         assert_eq!(receive.grant(now, alone), 128 * 1024);
         assert_eq!(budget.used_bytes(), 128 * KIB);
 
         pass(&mut receive, now, 31 * KIB);
-        assert!(!receive.is_grant_due(false), "less than a quarter of it");
+        assert!(!receive.is_grant_due(ALONE), "less than a quarter of it");
         pass(&mut receive, now, KIB);
-        assert!(receive.is_grant_due(false));
+        assert!(receive.is_grant_due(ALONE));
         assert_eq!(
             receive.grant(now, alone),
             32 * 1024,
@@ -395,8 +415,11 @@ mod tests {
         );
         receive.close();
         assert_eq!(budget.used_bytes(), 0);
-        assert!(receive.arrive(now, &[1; 128 * KIB]), "counted, not kept");
-        assert!(!receive.arrive(now, &[1]));
+        assert!(
+            receive.arrive(now, ALONE, &[1; 128 * KIB]),
+            "counted, not kept"
+        );
+        assert!(!receive.arrive(now, ALONE, &[1]));
         assert!(receive.take().is_none());
     }
 
@@ -406,45 +429,61 @@ mod tests {
         let mut receive = reading(512 * KIB, &budget);
         pass(&mut receive, now, 384 * KIB);
         assert!(
-            !receive.is_grant_due(true),
+            !receive.is_grant_due(BESIDE_SMALL),
             "it may still send a short window"
         );
         pass(&mut receive, now, 64 * KIB);
-        assert!(receive.is_grant_due(true));
-        assert_eq!(receive.grant(now, windows(true)), 64 * 1024);
-        assert!(!receive.is_grant_due(true));
-        assert!(receive.is_grant_due(false));
-        assert_eq!(receive.grant(now, windows(false)), 384 * 1024);
-        assert!(!receive.arrive(now, &[1; 512 * KIB + 1]));
-        assert!(receive.arrive(now, &[1; 512 * KIB]));
+        assert!(receive.is_grant_due(BESIDE_SMALL));
+        assert_eq!(receive.grant(now, windows(BESIDE_SMALL)), 64 * 1024);
+        assert!(!receive.is_grant_due(BESIDE_SMALL));
+        assert!(receive.is_grant_due(ALONE));
+        assert_eq!(receive.grant(now, windows(ALONE)), 384 * 1024);
+        assert!(!receive.arrive(now, ALONE, &[1; 512 * KIB + 1]));
+        assert!(receive.arrive(now, ALONE, &[1; 512 * KIB]));
         assert_eq!(budget.used_bytes(), 512 * KIB);
     }
 
     #[test]
-    fn a_short_window_grows_where_the_path_is_long_and_not_where_a_proxy_was_busy_once() {
+    fn a_short_window_grows_where_the_path_is_long_and_not_where_a_proxy_is_busy() {
+        #[derive(Clone, Copy)]
+        enum After {
+            Near,
+            Far,
+            /// As long, but much else was moved meanwhile.
+            Others,
+        }
+        use After::{Far, Near, Others};
         let budget = Budget::default();
-        let granted_after = |slow: &[bool]| {
-            let mut now = Instant::now();
+        let granted_after = |grants: &[After]| {
+            let (mut now, mut company) = (Instant::now(), BESIDE_SMALL);
             let mut receive = reading(512 * KIB, &budget);
             pass(&mut receive, now, 512 * KIB);
-            let mut granted = receive.grant(now, windows(true));
-            for slow in slow {
-                now += match slow {
-                    true => Duration::from_millis(20),
-                    false => Duration::from_micros(200),
+            let mut granted = receive.grant(now, windows(company));
+            for after in grants {
+                let (milliseconds, moved) = match after {
+                    Near => (0, 0),
+                    Far => (20, 19 * LITTLE_BYTES),
+                    Others => (20, 20 * LITTLE_BYTES),
                 };
-                pass(&mut receive, now, granted as usize);
-                assert!(receive.is_grant_due(true));
-                granted = receive.grant(now, windows(true));
+                now += Duration::from_millis(milliseconds);
+                company.moved_bytes = company.moved_bytes.wrapping_add(moved);
+                assert!(receive.arrive(now, company, &vec![1; granted as usize]));
+                while receive.take().is_some() {}
+                assert!(receive.is_grant_due(company));
+                granted = receive.grant(now, windows(company));
             }
             granted
         };
-        let busy_at_times = [[true; 7].as_slice(), &[false]].concat().repeat(4);
-        let then_near = [[true; 8].as_slice(), &[false]].concat();
-        assert_eq!(granted_after(&[false; 40]), SHORT_WINDOW);
-        assert_eq!(granted_after(&busy_at_times), SHORT_WINDOW);
-        assert_eq!(granted_after(&[true; 8]), 2 * SHORT_WINDOW);
-        assert_eq!(granted_after(&[true; 40]), 512 * 1024, "the whole window");
+        let seven = |but: After| [[Far; 7].as_slice(), &[but]].concat().repeat(4);
+        let then_near = [[Far; 8].as_slice(), &[Near]].concat();
+        let then_others = [[Far; 8].as_slice(), &[Others; 40]].concat();
+        assert_eq!(granted_after(&[Near; 40]), SHORT_WINDOW);
+        assert_eq!(granted_after(&[Others; 40]), SHORT_WINDOW);
+        assert_eq!(granted_after(&seven(Near)), SHORT_WINDOW);
+        assert_eq!(granted_after(&seven(Others)), SHORT_WINDOW);
+        assert_eq!(granted_after(&[Far; 8]), 2 * SHORT_WINDOW);
+        assert_eq!(granted_after(&[Far; 40]), 512 * 1024, "the whole window");
         assert_eq!(granted_after(&then_near), SHORT_WINDOW);
+        assert_eq!(granted_after(&then_others), 2 * SHORT_WINDOW);
     }
 }

@@ -23,7 +23,7 @@ use super::link::Link;
 use super::output::WRITE_BYTES;
 use super::session::{Role, Session};
 use super::settings::Settings;
-use super::turns::{Turn, small_are_about};
+use super::turns::{Company, Turn};
 
 /// Reads and writes in a row before other tasks get their turn.
 const ROUNDS: usize = 8;
@@ -124,7 +124,7 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
                     Some(waker) => waker.clone_from(cx.waker()),
                     None => session.driver = Some(cx.waker().clone()),
                 }
-                session.beside_small = small_are_about(now);
+                session.company = Company::at(now);
                 session.tick(now);
                 session.end.clone()
             });

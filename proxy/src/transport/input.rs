@@ -160,13 +160,14 @@ impl Session {
     }
 
     fn data(&mut self, now: Instant, id: u32, bytes: &[u8]) -> Result<(), Violation> {
+        let company = self.company;
         let Some(stream) = self.known(id)? else {
             return Err(Violation::AfterEnd);
         };
         if stream.ended_there {
             return Err(Violation::AfterEnd);
         }
-        if !stream.receive.arrive(now, bytes) {
+        if !stream.receive.arrive(now, company, bytes) {
             return Err(Violation::BeyondCredit);
         }
         let is_bulk = stream.is_bulk_after(now, bytes.len());

@@ -70,7 +70,7 @@ impl Session {
         stream.in_line = false;
         let windows = Windows {
             largest: self.settings.max_window,
-            beside_small: self.beside_small,
+            company: self.company,
         };
         let moved = stream.write(now, id, windows, out);
         if moved > 0 && stream.is_bulk_after(now, moved) {

@@ -23,6 +23,7 @@ use super::frame::Hello;
 use super::open::Open;
 use super::settings::{MIN_STREAMS, Settings};
 use super::stream::{Answer, StreamState};
+use super::turns::Company;
 
 /// More full writes than this with streams still waiting for their turn is a backlog.
 const BACKLOG_ROUNDS: u32 = 2;
@@ -88,8 +89,8 @@ pub(super) struct Session {
     pub(super) idle_since: Instant,
     pub(super) bulk_until: Option<Instant>,
     pub(super) full_rounds: u32,
-    /// Small messages are moved beside what this session carries.
-    pub(super) beside_small: bool,
+    /// What is moved beside what this session carries.
+    pub(super) company: Company,
     pub(super) resets: Allowance,
 }
 
@@ -131,7 +132,7 @@ impl Session {
             idle_since: now,
             bulk_until: None,
             full_rounds: 0,
-            beside_small: false,
+            company: Company::default(),
         }
     }
 
@@ -201,7 +202,7 @@ impl Session {
     pub(super) fn stand_in_line(&mut self, id: u32) {
         if let Some(stream) = self.streams.get_mut(&id)
             && !stream.in_line
-            && stream.has_output(self.beside_small)
+            && stream.has_output(self.company)
         {
             stream.in_line = true;
             self.line.push_back(id);
@@ -221,7 +222,7 @@ impl Session {
             stream.off_wire = true;
             self.on_wire -= 1;
         }
-        if !stream.held && !stream.has_output(self.beside_small) {
+        if !stream.held && !stream.has_output(self.company) {
             self.streams.remove(&id);
         }
         if self.streams.is_empty() {

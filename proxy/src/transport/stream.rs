@@ -13,6 +13,7 @@ use super::end::StreamError;
 use super::frame::{Frame, SENT_DATA_BYTES};
 use super::open::Open;
 use super::session::Role;
+use super::turns::Company;
 
 /// A stream that moves more than this within [`BULK_SPAN`] carries bulk.
 const BULK_BYTES: u64 = 1024 * 1024;
@@ -128,14 +129,14 @@ impl StreamState {
     }
 
     /// Whether a turn would write something.
-    pub(super) fn has_output(&self, beside_small: bool) -> bool {
+    pub(super) fn has_output(&self, company: Company) -> bool {
         self.open.is_some()
             || self.opened
             || self.refused.is_some()
             || self.reset.is_some()
             || (!self.ended_here && !self.slot.is_empty() && self.credit > 0)
             || (!self.ended_here && self.slot.is_empty() && self.fin == Fin::Wanted)
-            || (!self.ended_there && self.receive.is_grant_due(beside_small))
+            || (!self.ended_there && self.receive.is_grant_due(company))
     }
 
     /// Writes what one turn may, and returns how many bytes of data that was.
@@ -165,7 +166,7 @@ impl StreamState {
             Frame::Reset { stream, code }.encode(out);
             self.ended_here = true;
         }
-        if !self.ended_there && self.receive.is_grant_due(windows.beside_small) {
+        if !self.ended_there && self.receive.is_grant_due(windows.company) {
             let bytes = self.receive.grant(now, windows);
             Frame::Credit { stream, bytes }.encode(out);
         }

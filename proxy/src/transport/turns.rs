@@ -28,10 +28,30 @@ const MOST_IN_A_ROW: u8 = 8;
 
 thread_local! {
     static SMALL_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+    static MOVED_BYTES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What this thread moves beside one stream.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Company {
+    /// Small messages, just before.
+    pub(super) has_small: bool,
+    /// On all streams, in all.
+    pub(super) moved_bytes: u64,
+}
+
+impl Company {
+    /// As it is now.
+    pub(super) fn at(now: Instant) -> Self {
+        Self {
+            has_small: small_are_about(now),
+            moved_bytes: MOVED_BYTES.get(),
+        }
+    }
 }
 
 /// Whether this thread moved small messages just before `now`.
-pub(super) fn small_are_about(now: Instant) -> bool {
+fn small_are_about(now: Instant) -> bool {
     let since = |at: Instant| now.saturating_duration_since(at);
     SMALL_AT.get().is_some_and(|at| since(at) < SMALL_SPAN)
 }
@@ -54,6 +74,7 @@ pub struct Kind {
 impl Kind {
     /// Counts a piece of either direction. The small ones of a stream that carries bulk are not messages.
     pub fn moved(&self, now: Instant, bytes: usize) {
+        MOVED_BYTES.set(MOVED_BYTES.get().wrapping_add(bytes as u64));
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let before = self.typical_bytes.load(Ordering::Relaxed);
         let typical = before - before / 8 + bytes / 8;

@@ -90,7 +90,7 @@ impl Pair {
         let side = self.seed.below(2);
         if self.seed.below(100) == 0 {
             let session = &mut self.sides[side];
-            session.beside_small = !session.beside_small;
+            session.company.has_small = !session.company.has_small;
         }
         match self.seed.below(12) {
             0 => self.open(),
