@@ -98,8 +98,8 @@ async fn measure(
 }
 
 async fn start(peer: &Peer, folder: &Path) -> Result<Pair> {
-    let pair = Pair::start(peer, folder).await?;
-    match prove(&pair, peer.kind) {
+    let mut pair = Pair::start(peer, folder).await?;
+    match prove(&mut pair, peer.kind).await {
         Ok(()) => Ok(pair),
         Err(error) => bail!("{error:#}{}", pair.last_words()),
     }
