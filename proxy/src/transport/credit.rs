@@ -30,12 +30,15 @@ const SHARES: usize = 32;
 /// again when it was read. So neither proxy has more than these to do before it looks for the messages.
 const SHORT_WINDOW: u32 = 128 * 1024;
 
-/// Where a short window's bytes take longer than this to come, and meanwhile this proxy has little to do, the path is
-/// long, not the queue.
+/// Where a short window's bytes take longer than this to come, and not because this proxy was busy, the path is long.
+/// So a stream gets half a Gbit/s or more beside small messages, on any path on which its whole window lets it.
 const LONG_TIME: Duration = Duration::from_millis(1);
 
-/// Little is less than this in a millisecond, on all streams together: half a Gbit/s.
-const LITTLE_BYTES: u64 = 64 * 1024;
+/// What a busy proxy moves in a microsecond, at least: a Gbit/s.
+const BUSY_BYTES: u64 = 125;
+
+/// However much it moved, it keeps no grant waiting for longer.
+const MOST_BUSY: Duration = Duration::from_millis(8);
 
 /// So many times in a row: a proxy may be kept from its work now and then.
 const LONG_TIMES: u8 = 8;
@@ -212,7 +215,8 @@ impl Receive {
         true
     }
 
-    /// Looks how long a grant took to come back as data. A long path needs a larger window, whoever else is about.
+    /// Looks how long a grant took to come back as data. A long path needs a larger window, whoever else is about; what
+    /// this thread moved meanwhile may be why it took long, and is taken off.
     fn measure(&mut self, now: Instant, company: Company, length: u32) {
         let Some(grant) = &mut self.measured else {
             return;
@@ -228,8 +232,8 @@ impl Receive {
         if took < long / 2 {
             self.short_window = SHORT_WINDOW;
         }
-        let has_little = u128::from(moved_bytes / LITTLE_BYTES) < took.as_millis();
-        if took < long || !has_little {
+        let busy = Duration::from_micros(moved_bytes / BUSY_BYTES).min(MOST_BUSY);
+        if took.saturating_sub(busy) < long {
             self.long_times = 0;
             return;
         }
@@ -292,9 +296,6 @@ impl Receive {
         };
         let window = reservation.bytes;
         let company = windows.company;
-        if !company.has_small {
-            (self.short_window, self.long_times) = (SHORT_WINDOW, 0);
-        }
         let is_short = company.has_small && window > self.short_window;
         let (most, largest) = match is_short {
             true => (self.short_window.saturating_sub(self.left), window),
@@ -312,8 +313,6 @@ impl Receive {
                 moved_bytes: company.moved_bytes,
                 ahead: self.left,
             });
-        } else {
-            self.measured = None;
         }
         self.left += granted;
         granted
@@ -449,10 +448,12 @@ mod tests {
         enum After {
             Near,
             Far,
-            /// As long, but much else was moved meanwhile.
-            Others,
+            /// Much was moved meanwhile.
+            Busy,
+            /// As long as none is kept waiting, though as much was moved.
+            FarAndBusy,
         }
-        use After::{Far, Near, Others};
+        use After::{Busy, Far, FarAndBusy, Near};
         let budget = Budget::default();
         let granted_after = |grants: &[After]| {
             let (mut now, mut company) = (Instant::now(), BESIDE_SMALL);
@@ -462,8 +463,9 @@ mod tests {
             for after in grants {
                 let (milliseconds, moved) = match after {
                     Near => (0, 0),
-                    Far => (20, 19 * LITTLE_BYTES),
-                    Others => (20, 20 * LITTLE_BYTES),
+                    Far => (20, 0),
+                    Busy => (8, 8000 * BUSY_BYTES),
+                    FarAndBusy => (20, 20_000 * BUSY_BYTES),
                 };
                 now += Duration::from_millis(milliseconds);
                 company.moved_bytes = company.moved_bytes.wrapping_add(moved);
@@ -476,14 +478,15 @@ mod tests {
         };
         let seven = |but: After| [[Far; 7].as_slice(), &[but]].concat().repeat(4);
         let then_near = [[Far; 8].as_slice(), &[Near]].concat();
-        let then_others = [[Far; 8].as_slice(), &[Others; 40]].concat();
+        let then_busy = [[Far; 8].as_slice(), &[Busy; 40]].concat();
         assert_eq!(granted_after(&[Near; 40]), SHORT_WINDOW);
-        assert_eq!(granted_after(&[Others; 40]), SHORT_WINDOW);
+        assert_eq!(granted_after(&[Busy; 40]), SHORT_WINDOW);
         assert_eq!(granted_after(&seven(Near)), SHORT_WINDOW);
-        assert_eq!(granted_after(&seven(Others)), SHORT_WINDOW);
+        assert_eq!(granted_after(&seven(Busy)), SHORT_WINDOW);
         assert_eq!(granted_after(&[Far; 8]), 2 * SHORT_WINDOW);
         assert_eq!(granted_after(&[Far; 40]), 512 * 1024, "the whole window");
         assert_eq!(granted_after(&then_near), SHORT_WINDOW);
-        assert_eq!(granted_after(&then_others), 2 * SHORT_WINDOW);
+        assert_eq!(granted_after(&then_busy), 2 * SHORT_WINDOW);
+        assert_eq!(granted_after(&[FarAndBusy; 40]), 512 * 1024);
     }
 }

@@ -3,6 +3,7 @@
 mod conversations;
 mod driving;
 mod frames;
+mod long_path;
 mod pooling;
 mod simulation;
 mod states;
