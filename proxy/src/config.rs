@@ -80,7 +80,7 @@ pub struct RunArgs {
         default_value = "1024"
     )]
     pub max_handshakes_per_source: usize,
-    /// Memory for the data of all streams together
+    /// Memory for the data that streams receive, all together
     #[arg(
         long,
         env = "PALISADE_STREAM_BUDGET_BYTES",

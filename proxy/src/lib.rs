@@ -21,6 +21,7 @@ pub mod discovery;
 pub mod drain;
 #[rustfmt::skip]
 mod grpc;
+mod held;
 pub mod hop;
 pub mod identity;
 pub mod inbound;

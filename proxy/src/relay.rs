@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::held;
 use crate::outcome::{CloseBy, Failure, RefusedReason, Side};
 use crate::telemetry::ByteCounts;
 use crate::tls::Established;
@@ -218,7 +219,7 @@ impl End for TcpStream {
     async fn read(&self, most: usize) -> Result<Option<Bytes>, EndError> {
         loop {
             self.readable().await.map_err(EndError::Io)?;
-            match read_at_once(self, most) {
+            match read_at_once(self, most.min(held::piece_bytes())) {
                 Ok(bytes) if bytes.is_empty() => return Ok(None),
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -343,12 +344,12 @@ fn read_some(socket: impl AsFd, most: usize) -> io::Result<Bytes> {
     let read = if most < buffer_bytes {
         let room = buffer.spare_capacity_mut().get_mut(..most);
         let read = rustix::io::read(socket, room.unwrap_or_default());
-        read.map(|(said, _rest)| Bytes::copy_from_slice(said))
+        read.map(|(said, _rest)| held::copied(said))
     } else {
         let read = rustix::io::read(socket, spare_capacity(&mut buffer));
         read.map(|n| match n < buffer_bytes / 2 {
-            true => Bytes::copy_from_slice(&buffer),
-            false => Bytes::from(std::mem::take(&mut buffer)),
+            true => held::copied(&buffer),
+            false => held::whole(std::mem::take(&mut buffer)),
         })
     };
     buffer.clear();

@@ -1,8 +1,11 @@
 //! Credit, against peers with a good SVID that mind none, or give none.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::content::{check, content};
 use super::peak::Peak;
@@ -15,6 +18,7 @@ use crate::adversary::frame::{
 use crate::adversary::spot::Application;
 use crate::adversary::tls::{self, Client, MESH};
 use crate::adversary::{Scene, impostor, is_reset_after};
+use crate::harness::wait_until;
 
 #[test]
 #[ignore = "needs root"]
@@ -130,6 +134,53 @@ fn no_more_is_sent_than_a_hostile_server_grants() {
         // Another one must not come over this connection.
         say(&mut peer, &[frame(GOAWAY, 0, &[0, 0, 0, 0, 5])]);
         writer.join().expect("all was taken");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_peer_that_grants_all_and_reads_nothing_has_little_kept_for_it() {
+    let stage = Stage::set();
+    let mut bystander = Bystander::of(&stage);
+    let proxy = Peak::of(stage.scene.mesh.pid_of("orders-0", "proxy"));
+    let mut peer = stage.peer(OPEN_PORT);
+    say(&mut peer, &[hello(1024, u32::MAX)]);
+    let begins = |stream| {
+        say(&mut peer, &[frame(OPEN, stream, &[])]);
+        let application = stage.application.accept();
+        application.set_nonblocking(true).unwrap();
+        application
+    };
+    let applications: Vec<_> = (1..=UNREAD).map(begins).collect();
+
+    // They say what they can, until the proxy has taken nothing for a second.
+    let (mut said, mut quiet_since) = (0, Instant::now());
+    wait_until("a proxy that takes no more", || {
+        let taken: u64 = applications.iter().map(says_all_it_can).sum();
+        said += taken;
+        if taken > 0 {
+            quiet_since = Instant::now();
+        }
+        (quiet_since.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    let grown = proxy.grown();
+    println!(
+        "{} KiB said: the proxy grew by {} KiB",
+        said / KIB,
+        grown / KIB
+    );
+    assert!(grown < MOST_KEPT, "{grown} bytes");
+    bystander.is_unaffected();
+}
+
+fn says_all_it_can(mut application: &TcpStream) -> u64 {
+    let (piece, mut said) = ([7; 64 * 1024], 0);
+    loop {
+        match application.write(&piece) {
+            Ok(count) => said += count as u64,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return said,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -271,7 +322,7 @@ fn delivered_before_reset(mut from: TcpStream) -> u64 {
     let mut delivered = Vec::new();
     let end = from.read_to_end(&mut delivered);
     let error = end.expect_err("a cut is never a clean end");
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     delivered.len() as u64
 }
 
@@ -372,3 +423,7 @@ const MOST_GROWN: u64 = 4 * MIB;
 const LITTLE: u64 = 8 * 1024;
 /// Drawn by each hostile peer in the end.
 const WHOLE: u64 = 4 * MIB;
+/// Streams of a peer that reads none of them.
+const UNREAD: u32 = 800;
+/// Less than the budget for what is received. Were pieces as large for all of them, it would be twice that.
+const MOST_KEPT: u64 = 48 * MIB;

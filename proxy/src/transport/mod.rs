@@ -22,7 +22,7 @@
 //!
 //! # What this module never does
 //! - It never takes anything but a FIN frame for the end of data.
-//! - It never stops reading: a reader who stops blocks only its own stream, and memory stays within the [`Budget`].
+//! - It never stops reading: a reader who stops blocks only its own stream, and what is received stays within the [`Budget`].
 //! - It never lets what an OPEN frame claims take part in a decision, and delivers nothing before a stream is accepted.
 //! - It never tries a stream again that may have been delivered.
 
