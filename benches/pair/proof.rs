@@ -79,8 +79,12 @@ async fn prove_rule(pair: &mut Pair) -> Result<()> {
     let server = pair.proxies.last_mut().context("there is no proxy")?;
     let both = || {
         let records = fs::read_to_string(&records)?;
-        let has = |event: &str| records.lines().any(|line| line.contains(event));
-        Ok(has(CLOSED) && has(DENIED))
+        let has = |event: &str, port: u16| {
+            let port = format!(":{port}\"");
+            let mut lines = records.lines();
+            lines.any(|line| line.contains(event) && line.contains(&port))
+        };
+        Ok(has(CLOSED, HTTP) && has(DENIED, NOT_ALLOWED))
     };
     server.wait_until("recorded both requests", both).await
 }
