@@ -54,7 +54,10 @@ fn pods_reach_each_other_on_both_nodes_and_in_both_families() {
             } else {
                 addr.clone()
             };
-            assert_eq!(call(&shop, client, &format!("http://{host}:8080/")), server);
+            assert_eq!(
+                answer(&shop, client, &format!("http://{host}:8080/")),
+                server
+            );
         }
     }
 }
@@ -84,7 +87,7 @@ fn a_pod_of_a_stateful_set_has_a_name_of_its_own() {
     let shop = web("stateful");
     for server in PODS {
         assert_eq!(
-            call(&shop, "web-0", &format!("http://{server}.each:8080/")),
+            answer(&shop, "web-0", &format!("http://{server}.each:8080/")),
             server
         );
     }
@@ -93,6 +96,10 @@ fn a_pod_of_a_stateful_set_has_a_name_of_its_own() {
 #[test]
 fn the_program_runs_in_its_image_and_resolves_names_there() {
     let shop = web("image");
+    // The caller asks for each but once.
+    for url in ["http://web:80/", "http://web-1.each:8080/"] {
+        answer(&shop, "web-0", url);
+    }
     let image = Cluster::shared().palisade_image();
     shop.apply(&format!(
         r#"
@@ -127,11 +134,12 @@ fn web(purpose: &str) -> Namespace {
     namespace
 }
 
-fn call(shop: &Namespace, pod: &str, url: &str) -> String {
-    let said = calls(shop, pod, &["--globoff", url]);
-    said.unwrap_or_else(|| panic!("{url} does not answer {pod}"))
-        .trim()
-        .to_owned()
+/// What was answered, asked for until there is an answer: a pod that is ready is not yet known everywhere.
+fn answer(shop: &Namespace, pod: &str, url: &str) -> String {
+    let said = wait_for(&format!("{url}'s answer to {pod}"), BOUND, || {
+        calls(shop, pod, &["--globoff", url])
+    });
+    said.trim().to_owned()
 }
 
 /// What was answered, where all was.
