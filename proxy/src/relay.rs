@@ -4,10 +4,12 @@
 //! an end of data on both sides resets both: a cut never looks like an end.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,8 +35,11 @@ pub trait End {
     fn read(&self, most: usize) -> impl Future<Output = Result<Option<Bytes>, EndError>> + Send;
     /// Waits until bytes may be brought, and says how many: what is read for a write is no more. Cancel safe.
     fn room(&self) -> impl Future<Output = Result<usize, EndError>> + Send;
-    /// Waits for a failure of this end while it is not read. Cancel safe.
+    /// Waits for a failure of this end while it is not read: what it said before would be lost with it. Cancel safe.
     fn failed(&self) -> impl Future<Output = EndError> + Send;
+    /// Waits for an end of the whole that voids what was said before: nothing of it is delivered any more, however long
+    /// the other end takes for what it was brought. Cancel safe.
+    fn aborted(&self) -> impl Future<Output = EndError> + Send;
     /// Takes all of `bytes`, waiting for room.
     fn write(&self, bytes: Bytes) -> impl Future<Output = Result<(), EndError>> + Send;
     /// No more is written. The other direction lives on, unless it `has_ended`: then the caller drops this end next.
@@ -68,22 +73,41 @@ pub async fn relay(
 ) -> Result<CloseBy, Failure> {
     let first = OnceLock::new();
     let kind = Kind::default();
-    let sent = async {
+    let mut sent = pin!(async {
         pump(client, server, &kind, |n| bytes.sent(n)).await?;
         let has_ended = first.set(CloseBy::Client).is_err();
         bytes.client_ended();
         server.finish(has_ended).map_err(Failed::server)
-    };
-    let received = async {
+    });
+    let mut received = pin!(async {
         pump(server, client, &kind, |n| bytes.received(n))
             .await
             .map_err(Failed::mirrored)?;
         let has_ended = first.set(CloseBy::Server).is_err();
         bytes.server_ended();
         client.finish(has_ended).map_err(Failed::client)
-    };
-    match tokio::try_join!(sent, received) {
-        Ok(((), ())) => Ok(first.into_inner().unwrap_or(CloseBy::Client)),
+    });
+    let mut aborted = pin!(aborted(client, server));
+    // Where they are, and not moved into a joined future: they are most of what an idle connection holds.
+    let (mut has_sent, mut has_received) = (false, false);
+    let moved = poll_fn(|cx| {
+        if !has_sent {
+            has_sent = is_over(sent.as_mut().poll(cx))?;
+        }
+        if !has_received {
+            has_received = is_over(received.as_mut().poll(cx))?;
+        }
+        match (has_sent, has_received) {
+            (true, true) => Poll::Ready(Ok(())),
+            // Each hears of a failure of the end that it reads.
+            (false, false) => Poll::Pending,
+            // Nobody reads the other any more.
+            (true, false) | (false, true) => aborted.as_mut().poll(cx).map(Err),
+        }
+    })
+    .await;
+    match moved {
+        Ok(()) => Ok(first.get().copied().unwrap_or(CloseBy::Client)),
         Err(failed) => {
             let failure = Failure::from(failed);
             let code = code_for(&failure);
@@ -91,6 +115,20 @@ pub async fn relay(
             server.reset(code);
             Err(failure)
         }
+    }
+}
+
+fn is_over(polled: Poll<Result<(), Failed>>) -> Result<bool, Failed> {
+    match polled {
+        Poll::Ready(ended) => ended.map(|()| true),
+        Poll::Pending => Ok(false),
+    }
+}
+
+async fn aborted(client: &impl End, server: &impl End) -> Failed {
+    tokio::select! {
+        error = client.aborted() => Failed::client(error),
+        error = server.aborted() => Failed::server(error),
     }
 }
 
@@ -112,7 +150,11 @@ async fn pump(
             return Ok(());
         };
         let n = bytes.len();
-        to.write(bytes).await.map_err(Failed::server)?;
+        tokio::select! {
+            biased;
+            written = to.write(bytes) => written.map_err(Failed::server)?,
+            error = from.aborted() => return Err(Failed::client(error)),
+        }
         count(n as u64);
         let now = Instant::now();
         kind.moved(now, n);
@@ -241,6 +283,11 @@ impl End for TcpStream {
         EndError::Io(failed.map_or_else(|error| error, |error| error.unwrap_or_else(unknown)))
     }
 
+    /// What came before a reset is read before that is told.
+    async fn aborted(&self) -> EndError {
+        std::future::pending().await
+    }
+
     async fn write(&self, mut bytes: Bytes) -> Result<(), EndError> {
         while !bytes.is_empty() {
             match self.try_write(&bytes) {
@@ -283,9 +330,13 @@ impl End for Stream<Established> {
         Ok(room.min(READ_BYTES))
     }
 
-    /// A stream's failure is told by reading it, and what it is written to has room at once.
+    /// Every failure of a stream aborts it.
     async fn failed(&self) -> EndError {
         std::future::pending().await
+    }
+
+    async fn aborted(&self) -> EndError {
+        EndError::Stream(Self::failed(self).await)
     }
 
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
@@ -372,6 +423,8 @@ const SAID_BYTES: usize = MIN_CREDIT as usize;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 
@@ -393,6 +446,10 @@ mod tests {
             std::future::pending().await
         }
 
+        async fn aborted(&self) -> EndError {
+            std::future::pending().await
+        }
+
         async fn write(&self, _bytes: Bytes) -> Result<(), EndError> {
             std::future::pending().await
         }
@@ -402,6 +459,58 @@ mod tests {
         }
 
         fn reset(&self, _code: Code) {}
+    }
+
+    /// An end that always has more to say, up to so many pieces, and takes all at once.
+    struct Ready(AtomicUsize);
+
+    impl End for Ready {
+        async fn read(&self, most: usize) -> Result<Option<Bytes>, EndError> {
+            let left = self.0.fetch_sub(1, Ordering::Relaxed);
+            Ok((left > 0).then(|| Bytes::from(vec![0; most])))
+        }
+
+        async fn room(&self) -> Result<usize, EndError> {
+            Ok(READ_BYTES)
+        }
+
+        async fn failed(&self) -> EndError {
+            std::future::pending().await
+        }
+
+        async fn aborted(&self) -> EndError {
+            std::future::pending().await
+        }
+
+        async fn write(&self, _bytes: Bytes) -> Result<(), EndError> {
+            Ok(())
+        }
+
+        fn finish(&self, _has_ended: bool) -> Result<(), EndError> {
+            Ok(())
+        }
+
+        fn reset(&self, _code: Code) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_have_their_turn_while_bulk_is_moved_and_after_each_piece_beside_small_messages()
+    {
+        for (has_small, turns) in [(false, 64 / 8), (true, 64)] {
+            if has_small {
+                Kind::default().moved(Instant::now(), 100);
+            }
+            let kind = Kind::default();
+            // Known for bulk.
+            kind.moved(Instant::now(), READ_BYTES);
+            let (from, to) = (Ready(AtomicUsize::new(64)), Ready(AtomicUsize::new(0)));
+            let mut pumped = pin!(pump(&from, &to, &kind, |_| {}));
+            let mut had = 0;
+            while timeout(Duration::ZERO, &mut pumped).await.is_err() {
+                had += 1;
+            }
+            assert_eq!(had, turns, "small messages: {has_small}");
+        }
     }
 
     #[tokio::test]

@@ -9,15 +9,14 @@ use tokio::time::Instant;
 
 use super::content::{check, content};
 use super::peak::Peak;
+use super::stage::{CLOSED, FIRST, OPEN_PORT, Stage, granted, is_alive, say, says_something};
 use super::{KIB, MIB};
-use crate::adversary::certificate::{Authority, id};
 use crate::adversary::frame::{
-    CREDIT, DATA, FIN, GOAWAY, Heard, OPEN, OPENED, PING, PONG, PROTOCOL_ERROR, REFUSED, frame,
+    CREDIT, DATA, FIN, GOAWAY, OPEN, OPENED, PING, PONG, PROTOCOL_ERROR, REFUSED, frame,
     good_hello, hear, hear_until, hello,
 };
-use crate::adversary::spot::Application;
 use crate::adversary::tls::{self, Client, MESH};
-use crate::adversary::{Scene, impostor, is_reset_after};
+use crate::adversary::{impostor, is_reset_after};
 use crate::harness::wait_until;
 
 #[test]
@@ -184,54 +183,6 @@ fn says_all_it_can(mut application: &TcpStream) -> u64 {
     }
 }
 
-/// A hostile peer, what it attacks, and who else is there.
-struct Stage {
-    scene: Scene,
-    authority: Authority,
-    application: Application,
-}
-
-impl Stage {
-    fn set() -> Self {
-        let scene = Scene::usual();
-        scene.orders.kernel_keeps_little();
-        Self {
-            authority: Authority::stolen_from(&scene.mesh),
-            application: scene.orders.application(OPEN_PORT),
-            scene,
-        }
-    }
-
-    /// A TLS connection from outlaw's address, with web's SVID.
-    fn peer(&self, port: u16) -> Client {
-        let tcp = self.scene.outlaw.connect(self.scene.orders.at(port));
-        tls::client(tcp, Some(self.authority.svid("web")), MESH).unwrap()
-    }
-
-    /// The peer is told why the connection ends, and it is recorded.
-    fn is_punished(&self, mut peer: Client) {
-        let mut told = None;
-        while let Ok(heard) = hear(&mut peer) {
-            if heard.kind == GOAWAY {
-                told = heard.payload.last().copied();
-            }
-        }
-        assert_eq!(told, Some(PROTOCOL_ERROR));
-        self.is_recorded(&peer);
-    }
-
-    fn is_recorded(&self, peer: &Client) {
-        let client = peer.sock.local_addr().unwrap().to_string();
-        let record = self.scene.mesh.record("the violation", |r| {
-            r["src.addr"] == client && r["error"] == "mesh_protocol"
-        });
-        assert_eq!(record["direction"], "inbound");
-        assert_eq!(record["event"], "close");
-        assert_eq!(record["close.by"], "error");
-        assert_eq!(record["src.identity"], id("web"));
-    }
-}
-
 /// A good client of the same application, on a stream that lives through everything.
 struct Bystander {
     call: TcpStream,
@@ -301,21 +252,6 @@ impl Flood {
         }
         true
     }
-}
-
-fn granted(heard: &Heard) -> u64 {
-    let bytes = heard.payload.as_slice().try_into();
-    u32::from_be_bytes(bytes.expect("four bytes")).into()
-}
-
-/// Whether there is something to hear now.
-fn says_something(peer: &mut Client) -> bool {
-    let state = peer.conn.process_new_packets();
-    let is_heard = state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0);
-    peer.sock.set_nonblocking(true).unwrap();
-    let waits = peer.sock.peek(&mut [0]).is_ok();
-    peer.sock.set_nonblocking(false).unwrap();
-    is_heard || waits
 }
 
 fn delivered_before_reset(mut from: TcpStream) -> u64 {
@@ -398,22 +334,6 @@ fn writes_all(mut to: TcpStream) -> thread::JoinHandle<TcpStream> {
     })
 }
 
-/// The peer goes on: it answers.
-fn is_alive(peer: &mut Client) {
-    say(peer, &[frame(PING, 0, &[])]);
-    hear_until(peer, PONG);
-}
-
-fn say(peer: &mut impl Write, frames: &[Vec<u8>]) {
-    peer.write_all(&frames.concat()).unwrap();
-    peer.flush().unwrap();
-}
-
-const OPEN_PORT: u16 = 8080;
-/// Nothing listens there.
-const CLOSED: u16 = 8081;
-/// The credit that each stream begins with, and the most that a frame carries.
-const FIRST: usize = 16 * 1024;
 const MOST_FLOODS: usize = 256;
 /// More than all that lies between a peer and an application could hold.
 const MOST_SENT: u64 = 16 * MIB;

@@ -3,6 +3,7 @@
 //! - [`stalled`]: a reader that stops holds up its own stream and no other;
 //! - [`fairness`]: streams share, whether bulk or small requests;
 //! - [`credit`]: nobody gets or sends more than was granted, whatever a hostile peer does;
+//! - [`ends`]: a stream that ends otherwise than well ends at once, also where its reader stopped;
 //! - [`budget`]: memory stays within its budget, with 2,000 streams of which half are stalled;
 //! - [`drain`] and [`rotation`]: GOAWAY and a new SVID lose no stream.
 //!
@@ -14,9 +15,11 @@ mod budget;
 mod content;
 mod credit;
 mod drain;
+mod ends;
 mod fairness;
 mod peak;
 mod rotation;
+mod stage;
 mod stalled;
 mod talk;
 

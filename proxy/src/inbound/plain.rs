@@ -187,6 +187,10 @@ impl End for Late<'_> {
         End::failed(self.stream).await
     }
 
+    async fn aborted(&self) -> EndError {
+        End::aborted(self.stream).await
+    }
+
     async fn write(&self, bytes: Bytes) -> Result<(), EndError> {
         End::write(self.stream, bytes).await
     }

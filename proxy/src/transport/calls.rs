@@ -166,6 +166,23 @@ impl Session {
         Poll::Ready(Ok(room))
     }
 
+    /// Why the stream failed, once it did.
+    pub(super) fn poll_failed(&mut self, id: u32, waker: &Waker) -> Poll<StreamError> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Poll::Ready(StreamError::Finished);
+        };
+        if let Some(error) = &stream.given_up {
+            return Poll::Ready(error.clone());
+        }
+        if let Some(end) = &self.end
+            && stream.is_cut_short()
+        {
+            return Poll::Ready(StreamError::SessionEnded(end.clone()));
+        }
+        keep(&mut stream.watcher, waker);
+        Poll::Pending
+    }
+
     /// The stream, where this side may still send on it.
     fn open_to_write(&mut self, id: u32) -> Result<&mut StreamState, StreamError> {
         let stream = self.streams.get_mut(&id).ok_or(StreamError::Finished)?;

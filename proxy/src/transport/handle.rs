@@ -237,6 +237,16 @@ impl<F> Stream<F> {
         .await
     }
 
+    /// Waits for an end of the stream other than FIN in both directions, also while it is neither read nor written to.
+    /// Cancel safe. One task may wait for it, beside those that read and write.
+    pub async fn failed(&self) -> StreamError {
+        poll_fn(|cx| {
+            self.link
+                .with(|session| session.poll_failed(self.id, cx.waker()))
+        })
+        .await
+    }
+
     /// Ends this direction, after all that was written.
     pub fn finish(&self) {
         self.link.with(|session| session.finish(self.id));

@@ -83,6 +83,8 @@ pub(super) struct StreamState {
 
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
+    /// Whoever waits for a failure alone.
+    pub(super) watcher: Option<Waker>,
     moved_since: Instant,
     moved_bytes: u64,
 }
@@ -109,6 +111,7 @@ impl StreamState {
             off_wire: false,
             reader: None,
             writer: None,
+            watcher: None,
             moved_since: now,
             moved_bytes: 0,
         }
@@ -218,9 +221,16 @@ impl StreamState {
         self.moved_bytes > BULK_BYTES
     }
 
+    /// Whether the end of its session takes something with it: data still to come, or still to be sent once all that
+    /// came is read. What came whole is read first.
+    pub(super) fn is_cut_short(&self) -> bool {
+        !self.complete || (self.read_to_end && !self.ended_here)
+    }
+
     /// Everyone who waits for this stream.
     pub(super) fn wakers(&mut self) -> impl Iterator<Item = Waker> {
-        [self.reader.take(), self.writer.take()]
+        let [reader, writer, watcher] = [&mut self.reader, &mut self.writer, &mut self.watcher];
+        [reader.take(), writer.take(), watcher.take()]
             .into_iter()
             .flatten()
     }

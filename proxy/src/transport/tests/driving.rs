@@ -199,6 +199,44 @@ async fn a_cut_is_never_a_clean_end() {
     assert_eq!(ends.budget.used_bytes(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_while_nothing_is_read_or_written() {
+    let mut ends = connect();
+    let (reset, reset_far) = ends.stream().await;
+    let (half, half_far) = ends.stream().await;
+    let (done, done_far) = ends.stream().await;
+    let soon = Duration::from_secs(1);
+    for stream in [&reset, &half, &done] {
+        stream.write(Bytes::from_static(b"said")).await.unwrap();
+    }
+    for stream in [&half, &done, &done_far] {
+        stream.finish();
+    }
+    assert!(timeout(soon, reset_far.failed()).await.is_err());
+    reset.reset(Code::AppReset);
+    assert!(matches!(
+        reset_far.failed().await,
+        StreamError::Reset(Code::AppReset)
+    ));
+
+    ends.client.abort();
+    ends.server.await.unwrap();
+    // What came whole is read first, and then nothing can be said to it.
+    assert!(timeout(soon, half_far.failed()).await.is_err());
+    assert_eq!(read_all(&half_far).await.unwrap(), b"said");
+    assert!(matches!(
+        half_far.failed().await,
+        StreamError::SessionEnded(SessionEnd::Cut(_))
+    ));
+    // Where both sides had said all, the end of the connection is none of this.
+    assert_eq!(read_all(&done_far).await.unwrap(), b"said");
+    assert!(timeout(soon, done_far.failed()).await.is_err());
+    assert!(matches!(
+        half.failed().await,
+        StreamError::SessionEnded(SessionEnd::Cut(_))
+    ));
+}
+
 /// A connection to nobody: what is written is kept, and nothing comes back.
 fn nobody() -> (Opener<()>, JoinHandle<SessionEnd>, DuplexStream) {
     let (near, far) = duplex(64 * 1024);
