@@ -138,38 +138,46 @@ fn no_more_is_sent_than_a_hostile_server_grants() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_peer_that_grants_all_and_reads_nothing_has_little_kept_for_it() {
-    let stage = Stage::set();
-    let mut bystander = Bystander::of(&stage);
-    let proxy = Peak::of(stage.scene.mesh.pid_of("orders-0", "proxy"));
-    let mut peer = stage.peer(OPEN_PORT);
-    say(&mut peer, &[hello(1024, u32::MAX)]);
-    let begins = |stream| {
-        say(&mut peer, &[frame(OPEN, stream, &[])]);
-        let application = stage.application.accept();
-        application.set_nonblocking(true).unwrap();
-        application
-    };
-    let applications: Vec<_> = (1..=UNREAD).map(begins).collect();
-
-    // They say what they can, until the proxy has taken nothing for a second.
-    let (mut said, mut quiet_since) = (0, Instant::now());
-    wait_until("a proxy that takes no more", || {
-        let taken: u64 = applications.iter().map(says_all_it_can).sum();
-        said += taken;
-        if taken > 0 {
-            quiet_since = Instant::now();
+fn peers_that_grant_all_and_read_nothing_have_little_kept_for_them() {
+    // On one connection, and on one each.
+    for (connections, streams) in [(1, UNREAD), (UNREAD / 2, 1)] {
+        let stage = Stage::set();
+        let mut bystander = Bystander::of(&stage);
+        let proxy = Peak::of(stage.scene.mesh.pid_of("orders-0", "proxy"));
+        let mut unread = Vec::new();
+        for _ in 0..connections {
+            let mut peer = stage.peer(OPEN_PORT);
+            say(&mut peer, &[hello(1024, u32::MAX)]);
+            let begins = |stream| {
+                say(&mut peer, &[frame(OPEN, stream, &[])]);
+                let application = stage.application.accept();
+                application.set_nonblocking(true).unwrap();
+                application
+            };
+            let applications: Vec<_> = (1..=streams).map(begins).collect();
+            unread.push((peer, applications));
         }
-        (quiet_since.elapsed() > Duration::from_secs(1)).then_some(())
-    });
-    let grown = proxy.grown();
-    println!(
-        "{} KiB said: the proxy grew by {} KiB",
-        said / KIB,
-        grown / KIB
-    );
-    assert!(grown < MOST_KEPT, "{grown} bytes");
-    bystander.is_unaffected();
+
+        // They say what they can, until the proxy has taken nothing for a second.
+        let applications = || unread.iter().flat_map(|(_, applications)| applications);
+        let (mut said, mut quiet_since) = (0, Instant::now());
+        wait_until("a proxy that takes no more", || {
+            let taken: u64 = applications().map(says_all_it_can).sum();
+            said += taken;
+            if taken > 0 {
+                quiet_since = Instant::now();
+            }
+            (quiet_since.elapsed() > Duration::from_secs(1)).then_some(())
+        });
+        let grown = proxy.grown();
+        println!(
+            "{connections} connections with {streams} streams each, {} KiB said: the proxy grew by {} KiB",
+            said / KIB,
+            grown / KIB
+        );
+        assert!(grown < MOST_KEPT, "{grown} bytes");
+        bystander.is_unaffected();
+    }
 }
 
 fn says_all_it_can(mut application: &TcpStream) -> u64 {

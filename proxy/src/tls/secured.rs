@@ -14,6 +14,9 @@ use rustls::Connection;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+use crate::held;
+use crate::transport::{FRAME_BYTES, WRITE_BYTES};
+
 /// Reads and writes the plaintext of a TLS connection.
 ///
 /// An end without `close_notify` is an error (`UnexpectedEof`), never an end of data. Shutting down sends
@@ -26,6 +29,10 @@ pub struct Secured<T> {
     fed: usize,
     /// Plaintext that rustls holds.
     plaintext_bytes: usize,
+    /// Records that rustls has made and the socket did not take; what it says by itself is not counted.
+    unsent_bytes: usize,
+    /// What of that waits for the socket, as a part of all that waits to be sent.
+    held: held::Part,
     is_closed_by_peer: bool,
     is_shut: bool,
 }
@@ -35,9 +42,13 @@ thread_local! {
 }
 
 /// What is read from the socket at once: sixteen full records, as one write of the mesh makes them.
-const READ_BYTES: usize = 16 * (16 * 1024 + 5 + 1 + 16);
-/// What rustls may hold that is not sent: more than one write of the mesh.
-const UNSENT_BYTES: usize = 512 * 1024;
+const READ_BYTES: usize = WRITE_BYTES / FRAME_BYTES * (FRAME_BYTES + RECORD_OVERHEAD_BYTES);
+/// What rustls may hold that is not sent: one write of the mesh in records, and what it says by itself.
+const UNSENT_BYTES: usize = 2 * WRITE_BYTES;
+/// Less is not taken at a time, where it is not all there is.
+const LEAST_BYTES: usize = FRAME_BYTES / 2;
+/// What a record adds to its plaintext: header, content type and tag.
+const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
 
 impl<T> fmt::Debug for Secured<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +81,8 @@ impl<T> Secured<T> {
             records: Vec::new(),
             fed: 0,
             plaintext_bytes: state.plaintext_bytes_to_read(),
+            unsent_bytes: 0,
+            held: held::Part::none(),
             is_closed_by_peer: state.peer_has_closed(),
             is_shut: false,
         })
@@ -115,6 +128,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Secured<T> {
         Ok(())
     }
 
+    /// Gives rustls as much as may wait to be sent now, beside what does already; 0 where that is too little to be worth
+    /// records of its own.
+    fn seal(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        let room = held::write_bytes().saturating_sub(self.unsent_bytes);
+        let most = plaintext.len().min(room);
+        if most < plaintext.len().min(LEAST_BYTES) {
+            return Ok(0);
+        }
+        let plaintext = plaintext.get(..most).unwrap_or_default();
+        let taken = self.connection.writer().write(plaintext)?;
+        self.unsent_bytes += taken + taken.div_ceil(FRAME_BYTES) * RECORD_OVERHEAD_BYTES;
+        Ok(taken)
+    }
+
     /// Sends the records that rustls has made.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.wants_write() {
@@ -124,11 +151,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Secured<T> {
             };
             match self.connection.write_tls(&mut socket) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Ok(sent) => self.unsent_bytes = self.unsent_bytes.saturating_sub(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.held.set(self.unsent_bytes);
+                    return Poll::Pending;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        self.unsent_bytes = 0;
+        self.held.set(0);
         Poll::Ready(Ok(()))
     }
 }
@@ -171,7 +203,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<T> {
-    /// Takes as much as rustls buffers, and sends it: what was taken is on its way, or is sent by the next call.
+    /// Takes what may wait to be sent, and sends it: what was taken is on its way, or is sent by the next call. Where the
+    /// socket takes some of what waits, so much more is taken: a caller sees that it goes on.
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -181,7 +214,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<T> {
         let mut taken = 0;
         loop {
             let rest = plaintext.get(taken..).unwrap_or_default();
-            taken += this.connection.writer().write(rest)?;
+            taken += this.seal(rest)?;
             match this.poll_send(cx) {
                 Poll::Ready(Ok(())) if taken == plaintext.len() => return Poll::Ready(Ok(taken)),
                 Poll::Ready(Ok(())) => {}

@@ -20,10 +20,10 @@ use super::end::{SessionEnd, Violation};
 use super::frame::{Frame, MAX_PAYLOAD_BYTES};
 use super::handle::{Incoming, Opener};
 use super::link::Link;
-use super::output::WRITE_BYTES;
 use super::session::{Role, Session};
 use super::settings::Settings;
 use super::turns::{Company, Turn};
+use crate::held;
 
 /// Reads and writes in a row before other tasks get their turn.
 const ROUNDS: usize = 8;
@@ -72,6 +72,7 @@ async fn drive<T: AsyncBufRead + AsyncWrite + Unpin>(io: T, link: Arc<Link>) -> 
         link,
         carry: Vec::new(),
         unsent: Vec::new(),
+        held: held::Part::none(),
         is_unflushed: false,
         was_full: false,
         is_shut: false,
@@ -92,6 +93,8 @@ struct Driver<T> {
     carry: Vec<u8>,
     /// What the connection did not take yet.
     unsent: Vec<u8>,
+    /// Its part of what waits to be sent.
+    held: held::Part,
     is_unflushed: bool,
     was_full: bool,
     is_shut: bool,
@@ -248,10 +251,13 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
     ) -> Poll<io::Result<bool>> {
         buffer.clear();
         if self.unsent.is_empty() {
-            buffer.reserve(WRITE_BYTES);
-            self.link.with(|session| session.transmit(now, buffer));
+            let most = held::write_bytes();
+            buffer.reserve(most);
+            self.link
+                .with(|session| session.transmit(now, most, buffer));
         } else {
-            std::mem::swap(buffer, &mut self.unsent);
+            *buffer = std::mem::take(&mut self.unsent);
+            self.held.set(0);
         }
         if buffer.is_empty() {
             if self.is_unflushed {
@@ -262,7 +268,7 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
         }
         let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(cx, buffer) else {
             self.was_full = true;
-            self.unsent = std::mem::take(buffer);
+            self.keep(buffer);
             return Poll::Pending;
         };
         let written = written?;
@@ -273,9 +279,18 @@ impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
         if std::mem::take(&mut self.was_full) {
             self.link.with(|session| session.progressed(now));
         }
-        self.unsent
-            .extend_from_slice(buffer.get(written..).unwrap_or_default());
+        buffer.drain(..written);
+        self.keep(buffer);
         Poll::Ready(Ok(true))
+    }
+
+    /// Keeps what the connection did not take, in at most twice the memory that it fills.
+    fn keep(&mut self, buffer: &mut Vec<u8>) {
+        self.unsent = match buffer.len() < buffer.capacity() / 2 {
+            true => buffer.as_slice().into(),
+            false => std::mem::take(buffer),
+        };
+        self.held.set(self.unsent.capacity());
     }
 
     /// Says the last words, shuts the connection down and waits for the peer to do the same, all within a bound.

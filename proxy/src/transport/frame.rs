@@ -24,6 +24,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
 /// whole as soon as its record is.
 pub(super) const SENT_DATA_BYTES: usize = MAX_PAYLOAD_BYTES - HEADER_BYTES;
 
+/// A full frame, as it is sent.
+pub const FRAME_BYTES: usize = HEADER_BYTES + SENT_DATA_BYTES;
+
 /// Longest name of a rule in a REFUSED frame; a longer one is cut.
 pub const MAX_RULE_BYTES: usize = 512;
 

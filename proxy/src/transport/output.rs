@@ -5,20 +5,21 @@ use tokio::time::{Duration, Instant};
 use super::code::Code;
 use super::credit::Windows;
 use super::end::{SessionEnd, Violation};
-use super::frame::{Frame, HEADER_BYTES, Hello, SENT_DATA_BYTES};
+use super::frame::{FRAME_BYTES, Frame, Hello, SENT_DATA_BYTES};
 use super::session::{Role, Session};
 use super::stream::{Answer, BULK_SPAN, StreamState};
 use super::turns::PIECE_BYTES;
 
-/// What is written at once: one piece, in its frames.
-pub(super) const WRITE_BYTES: usize =
-    PIECE_BYTES / SENT_DATA_BYTES * (HEADER_BYTES + SENT_DATA_BYTES);
+/// The most that is written at once: one piece, in its frames.
+pub const WRITE_BYTES: usize = PIECE_BYTES / SENT_DATA_BYTES * FRAME_BYTES;
 
 impl Session {
-    /// Fills `out` with what is to be written, [`WRITE_BYTES`] and a little at most.
-    pub(super) fn transmit(&mut self, now: Instant, out: &mut Vec<u8>) {
+    /// Fills `out` with what is to be written: the session's own frames, one stream's turn, and others up to `most`
+    /// bytes and a little.
+    pub(super) fn transmit(&mut self, now: Instant, most: usize, out: &mut Vec<u8>) {
         self.session_frames(out);
-        while out.len() + HEADER_BYTES + SENT_DATA_BYTES <= WRITE_BYTES {
+        let own = out.len();
+        while out.len() == own || out.len() + FRAME_BYTES <= most {
             let Some(id) = self.line.pop_front() else {
                 self.full_rounds = 0;
                 return;

@@ -8,11 +8,13 @@ use palisade_api::sidecar::ALPN;
 use rustls::{ClientConfig, ServerConfig};
 use time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::timeout;
 
 use self::attacker::{any_client, any_server, evil};
 use super::fixture::{Authority, now, snapshot};
 use super::*;
 use crate::identity::{Revocations, Snapshot};
+use crate::transport::{FRAME_BYTES, WRITE_BYTES};
 
 type Side = Result<(Secured<DuplexStream>, Established), HandshakeError>;
 
@@ -367,6 +369,27 @@ async fn bytes_arrive_in_order_whatever_pieces_they_are_written_and_read_in() {
             "pipe {pipe}, pieces of {piece}, room for {room}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_write_waits_for_a_peer_that_reads_nothing_and_goes_on_as_it_reads() {
+    const PIPE_BYTES: usize = 32 * 1024;
+    let (mut near, mut far) = pair(PIPE_BYTES).await;
+    let soon = std::time::Duration::from_millis(1);
+    let mut taken_until_full = async || {
+        let mut taken = 0;
+        while let Ok(some) = timeout(soon, near.write(&[7; WRITE_BYTES])).await {
+            taken += some.unwrap();
+        }
+        taken
+    };
+    let taken = taken_until_full().await;
+    let most = WRITE_BYTES + PIPE_BYTES;
+    assert!((WRITE_BYTES..=most).contains(&taken), "{taken}");
+    // A part of it is enough.
+    far.read_exact(&mut [0; FRAME_BYTES]).await.unwrap();
+    let taken = taken_until_full().await;
+    assert!((1..=3 * FRAME_BYTES).contains(&taken), "{taken}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::transport::credit::Budget;
 use crate::transport::end::{OpenError, SessionEnd, StreamError};
 use crate::transport::frame::Frame;
 use crate::transport::open::{Open, Opening};
+use crate::transport::output::WRITE_BYTES;
 use crate::transport::session::{Role, Session};
 use crate::transport::settings::Settings;
 
@@ -228,7 +229,7 @@ impl Tested {
         let mut frames = Vec::new();
         loop {
             let mut out = Vec::new();
-            self.session.transmit(self.now, &mut out);
+            self.session.transmit(self.now, WRITE_BYTES, &mut out);
             if out.is_empty() {
                 return frames;
             }

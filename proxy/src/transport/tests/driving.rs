@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::transport::{
-    Budget, Code, Incoming, OpenError, Opener, Opening, SessionEnd, Settings, Stream, StreamError,
-    client, server,
+    Budget, Code, Incoming, Kind, OpenError, Opener, Opening, PIECE_BYTES, SessionEnd, Settings,
+    Stream, StreamError, client, server,
 };
 
 struct Ends {
@@ -22,7 +22,12 @@ struct Ends {
 }
 
 fn connect() -> Ends {
-    let (near, far) = duplex(64 * 1024);
+    connect_over(64 * 1024)
+}
+
+/// The connection holds so much in each direction.
+fn connect_over(bytes: usize) -> Ends {
+    let (near, far) = duplex(bytes);
     let budget = Budget::default();
     let (opener, driver) = client(
         BufReader::new(near),
@@ -197,6 +202,48 @@ async fn a_cut_is_never_a_clean_end() {
     assert!(matches!(late, OpenError::Retired));
     drop((near, far, done, done_far));
     assert_eq!(ends.budget.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_connection_does_not_take_at_once_is_sent_later() {
+    let mut ends = connect();
+    let (near, far) = ends.stream().await;
+    let said: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_be_bytes()[2]).collect();
+    let sending = async {
+        for piece in said.chunks(PIECE_BYTES) {
+            near.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        near.finish();
+    };
+    let (came, ()) = tokio::join!(read_all(&far), sending);
+    assert!(came.unwrap() == said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_small_messages_a_peer_has_little_bulk_to_send() {
+    let mut ends = connect_over(8 << 20);
+    let (near, far) = ends.stream().await;
+    tokio::spawn(async move { while let Ok(Some(_)) = far.read().await {} });
+    let requests = Kind::default();
+    let granted = async |has_small| {
+        for _ in 0..256 {
+            let room = near.room().await.unwrap();
+            if has_small {
+                requests.moved(Instant::now(), 100);
+            } else {
+                // The reader waits for more, so its window grows.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let piece = vec![0; room.min(PIECE_BYTES)];
+            near.write(Bytes::from(piece)).await.unwrap();
+        }
+        // Until all is read.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        near.room().await.unwrap()
+    };
+    let (alone, beside) = (granted(false).await, granted(true).await);
+    assert!(alone >= 256 << 10, "{alone}");
+    assert!(beside <= 128 << 10, "{beside}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use crate::transport::code::Code;
 use crate::transport::credit::Budget;
 use crate::transport::end::SessionEnd;
 use crate::transport::open::Opening;
+use crate::transport::output::WRITE_BYTES;
 use crate::transport::session::{Role, Session};
 use crate::transport::settings::Settings;
 
@@ -95,7 +96,7 @@ impl Pair {
         match self.seed.below(12) {
             0 => self.open(),
             1 | 2 => self.deliver(side),
-            3 | 4 => self.sides[side].transmit(self.now, &mut self.wires[side]),
+            3 | 4 => self.sides[side].transmit(self.now, WRITE_BYTES, &mut self.wires[side]),
             5 => self.accept(),
             6 if self.seed.below(40) == 0 => self.give_up(side),
             choice => {
@@ -229,7 +230,7 @@ impl Pair {
     fn settle(&mut self) {
         for _ in 0..100_000 {
             for side in 0..2 {
-                self.sides[side].transmit(self.now, &mut self.wires[side]);
+                self.sides[side].transmit(self.now, WRITE_BYTES, &mut self.wires[side]);
                 let done = self.sides[1 - side]
                     .receive(self.now, &self.wires[side])
                     .unwrap();

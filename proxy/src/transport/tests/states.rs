@@ -10,6 +10,7 @@ use crate::transport::code::Code;
 use crate::transport::credit::Budget;
 use crate::transport::frame::{Frame, Hello};
 use crate::transport::open::{Open, Opening};
+use crate::transport::output::WRITE_BYTES;
 use crate::transport::session::{Role, Session};
 use crate::transport::settings::Settings;
 
@@ -45,7 +46,7 @@ fn side(role: Role) -> Session {
     if role == Role::Client {
         assert_eq!(session.open(now, Opening::default()).unwrap(), 1);
     }
-    session.transmit(now, &mut Vec::new());
+    session.transmit(now, WRITE_BYTES, &mut Vec::new());
     session
 }
 
@@ -58,7 +59,7 @@ fn answered(role: Role) -> Session {
         hear(&mut session, &[open(1)]).unwrap();
         assert!(session.poll_offered(Waker::noop()).is_ready());
         session.accept(1);
-        session.transmit(Instant::now(), &mut Vec::new());
+        session.transmit(Instant::now(), WRITE_BYTES, &mut Vec::new());
     }
     session
 }
@@ -82,13 +83,13 @@ fn state(state: &str, role: Role) -> Option<(Session, u32)> {
         ("answered, peer's direction goes on, own ended by FIN", _) => {
             let mut session = answered(role);
             session.finish(1);
-            session.transmit(now, &mut Vec::new());
+            session.transmit(now, WRITE_BYTES, &mut Vec::new());
             session
         }
         ("given up by the receiver, peer's direction goes on", _) => {
             let mut session = answered(role);
             session.reset(1, Code::Cancelled);
-            session.transmit(now, &mut Vec::new());
+            session.transmit(now, WRITE_BYTES, &mut Vec::new());
             session
         }
         ("answered, peer's direction ended, own goes on", _) => {
@@ -100,7 +101,7 @@ fn state(state: &str, role: Role) -> Option<(Session, u32)> {
             let mut session = answered(role);
             hear(&mut session, &[FIN]).unwrap();
             session.finish(1);
-            session.transmit(now, &mut Vec::new());
+            session.transmit(now, WRITE_BYTES, &mut Vec::new());
             session.release(1, now);
             session
         }

@@ -10,6 +10,7 @@ use crate::transport::credit::Budget;
 use crate::transport::end::{OpenError, SessionEnd, Violation};
 use crate::transport::frame::{Frame, FrameError, Hello};
 use crate::transport::open::{Open, Opening};
+use crate::transport::output::WRITE_BYTES;
 use crate::transport::session::{Role, Session};
 use crate::transport::settings::Settings;
 
@@ -47,7 +48,7 @@ fn after(role: Role, frames: &[Frame<'_>]) -> (Session, Budget, Result<(), Viola
         for _ in 0..2 {
             session.open(now, Opening::default()).unwrap();
         }
-        session.transmit(now, &mut Vec::new());
+        session.transmit(now, WRITE_BYTES, &mut Vec::new());
     }
     let mut bytes = Vec::new();
     for frame in frames {
@@ -136,7 +137,7 @@ fn each_violation_ends_the_session_with_its_reason() {
                 matches!(session.end, Some(SessionEnd::Protocol(violation)) if violation == expected)
             );
             let mut out = Vec::new();
-            session.transmit(Instant::now(), &mut out);
+            session.transmit(Instant::now(), WRITE_BYTES, &mut out);
             assert!(out.len() < 64, "HELLO and GOAWAY at most");
             drop(session);
             assert_eq!(budget.used_bytes(), 0);
@@ -171,7 +172,7 @@ fn control_frames_of_a_peer_that_reads_nothing_do_not_grow() {
     let (mut session, _, result) = after(Role::Server, &frames);
     assert_eq!(result, Ok(()));
     let mut out = Vec::new();
-    session.transmit(Instant::now(), &mut out);
+    session.transmit(Instant::now(), WRITE_BYTES, &mut out);
     assert_eq!(out.len(), 16 + 8, "HELLO and one PONG");
 }
 
@@ -186,7 +187,7 @@ fn data_for_a_refused_stream_is_dropped_within_its_credit_and_its_place_is_kept_
     session.refuse(id, Code::Denied, Some("shop/orders/deny"));
     session.release(id, now);
     assert_eq!(budget.used_bytes(), 0);
-    session.transmit(now, &mut Vec::new());
+    session.transmit(now, WRITE_BYTES, &mut Vec::new());
     let mut bytes = Vec::new();
     data(1).encode(&mut bytes);
     data(1).encode(&mut bytes);
@@ -222,14 +223,14 @@ fn a_cancelled_stream_counts_until_its_owner_lets_go() {
     }
     .encode(&mut bytes);
     session.receive(now, &bytes).unwrap();
-    session.transmit(now, &mut Vec::new());
+    session.transmit(now, WRITE_BYTES, &mut Vec::new());
     assert_eq!(session.on_wire, 31);
 
     let mut bytes = Vec::new();
     open(33).encode(&mut bytes);
     session.receive(now, &bytes).unwrap();
     let mut out = Vec::new();
-    session.transmit(now, &mut out);
+    session.transmit(now, WRITE_BYTES, &mut out);
     let refused = Frame::Refused {
         stream: 33,
         code: Code::NoCapacity,
@@ -270,7 +271,7 @@ fn a_used_up_budget_refuses_streams_on_both_sides() {
     open(1).encode(&mut bytes);
     server.receive(now, &bytes).unwrap();
     let mut out = Vec::new();
-    server.transmit(now, &mut out);
+    server.transmit(now, WRITE_BYTES, &mut out);
     let refused = Frame::Refused {
         stream: 1,
         code: Code::NoCapacity,
@@ -294,7 +295,7 @@ fn resets_are_allowed_again_with_time() {
         .encode(&mut bytes);
         session.receive(now, &bytes).unwrap();
         assert!(session.poll_offered(Waker::noop()).is_pending());
-        session.transmit(now, &mut Vec::new());
+        session.transmit(now, WRITE_BYTES, &mut Vec::new());
     }
     assert!(session.streams.is_empty());
 }
@@ -310,7 +311,7 @@ fn open_first_data_and_fin_travel_in_one_write() {
     };
     client.open(now, opening).unwrap();
     let mut out = Vec::new();
-    client.transmit(now, &mut out);
+    client.transmit(now, WRITE_BYTES, &mut out);
     let mut kinds = Vec::new();
     let mut rest = out.as_slice();
     while let Some((frame, length)) = Frame::decode(rest).unwrap() {
@@ -359,7 +360,7 @@ fn a_stream_that_was_not_written_when_the_session_closed_never_is() {
     let id = client.open(now, opening).unwrap();
     client.close(Code::Revoked, now);
     let mut out = Vec::new();
-    client.transmit(now, &mut out);
+    client.transmit(now, WRITE_BYTES, &mut out);
     let resets = 2 * (8 + 1);
     assert_eq!(
         out.len(),
